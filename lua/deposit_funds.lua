@@ -1,0 +1,36 @@
+#!lua
+-- DepositFunds: adds money to a user's wallet.
+--
+-- KEYS  meta, log, users, recent_0, recent_1
+-- ARGV  (call), user_id, amount_minor, reference_json
+-- OK      events
+-- REFUSES USER_NOT_FOUND, BALANCE_LIMIT
+-- EVENTS  funds_deposited
+-- @include begin, read_user, user_json, commit, accepted, remember, refuse
+
+if user_id == "" or not is_integer(amount_minor, 1, 9007199254740991) or reference_json == "" then
+  return bad_arguments("user_id, amount_minor or reference_json")
+end
+local reply = begin()
+if reply then
+  return reply
+end
+local payer = read_user(user_id)
+if not payer then
+  return refuse("USER_NOT_FOUND", { "user_id", user_id })
+end
+local amount = tonumber(amount_minor)
+if payer.balance + amount > 9007199254740991 then
+  return refuse("BALANCE_LIMIT", { "user_id", user_id, "balance_minor", integer(payer.balance), "amount_minor", amount_minor })
+end
+
+-- From here on the call must succeed.
+local at = position + 1
+payer.balance = payer.balance + amount
+payer.updated_ms = now
+local events = string.format('[{"funds_deposited":{"user":%s,"amount_minor":%.0f,"reference":%s}}]', user_json(payer, at), amount, reference_json)
+
+commit(commit_id, call, events)
+redis.call("HSET", users, user_id .. ":balance", integer(payer.balance))
+remember("request:" .. request_id, integer(at))
+return accepted(events)

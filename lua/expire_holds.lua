@@ -1,0 +1,30 @@
+#!lua flags=allow-oom
+-- ExpireHolds: commits the expiry of due holds, at most 100: those of the given hold and SKUs, else the shop's oldest.
+--
+-- KEYS  meta, log, stock, holds, due, due_skus, limits, recent_0, recent_1
+-- ARGV  epoch, expiry_commit_id, memory_count, clock_ms ("" = Redis' clock), hold_id ("" = none), then per SKU: sku
+-- OK      events (always empty: nobody asked for them)
+-- AGAIN   when more of what was given is due
+-- EVENTS  hold_expired
+-- @include open_meta, expire, expire_due, is_integer, bad_arguments
+
+if expiry_commit_id == "" or not is_integer(memory_count, 1, 9007199254740991) or (clock_ms ~= "" and not is_integer(clock_ms, 0, 9007199254740991)) then
+  return bad_arguments("expiry_commit_id, memory_count or clock_ms")
+end
+local reply = open_meta()
+if reply then
+  return reply
+end
+if hold_id ~= "" or #ARGV >= rest then
+  local lines = {}
+  for index = rest, #ARGV do
+    lines[#lines + 1] = { sku = ARGV[index] }
+  end
+  reply = expire_due(lines, hold_id ~= "" and read_hold(hold_id) or nil)
+  return reply or { "OK", position, last_commit_id, now, "[]" }
+end
+local ids = redis.call("ZRANGEBYSCORE", due, "-inf", integer(now), "LIMIT", 0, 100)
+if #ids > 0 then
+  expire(ids)
+end
+return { #ids == 100 and "AGAIN" or "OK", position, last_commit_id, now, "[]" }

@@ -1,0 +1,14 @@
+#!lua
+-- Finish: the last step of a rebuild: opens the shop under its new epoch, if the rebuild is still the one in charge.
+--
+-- KEYS  meta
+-- ARGV  token, next_epoch
+-- OK      1 or 0
+
+local at = redis.call("HMGET", meta, "token", "loaded")
+if at[1] ~= token or at[2] ~= "all" then
+  return 0
+end
+redis.call("HSET", meta, "epoch", next_epoch)
+redis.call("HDEL", meta, "token", "next_epoch")
+return 1

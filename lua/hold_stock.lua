@@ -1,0 +1,60 @@
+#!lua
+-- HoldStock: sets the units of a cart aside, for a user or a guest, until the hold expires.
+--
+-- KEYS  meta, log, stock, holds, due, due_skus, users, limits, recent_0, recent_1
+-- ARGV  (call), hold_id, user_id ("" = guest), hold_ms, then per line: sku, quantity, expected_price_minor ("" = any)
+-- OK      events
+-- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT
+-- EVENTS  stock_held
+-- @include begin, cart_lines, check_cart, expire_due, hold_json, stock_json, due_member, demand, count_units, write_levels, commit, accepted, remember
+
+local lines = cart_lines(rest)
+if not lines or #lines == 0 or hold_id == "" or not is_integer(hold_ms, 1, 86400000) then
+  return bad_arguments("hold_id, hold_ms or lines")
+end
+local reply = begin()
+if reply then
+  return reply
+end
+local taken_at = redis.call("HGET", holds, hold_id .. ":created") or recall("hold:" .. hold_id)
+if taken_at then
+  return answer_from_log("EXISTS", string.match(taken_at, "^%d+"))
+end
+reply = expire_due(lines, nil)
+if reply then
+  return reply
+end
+local asked = demand(lines)
+reply = check_cart(lines, asked, user_id, false)
+if reply then
+  return reply
+end
+
+-- From here on the call must succeed.
+local at = position + 1
+local stocks, packed = {}, {}
+for index, line in ipairs(lines) do
+  line.price = read_product(line.sku).price
+  packed[index] = string.format("%s %d %.0f", line.sku, line.quantity, line.price)
+end
+for index, line in ipairs(asked) do
+  local item = read_product(line.sku)
+  item.available = item.available - line.quantity
+  item.held = item.held + line.quantity
+  stocks[index] = stock_json(item)
+end
+local made = { id = hold_id, user = user_id, lines = lines, created_at = integer(at), created_ms = now, expire = now + tonumber(hold_ms) }
+local events = string.format('[{"stock_held":{"hold":%s,"stocks":[%s]}}]', hold_json(made, 1, "", at), table.concat(stocks, ","))
+
+commit(commit_id, call, events)
+for _, line in ipairs(asked) do
+  local item = read_product(line.sku)
+  write_levels(item)
+  count_units(user_id, item, line.quantity)
+  redis.call("ZADD", due_skus, 0, due_member(line.sku, made.expire, hold_id))
+end
+redis.call("ZADD", due, integer(made.expire), hold_id)
+redis.call("HSET", holds, hold_id .. ":user", user_id, hold_id .. ":expire", integer(made.expire),
+  hold_id .. ":created", integer(at) .. " " .. integer(now), hold_id .. ":lines", table.concat(packed, ","))
+remember("request:" .. request_id, integer(at))
+return accepted(events)

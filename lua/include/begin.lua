@@ -1,0 +1,25 @@
+-- begin: asserts what every call brings, opens the shop and answers a known request id.
+-- Returns the reply to give at once, or nil to go on.
+-- @include open_meta, integer, is_integer, bad_arguments, recall, answer_from_log
+local function begin()
+  if commit_id == "" or expiry_commit_id == "" or request_id == "" or call == "" then
+    return bad_arguments("commit_id, expiry_commit_id, request_id or call is empty")
+  end
+  if not is_integer(oldest_id_ms, 0, 9007199254740991) or not is_integer(memory_count, 1, 9007199254740991)
+    or (clock_ms ~= "" and not is_integer(clock_ms, 0, 9007199254740991)) then
+    return bad_arguments("oldest_id_ms, memory_count or clock_ms")
+  end
+  local mismatch = open_meta()
+  if mismatch then
+    return mismatch
+  end
+  local known_at = recall("request:" .. request_id)
+  if known_at then
+    return answer_from_log("REPLAYED", known_at)
+  end
+  -- An id older than the memory may be known to Postgres only. One minute is allowed for clocks that differ.
+  if forgotten > 0 and looked_up ~= "1" and tonumber(oldest_id_ms) < forgotten + 60000 then
+    return { "LOOK_UP", position, last_commit_id }
+  end
+  return nil
+end

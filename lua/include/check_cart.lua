@@ -1,0 +1,72 @@
+-- check_cart: whether every SKU of a cart can be served. Returns the refusal, or nil. Every failing SKU gets one violation,
+-- its first reason in the order below; the refusal's own reason is the first of that order that occurs.
+-- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, HELD_OUT or SOLD_OUT
+-- `needs_user`: a guest will not do. A limited SKU always needs a user.
+-- @include state, read_product, read_user, integer, refuse
+local cart_ranks = { PRODUCT_NOT_FOUND = 1, NOT_ON_SALE = 3, PRICE_CHANGED = 4, PER_USER_LIMIT = 5, SOLD_OUT = 6, HELD_OUT = 6 }
+
+local function cart_violation(line, lines, user)
+  local item = read_product(line.sku)
+  if not item then
+    return { "PRODUCT_NOT_FOUND", "sku", line.sku }
+  end
+  if item.withdrawn then
+    return { "NOT_ON_SALE", "sku", line.sku, "withdrawn", "true" }
+  end
+  if now < item.sale_start then
+    return { "NOT_ON_SALE", "sku", line.sku, "sale_start_ms", integer(item.sale_start) }, item.sale_start - now
+  end
+  if item.sale_end > 0 and now >= item.sale_end then
+    return { "NOT_ON_SALE", "sku", line.sku, "sale_end_ms", integer(item.sale_end) }
+  end
+  for _, each in ipairs(lines) do
+    if each.sku == line.sku and each.expected and each.expected ~= item.price then
+      return { "PRICE_CHANGED", "sku", line.sku, "expected_minor", integer(each.expected), "price_minor", integer(item.price) }
+    end
+  end
+  if item.limit > 0 then
+    local had = tonumber(redis.call("HGET", limits, user .. ":" .. line.sku) or 0)
+    if had + line.quantity > item.limit then
+      return { "PER_USER_LIMIT", "sku", line.sku, "limit", integer(item.limit), "had_count", integer(had),
+        "requested_count", integer(line.quantity) }
+    end
+  end
+  if item.available < line.quantity then
+    local reason, retry_ms = "SOLD_OUT", nil
+    if line.quantity <= item.available + item.held then
+      reason = "HELD_OUT"
+      local next_due = redis.call("ZRANGE", due, 0, 0, "WITHSCORES")
+      retry_ms = math.min(math.max(tonumber(next_due[2] or now) - now, 1000), 60000)
+    end
+    return { reason, "sku", line.sku, "requested_count", integer(line.quantity), "available_count", integer(item.available),
+      "held_count", integer(item.held) }, retry_ms
+  end
+  return nil
+end
+
+local function check_cart(lines, asked, user, needs_user)
+  local first, first_rank, first_retry_ms, violations = nil, 9, nil, {}
+  needs_user = needs_user or user ~= ""
+  for _, line in ipairs(asked) do
+    local violation, retry_ms = cart_violation(line, lines, user)
+    if violation then
+      violations[#violations + 1] = violation
+      if cart_ranks[violation[1]] < first_rank then
+        first, first_rank, first_retry_ms = violation, cart_ranks[violation[1]], retry_ms
+      end
+    end
+    local item = read_product(line.sku)
+    needs_user = needs_user or (item ~= nil and item.limit > 0)
+  end
+  if first_rank > 1 and needs_user and not read_user(user) then
+    return refuse("USER_NOT_FOUND", { "user_id", user })
+  end
+  if not first then
+    return nil
+  end
+  local details = {}
+  for index = 2, #first do
+    details[index - 1] = first[index]
+  end
+  return refuse(first[1], details, first_retry_ms, violations)
+end

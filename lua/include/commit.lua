@@ -1,0 +1,16 @@
+-- commit: appends one entry to the log and moves the shop's head. It is the first write of every operation: when XADD
+-- fails nothing has happened, and nothing after it may fail. `private` is what belongs in Postgres but not in events.
+-- @include state, integer
+local function commit(id, entry_call, events, private)
+  position = position + 1
+  last_commit_id = id
+  local time = integer(now)
+  if private then
+    redis.call("XADD", log, integer(position) .. "-0", "v", "1", "commit", id, "epoch", epoch, "time", time,
+      "call", entry_call, "events", events, "private", private)
+  else
+    redis.call("XADD", log, integer(position) .. "-0", "v", "1", "commit", id, "epoch", epoch, "time", time,
+      "call", entry_call, "events", events)
+  end
+  redis.call("HSET", meta, "position", integer(position), "commit_id", id, "time", time)
+end

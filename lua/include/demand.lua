@@ -1,0 +1,16 @@
+-- demand: what a list of lines asks for, summed per SKU (two lines of one SKU must not each pass the check alone), in the
+-- order in which the SKUs first appear.
+local function demand(lines)
+  local asked, by_sku = {}, {}
+  for _, line in ipairs(lines) do
+    local sum = by_sku[line.sku]
+    if sum then
+      sum.quantity = sum.quantity + line.quantity
+    else
+      sum = { sku = line.sku, quantity = line.quantity }
+      by_sku[line.sku] = sum
+      asked[#asked + 1] = sum
+    end
+  end
+  return asked
+end

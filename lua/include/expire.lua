@@ -1,0 +1,23 @@
+-- expire: commits the expiry of the given holds as one log entry of its own, before anything is answered from it.
+-- @include state, read_hold, hold_json, give_back, commit, end_hold, count_units, demand, read_product, write_levels
+local function expire(ids)
+  local events, ended = {}, {}
+  for index, id in ipairs(ids) do
+    local item = read_hold(id)
+    local stocks = give_back(item)
+    events[index] = string.format('{"hold_expired":{"hold":%s,"stocks":%s}}', hold_json(item, 4, "", position + 1), stocks)
+    ended[index] = item
+  end
+  commit(expiry_commit_id, '{"rpc":"ExpireHolds","request_id":"","request":{},"principal":""}', "[" .. table.concat(events, ",") .. "]")
+  local touched = {}
+  for _, item in ipairs(ended) do
+    for _, line in ipairs(demand(item.lines)) do
+      touched[line.sku] = true
+      count_units(item.user, read_product(line.sku), -line.quantity)
+    end
+    end_hold(item, "EXPIRED")
+  end
+  for sku in pairs(touched) do
+    write_levels(read_product(sku))
+  end
+end

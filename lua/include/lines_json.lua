@@ -1,0 +1,8 @@
+-- lines_json: the lines of a hold or an order as they stand in events.
+local function lines_json(lines)
+  local written = {}
+  for index, line in ipairs(lines) do
+    written[index] = string.format('{"sku":"%s","quantity":%d,"price_minor":%.0f}', line.sku, line.quantity, line.price)
+  end
+  return "[" .. table.concat(written, ",") .. "]"
+end

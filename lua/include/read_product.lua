@@ -1,0 +1,33 @@
+-- read_product: the levels and terms of one SKU, read once per run; nil when there is no such product.
+local products = {}
+local function read_product(sku)
+  local known = products[sku]
+  if known ~= nil then
+    return known or nil
+  end
+  local fields = redis.call("HMGET", stock, sku .. ":available", sku .. ":held", sku .. ":sold", sku .. ":price", sku .. ":terms")
+  if not fields[1] then
+    products[sku] = false
+    return nil
+  end
+  known = {
+    sku = sku,
+    available = tonumber(fields[1]),
+    held = tonumber(fields[2]),
+    sold = tonumber(fields[3]),
+    price = tonumber(fields[4]),
+    limit = 0,
+    tracked = false,
+    sale_start = 0,
+    sale_end = 0,
+    withdrawn = false,
+  }
+  -- Terms are "<max_per_user> <tracked> <sale_start ms> <sale_end ms> <withdrawn>", or empty when a product has none.
+  if fields[5] ~= "" then
+    local limit, tracked, sale_start, sale_end, withdrawn = string.match(fields[5], "^(%d+) (%d) (%d+) (%d+) (%d)$")
+    known.limit, known.tracked = tonumber(limit), tracked == "1"
+    known.sale_start, known.sale_end, known.withdrawn = tonumber(sale_start), tonumber(sale_end), withdrawn == "1"
+  end
+  products[sku] = known
+  return known
+end

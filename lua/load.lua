@@ -1,0 +1,42 @@
+#!lua
+-- Load: one numbered step of a rebuild: runs only under the rebuild's token and directly after the step before it.
+--
+-- KEYS  meta, log, stock, holds, due, due_skus, users, emails, limits, recent_0, recent_1
+-- ARGV  token, step_number, step, then per step: value
+-- OK      1, or 0 when another rebuild took over or Redis lost a step
+--
+-- Steps: clear <keep_log>; stock|holds|users|emails|limits|recent <field> <value> ...; due|due_skus <score> <member> ...;
+-- log <position> <n> <n fields and values> ...; head <position> <commit_id> <time> <forgotten> (the last one).
+
+local at = redis.call("HMGET", meta, "token", "loaded")
+if at[1] ~= token or at[2] ~= step_number then
+  return 0
+end
+local hashes = { stock = stock, holds = holds, users = users, emails = emails, limits = limits, recent = recent_0 }
+local sorted = { due = due, due_skus = due_skus }
+local loaded = string.format("%.0f", step_number + 1)
+if step == "clear" then
+  redis.call("UNLINK", stock, holds, due, due_skus, users, emails, limits, recent_0, recent_1)
+  if ARGV[rest] ~= "1" then
+    redis.call("UNLINK", log)
+  end
+elseif hashes[step] then
+  redis.call("HSET", hashes[step], unpack(ARGV, rest))
+elseif sorted[step] then
+  redis.call("ZADD", sorted[step], unpack(ARGV, rest))
+elseif step == "log" then
+  local index = rest
+  while index <= #ARGV do
+    local count = tonumber(ARGV[index + 1])
+    redis.call("XADD", log, ARGV[index] .. "-0", unpack(ARGV, index + 2, index + 1 + count))
+    index = index + 2 + count
+  end
+elseif step == "head" then
+  redis.call("HSET", meta, "position", ARGV[rest], "commit_id", ARGV[rest + 1], "time", ARGV[rest + 2], "forgotten", ARGV[rest + 3],
+    "flushed", ARGV[rest], "bucket", "0", "turn_time", "0", "turn_position", "0")
+  loaded = "all"
+else
+  return redis.error_reply("BADARG step " .. step)
+end
+redis.call("HSET", meta, "loaded", loaded)
+return 1

@@ -1,0 +1,72 @@
+#!lua
+-- LoadLimits: brings what users have had of one SKU into `limits`, before the SKU's first limit. Postgres gave the counts
+-- as of one commit; what the log holds after that commit is added here, so nothing is missed and nothing stands still.
+--
+-- KEYS  meta, log, stock, limits
+-- ARGV  epoch, sku, as_of_position, as_of_commit_id, final ("1" = the last chunk), then per user: user_id, unit_count
+-- OK      nothing
+-- AGAIN   when the log no longer holds that commit
+-- @include bad_arguments, is_integer, read_product
+
+if sku == "" or not is_integer(as_of_position, 1, 9007199254740991) or (#ARGV - rest + 1) % 2 ~= 0 then
+  return bad_arguments("sku, as_of_position or the counts")
+end
+for index = rest, #ARGV, 2 do
+  if ARGV[index] == "" or not is_integer(ARGV[index + 1], -9007199254740991, 9007199254740991) then
+    return bad_arguments("a user's count")
+  end
+end
+if redis.call("HGET", meta, "epoch") ~= epoch then
+  return { "MISMATCH" }
+end
+local as_of = redis.call("XRANGE", log, as_of_position, as_of_position)[1]
+if not as_of or as_of[2][4] ~= as_of_commit_id then
+  return { "AGAIN" }
+end
+local item = read_product(sku)
+if not item or item.tracked then
+  return { "OK" }
+end
+
+local counts = {}
+for index = rest, #ARGV, 2 do
+  counts[ARGV[index]] = tonumber(ARGV[index + 1])
+end
+local later = {}
+local function add(user, lines, sign)
+  for _, line in ipairs(lines) do
+    if user ~= "" and line.sku == sku then
+      later[user] = (later[user] or 0) + sign * line.quantity
+    end
+  end
+end
+if final == "1" then
+  for _, entry in ipairs(redis.call("XRANGE", log, "(" .. as_of_position, "+")) do
+    local holder = nil
+    for _, event in ipairs(cjson.decode(entry[2][12])) do
+      local held = event.stock_held
+      local ended = event.hold_released or event.hold_expired
+      if held then
+        add(held.hold.user_id, held.hold.lines, 1)
+      elseif ended then
+        add(ended.hold.user_id, ended.hold.lines, -1)
+      elseif event.hold_committed then
+        holder = event.hold_committed.hold.user_id
+      elseif event.order_placed and (holder or "") == "" then
+        add(event.order_placed.order.user_id, event.order_placed.order.lines, 1)
+      end
+    end
+  end
+end
+
+-- From here on the call must succeed.
+for user, count in pairs(counts) do
+  redis.call("HSET", limits, user .. ":" .. sku, string.format("%.0f", count))
+end
+if final == "1" then
+  for user, count in pairs(later) do
+    redis.call("HINCRBY", limits, user .. ":" .. sku, count)
+  end
+  redis.call("HSET", stock, sku .. ":terms", string.format("0 1 %.0f %.0f %s", item.sale_start, item.sale_end, item.withdrawn and "1" or "0"))
+end
+return { "OK" }

@@ -1,0 +1,20 @@
+#!lua
+-- Look: the first Redis step of OPEN: adopt the shop as it is, keep it under another epoch, or seal it for a rebuild.
+--
+-- KEYS  meta, log
+-- ARGV  head_position, head_commit_id, token, durable_epoch, force ("1" = rebuild in any case)
+-- OK      ADOPT | KEEP epoch, token, next_epoch | SEALED epoch, head_in_log, flushed, position
+
+local at = redis.call("HMGET", meta, "epoch", "token", "next_epoch", "loaded", "flushed", "position")
+local entry = redis.call("XRANGE", log, head_position, head_position)[1]
+local head_in_log = entry ~= nil and entry[2][4] == head_commit_id
+if at[4] == "all" and head_in_log and force ~= "1" then
+  if at[1] == durable_epoch then
+    return { "ADOPT" }
+  end
+  return { "KEEP", at[1] or "", at[2] or "", at[3] or "" }
+end
+local next_epoch = string.format("%.0f", math.max(tonumber(durable_epoch), tonumber(at[1] or 0), tonumber(at[3] or 0)) + 1)
+redis.call("HDEL", meta, "epoch")
+redis.call("HSET", meta, "token", token, "next_epoch", next_epoch, "loaded", "0")
+return { "SEALED", next_epoch, head_in_log and 1 or 0, tonumber(at[5] or 0), tonumber(at[6] or 0) }

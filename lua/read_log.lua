@@ -1,0 +1,16 @@
+#!lua flags=no-writes
+-- ReadLog: one consistent look at the log for a flush round: epoch, last entry, the entries from the head we know
+-- (inclusive), and who wrote each of the positions asked about. Every entry begins with `v <format> commit <commit_id>`.
+--
+-- KEYS  meta, log
+-- ARGV  from_position, count, then per question: position
+-- OK      epoch ("" = sealed or loading), position, commit_id, entries, per question: commit_id or false
+
+local at = redis.call("HMGET", meta, "epoch", "position", "commit_id")
+local entries = redis.call("XRANGE", log, from_position, "+", "COUNT", count)
+local writers = {}
+for index = rest, #ARGV do
+  local entry = redis.call("XRANGE", log, ARGV[index], ARGV[index])[1]
+  writers[#writers + 1] = entry and entry[2][4] or false
+end
+return { at[1] or "", tonumber(at[2] or 0), at[3] or "", entries, writers }

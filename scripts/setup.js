@@ -1,0 +1,173 @@
+// Makes a fresh clone ready to run; the pre-script of the other npm scripts. Plain JavaScript for Node 20 without any
+// package, because it is what installs the packages and Node 24. With nothing to do it takes a few milliseconds.
+//
+// usage: node scripts/setup.js [packages | server | tests]
+//   packages   the npm packages and Node 24
+//   server     these and redis-server, unless REDIS_URL names another Redis (default)
+//   tests      these and redis-server, which the tests start themselves whatever REDIS_URL says
+import { spawnSync } from "node:child_process";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { delimiter, dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+const wantedNodeMajor = "24";
+const wantedRedisMajor = 7;
+const redisPrograms = ["redis-server", "valkey-server"];
+
+/**
+ * Installs Redis or its successor from the distribution, as root, if it has one that is new enough. Both packages start
+ * and enable a system service; Holdfast runs a private one, so policy-rc.d forbids the start and the service is disabled.
+ */
+const aptScript = `
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  trap 'exit 130' HUP INT TERM
+  printf '#!/bin/sh\\nexit 101\\n' > "$policy" && chmod 755 "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+for package in redis-server valkey-server; do
+  candidate=$(apt-cache policy "$package" | sed -n 's/^ *Candidate: //p')
+  major=$(echo "$candidate" | sed 's/^[0-9]*://; s/[^0-9].*//')
+  [ "\${major:-0}" -ge ${wantedRedisMajor} ] || continue
+  apt-get -qq -o DPkg::Lock::Timeout=60 install -y --no-install-recommends "$package" || exit 1
+  if command -v systemctl > /dev/null; then systemctl disable --now "$package" > /dev/null 2>&1; fi
+  exit 0
+done
+echo "no redis-server or valkey-server of version ${wantedRedisMajor} or newer in the package lists" >&2
+exit 1
+`;
+
+class SetupError extends Error {}
+
+function say(message) {
+  process.stdout.write(`setup: ${message}\n`);
+}
+
+function modifiedMs(path) {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+}
+
+/** npm writes this file at the end of an install, so it is missing after one that was interrupted. */
+function arePackagesCurrent() {
+  const installedMs = modifiedMs(join(root, "node_modules", ".package-lock.json"));
+  const lockedMs = modifiedMs(join(root, "package-lock.json"));
+  return installedMs !== undefined && lockedMs !== undefined && installedMs >= lockedMs;
+}
+
+/** The environment without node_modules/.bin: an install must not run on the Node that it is about to replace. */
+function outerEnvironment() {
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  const outer = folders.filter((folder) => !folder.endsWith(join("node_modules", ".bin")));
+  return { ...process.env, PATH: outer.join(delimiter) };
+}
+
+function installPackages() {
+  say("installing the npm packages and Node 24 (npm ci); this can take a minute");
+  const startedMs = Date.now();
+  const npm = process.env.npm_execpath?.endsWith("npm-cli.js") ? ["node", process.env.npm_execpath] : ["npm"];
+  // Below "error" npm would warn that some packages want a newer Node: they get one, from this very install.
+  const command = [...npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"];
+  const { status, error } = run(command, { stdio: "inherit", cwd: root, env: outerEnvironment() });
+  if (status !== 0) {
+    const how = error === undefined ? `exit code ${status}` : error.message;
+    throw new SetupError(
+      `npm ci failed (${how}): what it said is above; it needs the npm registry and a writable clone`,
+    );
+  }
+  say(`packages installed in ${Math.round((Date.now() - startedMs) / 1000)} s`);
+}
+
+function run([program, ...args], options) {
+  return spawnSync(program, args, { encoding: "utf8", ...options });
+}
+
+function nodeVersion() {
+  const pinned = join(root, "node_modules", ".bin", "node");
+  return run([pinned, "--version"]).stdout?.trim();
+}
+
+function checkNode() {
+  const version = nodeVersion();
+  if (version?.startsWith(`v${wantedNodeMajor}.`)) return;
+  const found = version ? `is ${version}` : "does not run";
+  throw new SetupError(
+    `node_modules/.bin/node ${found}, Holdfast needs Node ${wantedNodeMajor}: it comes with the package "node", whose install ` +
+      "script must be allowed to run (npm config get ignore-scripts should say false); then run npm ci",
+  );
+}
+
+function findOnPath(program) {
+  for (const folder of (process.env.PATH ?? "").split(delimiter)) {
+    const path = join(folder || ".", program);
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // Not in this folder.
+    }
+  }
+  return undefined;
+}
+
+function findRedis() {
+  return redisPrograms.map(findOnPath).find(Boolean);
+}
+
+function ensureRedis() {
+  if (findRedis() === undefined) installRedis();
+  const path = findRedis();
+  if (path === undefined) throw new SetupError(redisMissing("the installation brought none"));
+  const version = /\bv=(\d+)\S*/.exec(run([path, "--version"]).stdout ?? "");
+  if (version === null || Number(version[1]) >= wantedRedisMajor) return;
+  throw new SetupError(redisMissing(`${path} is version ${version[0].slice(2)}`));
+}
+
+function redisMissing(why) {
+  return (
+    `redis-server ${wantedRedisMajor}.0 or newer is needed, but ${why}: install it (Debian, Ubuntu: apt-get install ` +
+    "redis-server; Fedora: dnf install valkey; macOS: brew install redis), or set REDIS_URL to a Redis that runs elsewhere"
+  );
+}
+
+function installRedis() {
+  if (findOnPath("apt-get") !== undefined) installWithApt();
+  else if (findOnPath("brew") !== undefined) install("brew", ["brew", "install", "redis"]);
+  else throw new SetupError(redisMissing("there is none on the PATH, and neither apt-get nor brew to install it with"));
+}
+
+function installWithApt() {
+  const shell = ["/bin/sh", "-c", aptScript];
+  if (process.getuid() === 0) return install("apt-get", shell);
+  if (findOnPath("sudo") === undefined) throw new SetupError(redisMissing("installing it takes root or sudo"));
+  if (run(["sudo", "-n", "true"], { stdio: "ignore" }).status === 0)
+    return install("apt-get", ["sudo", "-n", ...shell]);
+  if (!process.stdin.isTTY) throw new SetupError(redisMissing("sudo asks for a password"));
+  say("redis-server is missing; sudo may ask for your password to install it");
+  install("apt-get", ["sudo", ...shell]);
+}
+
+function install(name, command) {
+  say(`redis-server is missing; installing it with ${name}`);
+  const { status } = run(command, { stdio: "inherit", env: outerEnvironment() });
+  if (status !== 0) throw new SetupError(redisMissing(`installing it with ${name} failed: what it said is above`));
+  say("redis-server installed");
+}
+
+function main(part) {
+  if (!["packages", "server", "tests"].includes(part)) throw new SetupError(`unknown part ${part}`);
+  if (!existsSync(join(root, "package-lock.json"))) throw new SetupError("package-lock.json is missing");
+  if (!arePackagesCurrent()) installPackages();
+  checkNode();
+  if (part === "tests" || (part === "server" && !process.env.REDIS_URL)) ensureRedis();
+}
+
+try {
+  main(process.argv[2] ?? "server");
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error;
+  process.stderr.write(`setup: ${error.message}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,243 @@
+import { isIP } from "node:net";
+import { resolve } from "node:path";
+
+/** A setting with a bad value; the message is one line that names it, its value and what is accepted. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+/** Where a door listens. Port 0 takes any free port. */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `postgres`: acknowledge when PostgreSQL has committed. `redis`: right after the script; Redis can lose the newest. */
+export type Durability = "postgres" | "redis";
+
+/** Everything the environment can set. */
+export interface Config {
+  /** HOLDFAST_GRPC_ADDR. Default 127.0.0.1:50051. */
+  readonly grpcAddress: ListenAddress;
+  /** HOLDFAST_HTTP_ADDR. Default 127.0.0.1:8080. */
+  readonly httpAddress: ListenAddress;
+  /** REDIS_URL. Empty: a private Redis is started. More than one: the nodes of a Redis Cluster. */
+  readonly redisUrls: readonly string[];
+  /** DATABASE_URL. Undefined: an embedded PostgreSQL is started. */
+  readonly databaseUrl: string | undefined;
+  /** HOLDFAST_DATA_DIR, absolute: the data of the servers that Holdfast starts itself. Default `.holdfast`. */
+  readonly dataDir: string;
+  /** HOLDFAST_DURABILITY. Default `postgres`. */
+  readonly durability: Durability;
+  /** HOLDFAST_HOLD_SECONDS, in milliseconds: how long a hold lasts that names no duration. Default 600 s. */
+  readonly holdMs: number;
+  /** HOLDFAST_REQUEST_RETENTION_SECONDS, in milliseconds: how long a request id is known. Default 24 h. */
+  readonly requestRetentionMs: number;
+  /** HOLDFAST_REQUEST_MEMORY_COUNT: request ids of a shop that Redis keeps. Default 1,000,000. */
+  readonly requestMemoryCount: number;
+  /** HOLDFAST_REQUIRE_REQUEST_ID: refuse every mutation without a request id. Default false. */
+  readonly isRequestIdRequired: boolean;
+  /** HOLDFAST_SEED_FILE, absolute. Undefined: nothing is seeded. */
+  readonly seedFile: string | undefined;
+  /** HOLDFAST_MIGRATE_ON_START. Default true. */
+  readonly migratesOnStart: boolean;
+  /** HOLDFAST_PG_POOL_SIZE: connections for reads; the flushes have a few of their own. Default 20. */
+  readonly postgresPoolCount: number;
+  /** HOLDFAST_REFLECTION. Default true when the gRPC door listens on loopback. */
+  readonly hasReflection: boolean;
+  /** HOLDFAST_CORS_ORIGINS: origins like `https://shop.example`, or `*`. Default none. */
+  readonly corsOrigins: readonly string[];
+  /** HOLDFAST_INSECURE: a door without authentication may listen on a non-loopback address. Default false. */
+  readonly isInsecureAllowed: boolean;
+}
+
+const names = [
+  "HOLDFAST_GRPC_ADDR",
+  "HOLDFAST_HTTP_ADDR",
+  "HOLDFAST_DATA_DIR",
+  "HOLDFAST_DURABILITY",
+  "HOLDFAST_HOLD_SECONDS",
+  "HOLDFAST_REQUEST_RETENTION_SECONDS",
+  "HOLDFAST_REQUEST_MEMORY_COUNT",
+  "HOLDFAST_REQUIRE_REQUEST_ID",
+  "HOLDFAST_SEED_FILE",
+  "HOLDFAST_MIGRATE_ON_START",
+  "HOLDFAST_PG_POOL_SIZE",
+  "HOLDFAST_REFLECTION",
+  "HOLDFAST_CORS_ORIGINS",
+  "HOLDFAST_INSECURE",
+] as const;
+
+/** Settings of the contract that this version does not implement: ignoring one would be worse than refusing it. */
+const notSupportedYet: readonly string[] = [
+  "HOLDFAST_PROCESSES",
+  "HOLDFAST_METRICS_ADDR",
+  "HOLDFAST_TLS_CERT",
+  "HOLDFAST_TLS_KEY",
+  "HOLDFAST_TLS_CLIENT_CA",
+  "HOLDFAST_JWT_JWKS_URL",
+  "HOLDFAST_JWT_PUBLIC_KEY",
+  "HOLDFAST_JWT_SECRET",
+  "HOLDFAST_JWT_ISSUER",
+  "HOLDFAST_JWT_AUDIENCE",
+  "HOLDFAST_JWT_ALGORITHMS",
+  "HOLDFAST_PAYMENT_GATEWAY",
+];
+
+type Environment = Readonly<Record<string, string | undefined>>;
+type Name = (typeof names)[number] | "REDIS_URL" | "DATABASE_URL";
+
+/**
+ * Reads the settings. An empty variable counts as unset. Throws a ConfigError for a bad value, for a HOLDFAST_ variable
+ * that does not exist, and for one that only a later version understands.
+ */
+export function loadConfig(env: Environment = process.env): Config {
+  refuseUnknown(env);
+  const isInsecureAllowed = readFlag(env, "HOLDFAST_INSECURE") ?? false;
+  const grpcAddress = readAddress(env, "HOLDFAST_GRPC_ADDR", isInsecureAllowed) ?? { host: "127.0.0.1", port: 50051 };
+  const httpAddress = readAddress(env, "HOLDFAST_HTTP_ADDR", isInsecureAllowed) ?? { host: "127.0.0.1", port: 8080 };
+  refuseSamePort(env, grpcAddress, httpAddress);
+  return {
+    grpcAddress,
+    httpAddress,
+    redisUrls: readRedisUrls(env) ?? [],
+    databaseUrl: readDatabaseUrl(env),
+    dataDir: resolve(env.HOLDFAST_DATA_DIR || ".holdfast"),
+    durability: readDurability(env) ?? "postgres",
+    holdMs: (readCount(env, "HOLDFAST_HOLD_SECONDS", 1, 86_400) ?? 600) * 1000,
+    requestRetentionMs: (readCount(env, "HOLDFAST_REQUEST_RETENTION_SECONDS", 600, 31_536_000) ?? 86_400) * 1000,
+    requestMemoryCount: readCount(env, "HOLDFAST_REQUEST_MEMORY_COUNT", 1, 1_000_000_000) ?? 1_000_000,
+    isRequestIdRequired: readFlag(env, "HOLDFAST_REQUIRE_REQUEST_ID") ?? false,
+    seedFile: env.HOLDFAST_SEED_FILE ? resolve(env.HOLDFAST_SEED_FILE) : undefined,
+    migratesOnStart: readFlag(env, "HOLDFAST_MIGRATE_ON_START") ?? true,
+    postgresPoolCount: readCount(env, "HOLDFAST_PG_POOL_SIZE", 1, 1_000) ?? 20,
+    hasReflection: readFlag(env, "HOLDFAST_REFLECTION") ?? isLoopback(grpcAddress.host),
+    corsOrigins: readOrigins(env) ?? [],
+    isInsecureAllowed,
+  };
+}
+
+/** True for the hosts that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
+}
+
+function refuseUnknown(env: Environment): void {
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith("HOLDFAST_") || !env[name] || (names as readonly string[]).includes(name)) continue;
+    if (notSupportedYet.includes(name)) throw new ConfigError(`${name} is not supported yet by this version: unset it`);
+    throw new ConfigError(`${name} is not a setting of Holdfast: did you mean ${findNearest(name)}?`);
+  }
+}
+
+function findNearest(name: string): string {
+  const distances = [...names, ...notSupportedYet].map((known) => ({ known, distance: editDistance(name, known) }));
+  return distances.reduce((best, next) => (next.distance < best.distance ? next : best)).known;
+}
+
+/** Levenshtein's distance, one row at a time. */
+function editDistance(left: string, right: string): number {
+  let row = Array.from({ length: right.length + 1 }, (_, index) => index);
+  for (let i = 0; i < left.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < right.length; j++) {
+      const replaced = at(row, j) + (left[i] === right[j] ? 0 : 1);
+      next.push(Math.min(replaced, at(row, j + 1) + 1, at(next, j) + 1));
+    }
+    row = next;
+  }
+  return at(row, right.length);
+}
+
+function at(row: readonly number[], index: number): number {
+  return row[index] ?? 0;
+}
+
+/** Undefined when the variable is unset; `parse` answers undefined for what it does not accept. */
+function read<T>(
+  env: Environment,
+  name: Name,
+  accepted: string,
+  parse: (text: string) => T | undefined,
+): T | undefined {
+  const text = env[name];
+  if (!text) return undefined;
+  const value = parse(text);
+  if (value === undefined) throw new ConfigError(`${name} is ${quote(text)}, accepted is ${accepted}`);
+  return value;
+}
+
+/** One line, with the password of a URL left out. */
+function quote(text: string): string {
+  return JSON.stringify(text.replaceAll(/:\/\/([^:/@,]*):[^,]*@/g, "://$1:***@"));
+}
+
+function readFlag(env: Environment, name: Name): boolean | undefined {
+  return read(env, name, "0 or 1", (text) => (text === "1" ? true : text === "0" ? false : undefined));
+}
+
+function readCount(env: Environment, name: Name, min: number, max: number): number | undefined {
+  return read(env, name, `a whole number from ${min} to ${max}`, (text) => {
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    return value >= min && value <= max ? value : undefined;
+  });
+}
+
+function readDurability(env: Environment): Durability | undefined {
+  return read(env, "HOLDFAST_DURABILITY", "postgres or redis", (text) =>
+    text === "postgres" || text === "redis" ? text : undefined,
+  );
+}
+
+function readAddress(env: Environment, name: Name, isInsecureAllowed: boolean): ListenAddress | undefined {
+  const address = read(env, name, "host:port, such as 127.0.0.1:50051 or [::1]:50051", parseAddress);
+  if (address === undefined || isInsecureAllowed || isLoopback(address.host)) return address;
+  throw new ConfigError(
+    `${name} is ${quote(env[name] ?? "")}, which other machines can reach, and there is no authentication: ` +
+      "accepted is a loopback address, or set HOLDFAST_INSECURE=1",
+  );
+}
+
+function parseAddress(text: string): ListenAddress | undefined {
+  const [, ipv6, plain, digits] = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(text) ?? [];
+  const host = ipv6 ?? plain;
+  const port = Number(digits);
+  if (host === undefined || port > 65_535 || (ipv6 !== undefined && isIP(ipv6) !== 6)) return undefined;
+  return { host, port };
+}
+
+function refuseSamePort(env: Environment, grpcAddress: ListenAddress, httpAddress: ListenAddress): void {
+  if (grpcAddress.port === 0 || grpcAddress.port !== httpAddress.port || grpcAddress.host !== httpAddress.host) return;
+  const name = env.HOLDFAST_HTTP_ADDR ? "HOLDFAST_HTTP_ADDR" : "HOLDFAST_GRPC_ADDR";
+  throw new ConfigError(
+    `${name} is ${quote(env[name] ?? "")}, the address of the other door: accepted is a port of its own`,
+  );
+}
+
+function readRedisUrls(env: Environment): readonly string[] | undefined {
+  return read(env, "REDIS_URL", "redis://host:port or rediss://host:port, several separated by commas", (text) => {
+    const urls = text.split(",").map((url) => url.trim());
+    return urls.every((url) => hasProtocol(url, ["redis:", "rediss:"])) ? urls : undefined;
+  });
+}
+
+function readDatabaseUrl(env: Environment): string | undefined {
+  return read(env, "DATABASE_URL", "postgres://user:password@host:port/database", (text) =>
+    hasProtocol(text, ["postgres:", "postgresql:"]) ? text : undefined,
+  );
+}
+
+function readOrigins(env: Environment): readonly string[] | undefined {
+  return read(env, "HOLDFAST_CORS_ORIGINS", "origins like https://shop.example separated by commas, or *", (text) => {
+    const origins = text.split(",").map((origin) => origin.trim());
+    return origins.every(isOrigin) ? origins : undefined;
+  });
+}
+
+function isOrigin(text: string): boolean {
+  return text === "*" || (hasProtocol(text, ["http:", "https:"]) && new URL(text).origin === text);
+}
+
+function hasProtocol(text: string, protocols: readonly string[]): boolean {
+  return protocols.includes(URL.parse(text)?.protocol ?? "");
+}

@@ -1,0 +1,127 @@
+import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from "kysely";
+import pg from "pg";
+import type { Database } from "./schema.ts";
+
+const bigintOid = 20;
+
+/** `bigint` as a safe integer: everything this project stores stays within 2^53-1 (the contract's limits see to it). */
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: "text" | "binary") =>
+    oid === bigintOid ? toSafeInteger : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
+};
+
+function toSafeInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) {
+    throw new RangeError(`Postgres returned ${text}, which is beyond 2^53-1`);
+  }
+  return value;
+}
+
+/** Settings of every session. A statement that is cut off by the server wrote nothing; a client-side time-out could not say. */
+const sessionOptions = "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=30000 -c timezone=UTC";
+
+/** What a pool needs. */
+export interface PoolOptions {
+  /** `postgres://` address; `sslmode` is honoured. */
+  readonly url: string;
+  /** Connections at most. */
+  readonly size: number;
+  /** Called with errors of idle connections; running queries report theirs to their callers. */
+  readonly onError: (error: Error) => void;
+}
+
+/** Opens the pool for reads, migrations and rebuilds. A free connection is waited for at most five seconds. */
+export function openDatabase({ url, size, onError }: PoolOptions): Kysely<Database> {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: size,
+    types,
+    options: sessionOptions,
+    connectionTimeoutMillis: 5000,
+    application_name: "holdfast",
+    keepAlive: true,
+  });
+  pool.on("error", onError);
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** One connection for flushes. It is never silently replaced: `generation` counts the connections there have been. */
+export interface FlushConnection {
+  readonly db: Kysely<Database>;
+  /** Connects if there is no live connection; returns the number of the connection in use. */
+  ensureConnected(): Promise<number>;
+  readonly generation: number;
+  close(): Promise<void>;
+}
+
+/** What a flush connection needs. */
+export type FlushConnectionOptions = Omit<PoolOptions, "size">;
+
+/**
+ * Opens a connection on which statements are prepared once by their text and run one after the other. Kysely sees it as
+ * a pool of one. Invariant: a query either runs on the connection whose number is `generation`, or fails.
+ */
+export function openFlushConnection({ url, onError }: FlushConnectionOptions): FlushConnection {
+  let client: pg.Client | undefined;
+  let connecting: Promise<number> | undefined;
+  let generation = 0;
+  const statementNames = new Map<string, string>();
+
+  const connect = async (): Promise<number> => {
+    const fresh = new pg.Client({
+      connectionString: url,
+      types,
+      options: sessionOptions,
+      connectionTimeoutMillis: 5000,
+      application_name: "holdfast-flush",
+      keepAlive: true,
+    });
+    fresh.on("error", (error) => {
+      onError(error);
+      drop(fresh);
+    });
+    fresh.on("end", () => drop(fresh));
+    await fresh.connect();
+    client = fresh;
+    generation += 1;
+    return generation;
+  };
+  const drop = (lost: pg.Client): void => {
+    if (client === lost) {
+      client = undefined;
+    }
+  };
+  const query = (text: string, parameters: readonly unknown[]): Promise<pg.QueryResult> => {
+    if (client === undefined) {
+      return Promise.reject(new Error("the flush connection is closed"));
+    }
+    let name = statementNames.get(text);
+    if (name === undefined) {
+      name = `holdfast_${statementNames.size + 1}`;
+      statementNames.set(text, name);
+    }
+    return client.query({ name, text, values: parameters as unknown[] });
+  };
+  const onlyConnection = { query, release: () => {} } as unknown as PostgresPoolClient;
+  const pool: PostgresPool = { connect: async () => onlyConnection, end: async () => {} } as PostgresPool;
+
+  return {
+    db: new Kysely<Database>({ dialect: new PostgresDialect({ pool }) }),
+    get generation() {
+      return generation;
+    },
+    ensureConnected: async () => {
+      if (client !== undefined) {
+        return generation;
+      }
+      connecting ??= connect().finally(() => {
+        connecting = undefined;
+      });
+      return connecting;
+    },
+    close: async () => {
+      await client?.end();
+    },
+  };
+}

@@ -1,0 +1,23 @@
+/** SQLSTATE classes that mean the server cannot be used now: connection, resources, operator intervention, system. */
+const downClasses = new Set(["08", "53", "57", "58"]);
+
+/** Whether an error means that Postgres cannot be reached or used now, rather than that a statement is wrong. */
+export function isPostgresDown(error: unknown): boolean {
+  const code = codeOf(error);
+  if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) {
+    return downClasses.has(code.slice(0, 2));
+  }
+  // Socket errors have codes like ECONNREFUSED; a connection cut while a query ran has none.
+  return error instanceof Error && (code?.startsWith("E") === true || /connection|Connection|timeout/.test(error.message));
+}
+
+/** Whether Postgres refused values (class 22) or a constraint (class 23): trying again cannot help. */
+export function isDataError(error: unknown): boolean {
+  const code = codeOf(error);
+  return code !== undefined && /^2[23][0-9A-Z]{3}$/.test(code);
+}
+
+function codeOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" ? code : undefined;
+}

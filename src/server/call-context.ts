@@ -1,0 +1,34 @@
+import type {
+  DescMethod,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  DescService,
+  MessageShape,
+} from "@bufbuild/protobuf";
+
+/** What a handler knows of the call it answers. The same on every door. */
+export interface CallContext {
+  /** The RPC that was called. */
+  readonly method: DescMethod;
+  /** Value of a request header by its lower-case name; repeated headers are joined with `, `. Undefined: not sent. */
+  header(name: string): string | undefined;
+  /** Who calls; empty as long as callers are not authenticated. */
+  readonly principal: string;
+  /** When the call ends unanswered, in ms since the epoch. Infinity for a stream whose caller set no deadline. */
+  readonly deadlineMs: number;
+  /** Aborts when the deadline passes or the caller goes away; its reason is a CallEnded. Made on first use. */
+  readonly signal: AbortSignal;
+  /** Aborts when the server is about to stop: a stream then returns after the message it is at. */
+  readonly draining: AbortSignal;
+}
+
+/** Answers one RPC: one response, or as many as the iterable yields. Refuses by throwing a Refusal. */
+export type Handler<M extends DescMethod> =
+  M extends DescMethodUnary<infer I, infer O>
+    ? (req: MessageShape<I>, ctx: CallContext) => Promise<MessageShape<O>>
+    : M extends DescMethodServerStreaming<infer I, infer O>
+      ? (req: MessageShape<I>, ctx: CallContext) => AsyncIterable<MessageShape<O>>
+      : never;
+
+/** A handler for every RPC of a service. None is optional: a forgotten one does not compile. */
+export type Handlers<S extends DescService> = { readonly [M in keyof S["method"]]: Handler<S["method"][M]> };

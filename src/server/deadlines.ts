@@ -1,0 +1,68 @@
+/** Something that must not outlive a moment. */
+export interface Perishable {
+  /** The moment, in ms since the epoch. */
+  readonly deadlineMs: number;
+  /** Called once, at most some ms after the moment. */
+  expire(): void;
+}
+
+/** Watches over the deadlines of all calls in flight. */
+export interface Deadlines {
+  add(entry: Perishable): void;
+  remove(entry: Perishable): void;
+}
+
+// Deadlines closer together than this end together, so that a sweep is never run for each of many calls.
+const SWEEP_INTERVAL_MS = 5;
+// A timer cannot be set for more than 2^31 ms; waking up for nothing once a minute costs nothing.
+const MAX_SLEEP_MS = 60_000;
+
+/**
+ * Ends entries at their deadline with one timer for all of them. A timer of its own for each call is 1 us of the 30 us that
+ * a whole call takes; nearly all calls end by themselves, and then adding and removing is all they pay here.
+ */
+export function createDeadlines(): Deadlines {
+  const entries = new Set<Perishable>();
+  let timer: NodeJS.Timeout | undefined;
+  let timerAtMs = Number.POSITIVE_INFINITY;
+
+  function wakeAt(atMs: number, nowMs: number): void {
+    clearTimeout(timer);
+    timerAtMs = atMs;
+    timer = setTimeout(sweep, Math.min(Math.max(SWEEP_INTERVAL_MS, atMs - nowMs), MAX_SLEEP_MS));
+    timer.unref();
+  }
+
+  function sweep(): void {
+    timerAtMs = Number.POSITIVE_INFINITY;
+    const nowMs = Date.now();
+    let earliestMs = Number.POSITIVE_INFINITY;
+    for (const entry of entries) {
+      if (entry.deadlineMs <= nowMs) {
+        entries.delete(entry);
+        entry.expire();
+      } else if (entry.deadlineMs < earliestMs) {
+        earliestMs = entry.deadlineMs;
+      }
+    }
+    // An expiring entry may have added another and set the timer.
+    if (earliestMs < timerAtMs) {
+      wakeAt(earliestMs, nowMs);
+    }
+  }
+
+  return {
+    add: (entry) => {
+      if (entry.deadlineMs === Number.POSITIVE_INFINITY) {
+        return;
+      }
+      entries.add(entry);
+      if (entry.deadlineMs < timerAtMs) {
+        wakeAt(entry.deadlineMs, Date.now());
+      }
+    },
+    remove: (entry) => {
+      entries.delete(entry);
+    },
+  };
+}

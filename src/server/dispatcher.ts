@@ -1,0 +1,150 @@
+import type { DescMethod, DescService, Message } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import type { Logger } from "pino";
+import type { Call } from "./call.ts";
+import type { CallContext, Handlers } from "./call-context.ts";
+import { createDeadlines } from "./deadlines.ts";
+import { isFault } from "./errors.ts";
+import type { Interceptor } from "./interceptors.ts";
+import { createResponseStream, type ResponseStream } from "./response-stream.ts";
+
+/** Deadline of a unary call whose caller sets none, in milliseconds. */
+export const DEFAULT_TIMEOUT_MS = 5000;
+/** Longest deadline of a unary call, in milliseconds; a longer one is shortened to it. */
+export const MAX_TIMEOUT_MS = 30_000;
+
+type AnyHandler = (req: Message, ctx: CallContext) => Promise<Message> | AsyncIterable<Message>;
+
+/** A service with all its handlers. */
+export interface BoundService {
+  readonly service: DescService;
+  readonly handlers: Readonly<Record<string, AnyHandler>>;
+}
+
+/** Puts a service and its handlers together, checked against each other by the compiler. */
+export function bindService<S extends DescService>(service: S, handlers: Handlers<S>): BoundService {
+  return { service, handlers: handlers as unknown as BoundService["handlers"] };
+}
+
+/** An RPC with its handler. */
+export interface Endpoint {
+  readonly method: DescMethod;
+  /** `/package.Service/Method`. */
+  readonly path: string;
+  /** True: it changes something, and carries a `request_id`. */
+  readonly mutation: boolean;
+  readonly handle: AnyHandler;
+}
+
+/** What both doors call: the same checks, the same handlers, the same errors. */
+export interface Dispatcher {
+  readonly services: readonly DescService[];
+  /** All RPCs by path. */
+  readonly endpoints: ReadonlyMap<string, Endpoint>;
+  /** Aborted by beginDrain. */
+  readonly draining: AbortSignal;
+  /** Tells all streams to end after the message they are at. */
+  beginDrain(): void;
+  /** Takes a call on: from here on its deadline is watched. `timeoutMs`: the caller's own. */
+  begin(call: Call, timeoutMs: number | undefined): void;
+  /** Answers a unary call. `read` parses the request, and throws a Refusal when it cannot. */
+  answer(call: Call, read: () => Message): void;
+  /** Answers a streaming call: the responses, ended when the call ends. Throws like `answer` fails. */
+  stream(call: Call, read: () => Message): ResponseStream;
+  /** Fails a call; an error that is a fault of ours is logged, once and here only. */
+  fail(call: Call, error: unknown): void;
+}
+
+/** What a dispatcher needs. */
+export interface DispatcherOptions {
+  readonly services: readonly BoundService[];
+  /** Run in order before the handler; each may throw a Refusal. */
+  readonly interceptors: readonly Interceptor[];
+  readonly logger: Logger;
+}
+
+/**
+ * Makes the dispatcher. Deadlines and cancellation are honoured before the handler begins; what a handler has decided
+ * after that is decided, also when its caller no longer waits for the answer.
+ */
+export function createDispatcher({ services, interceptors, logger }: DispatcherOptions): Dispatcher {
+  const endpoints = new Map(services.flatMap(endpointsOf).map((endpoint) => [endpoint.path, endpoint]));
+  const deadlines = createDeadlines();
+  const drain = new AbortController();
+  const forget = (call: Call): void => deadlines.remove(call);
+
+  function enter(call: Call, read: () => Message): Promise<Message> | AsyncIterable<Message> {
+    if (Date.now() >= call.deadlineMs) {
+      call.expire();
+    }
+    // Only a call that is still wanted may reach its handler, and so its script.
+    call.throwIfEnded();
+    const req = read();
+    for (const intercept of interceptors) {
+      intercept(call, req);
+    }
+    return call.endpoint.handle(req, call);
+  }
+
+  function fail(call: Call, error: unknown): void {
+    if (isFault(error)) {
+      logger.error({ err: error, rpc: call.endpoint.path }, "a call failed");
+    }
+    call.fail(error);
+  }
+
+  return {
+    services: services.map(({ service }) => service),
+    endpoints,
+    draining: drain.signal,
+    beginDrain: () => drain.abort(),
+    begin: (call, timeoutMs) => {
+      call.begin(deadlineOf(call.endpoint.method, timeoutMs), forget);
+      deadlines.add(call);
+    },
+    answer: (call, read) => {
+      let response: Promise<Message>;
+      try {
+        response = enter(call, read) as Promise<Message>;
+      } catch (error) {
+        fail(call, error);
+        return;
+      }
+      response.then(
+        (message) => call.succeed(message),
+        (error: unknown) => fail(call, error),
+      );
+    },
+    stream: (call, read) => createResponseStream(call, enter(call, read) as AsyncIterable<Message>),
+    fail,
+  };
+}
+
+function endpointsOf({ service, handlers }: BoundService): Endpoint[] {
+  return service.methods.map((method) => {
+    const handler = handlers[method.localName];
+    if (handler === undefined || (method.methodKind !== "unary" && method.methodKind !== "server_streaming")) {
+      throw new Error(`${service.typeName}.${method.name} cannot be served: it has no handler or streams requests`);
+    }
+    return {
+      method,
+      path: `/${service.typeName}/${method.name}`,
+      mutation: isMutation(method),
+      handle: handler.bind(handlers),
+    };
+  });
+}
+
+function isMutation({ idempotency, input }: DescMethod): boolean {
+  return (
+    idempotency !== MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS &&
+    input.fields.some((field) => field.name === "request_id")
+  );
+}
+
+function deadlineOf(method: DescMethod, timeoutMs: number | undefined): number {
+  if (method.methodKind === "unary") {
+    return Date.now() + Math.min(timeoutMs ?? DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS);
+  }
+  return timeoutMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + timeoutMs;
+}

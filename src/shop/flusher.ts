@@ -1,0 +1,283 @@
+import type { Logger } from "pino";
+import { type ShopHead, appendCommits } from "../postgres/flush-statement.ts";
+import type { FlushConnection } from "../postgres/connection.ts";
+import { isDataError, isPostgresDown } from "../postgres/errors.ts";
+import { readDurableHead } from "../postgres/shops.ts";
+import { type LogEntry, parseEntry } from "./log-entry.ts";
+import { hintChannel, type ShopKeys } from "./keys.ts";
+import { project } from "./projection.ts";
+import type { ScriptRunner } from "./redis.ts";
+import type { Scripts } from "./scripts.ts";
+import { type Waiter, Waiters } from "./waiters.ts";
+
+/**
+ * The flush of one shop: takes the log to Postgres and releases who waits for it. FLUSH and ACK of docs/architecture.md.
+ *
+ * Invariants:
+ * - at most one round is in flight per shop and process; it takes whatever arrived meanwhile, so there is no timer;
+ * - the head is read before the log, and the statement that moves it names the head, the epoch and the server it was read
+ *   from: anything else means that somebody was faster, and nothing was written;
+ * - nobody is released on anything but a head that Postgres confirmed.
+ */
+export interface Flusher {
+  readonly waiters: Waiters;
+  /** The head as this process last knew it; undefined before the first look. */
+  readonly head: ShopHead | undefined;
+  /** The epoch this process works in. */
+  epoch: number;
+  /** Runs rounds until nobody waits; returns at once when a run is under way (it will take the newcomers along). */
+  wake(): void;
+  /** One round, for the sweeper: heals a Postgres that fell behind and flushes what a dead process left. */
+  sweep(): Promise<void>;
+  /** Forgets the head: the next round reads it from Postgres again. */
+  forgetHead(): void;
+  /** Resolves when no round is in flight; no further one starts. */
+  stop(): Promise<void>;
+}
+
+/** What a flusher needs. */
+export interface FlusherOptions {
+  readonly shopId: string;
+  readonly keys: ShopKeys;
+  readonly scripts: Scripts;
+  readonly redis: ScriptRunner;
+  readonly connection: FlushConnection;
+  readonly epoch: number;
+  /** Commits a single statement takes at most. */
+  readonly maxBatchCommits: number;
+  /** Durable commits that stay in the log for replays and for a Postgres that loses its tail. */
+  readonly marginCommits: number;
+  /** Makes the shop whole again (OPEN); resolves with its epoch. */
+  readonly reopen: () => Promise<number>;
+  /** Told of every batch this process made durable, in order. */
+  readonly onDurable: (entries: readonly LogEntry[]) => void;
+  /** Told that Postgres cannot take a batch because of what it holds: the shop is fenced, nothing is skipped. */
+  readonly onPoison: (entries: readonly LogEntry[], error: unknown) => void;
+  /** Told whether Postgres answers: the door closes while it does not. */
+  readonly onPostgres: (answers: boolean) => void;
+  readonly logger: Logger;
+}
+
+/** A look at the log. */
+interface LogView {
+  readonly epoch: string;
+  readonly position: number;
+  readonly entries: readonly LogEntry[];
+  /** Who wrote the positions that were asked about, by position. */
+  readonly writers: ReadonlyMap<number, string>;
+}
+
+/** Creates the flusher of one shop. */
+export function createFlusher(options: FlusherOptions): Flusher {
+  const { shopId, keys, scripts, redis, connection, logger } = options;
+  const waiters = new Waiters();
+  let epoch = options.epoch;
+  let head: ShopHead | undefined;
+  let serverStart = "";
+  let generation = 0;
+  let running: Promise<void> | undefined;
+  let stopped = false;
+  let failures = 0;
+
+  /** Step 1: the head, always before the log. */
+  const readHead = async (): Promise<void> => {
+    const observers = waiters.snapshot();
+    generation = await connection.ensureConnected();
+    const found = await readDurableHead(connection.db, shopId);
+    if (found === undefined) {
+      throw new Error(`shop ${shopId} is not in Postgres any more`);
+    }
+    options.onPostgres(true);
+    head = found;
+    serverStart = found.serverStart;
+    waiters.confirm(observers, found.position);
+  };
+
+  /** Step 2: one consistent look at the log, from the head on. */
+  const readLog = async (from: number, asked: readonly number[]): Promise<LogView> => {
+    const reply = await redis.aside(scripts.readLog, keys, [from, options.maxBatchCommits + 1, ...asked]);
+    const [logEpoch, position, , entries, writers] = reply as [
+      string,
+      number,
+      string,
+      [string, string[]][],
+      (string | null)[],
+    ];
+    return {
+      epoch: logEpoch,
+      position,
+      entries: entries.map(([id, fields]) => parseEntry(id, fields)),
+      writers: new Map(asked.map((each, index) => [each, writers[index] ?? ""])),
+    };
+  };
+
+  /** Whether a look at the log continues the head we know, without a gap. */
+  const continues = (view: LogView, known: ShopHead): boolean => {
+    const first = view.entries[0];
+    return (
+      view.epoch === String(epoch) &&
+      known.epoch === epoch &&
+      first?.position === known.position &&
+      first.commitId === known.commitId &&
+      view.entries.every((entry, index) => entry.position === known.position + index)
+    );
+  };
+
+  /** Compares waiters with what the log holds: releases the durable ones, sends away those whose entry is gone. */
+  const compare = (present: readonly Waiter[], view: LogView, known: ShopHead): void => {
+    const durable = new Set<Waiter>();
+    const lost = new Set<Waiter>();
+    for (const waiter of present) {
+      const entry = view.entries[waiter.position - known.position];
+      const writer = waiter.position < known.position ? view.writers.get(waiter.position) : entry?.commitId;
+      if (writer === undefined && waiter.position <= view.position) {
+        continue; // beyond what one look takes, or younger than the look's questions: the next round sees it
+      }
+      if (writer !== waiter.commitId) {
+        lost.add(waiter);
+      } else if (waiter.observes && !waiter.confirmed) {
+        // It waits for a head that is confirmed after its reply.
+      } else {
+        waiter.seen = true;
+        if (waiter.position <= known.position) {
+          durable.add(waiter);
+        }
+      }
+    }
+    waiters.settle(lost, "run again");
+    waiters.settle(durable, "durable");
+  };
+
+  /** Step 3: compare-and-append. Returns whether the head moved. */
+  const append = async (fresh: readonly LogEntry[], known: ShopHead): Promise<boolean> => {
+    const observers = waiters.snapshot();
+    const moved = await appendCommits(connection.db, shopId, { head: known, serverStart }, project(fresh)).catch((error) => {
+      if (isDataError(error)) {
+        options.onPoison(fresh, error);
+      }
+      throw error;
+    });
+    options.onPostgres(true);
+    if (!moved) {
+      return false;
+    }
+    waiters.confirm(observers, known.position);
+    const newest = fresh.at(-1) as LogEntry;
+    head = { epoch, position: newest.position, commitId: newest.commitId };
+    return true;
+  };
+
+  /** Step 4: releases, tells watchers, lets the log go. */
+  const acknowledge = (fresh: readonly LogEntry[], before: ShopHead): void => {
+    const durable = new Set<Waiter>();
+    for (const waiter of waiters.snapshot()) {
+      const entry = fresh[waiter.position - before.position - 1];
+      if (entry?.commitId === waiter.commitId && (!waiter.observes || waiter.seen)) {
+        durable.add(waiter);
+      }
+    }
+    waiters.settle(durable, "durable");
+    options.onDurable(fresh);
+    const newest = fresh.at(-1) as LogEntry;
+    const hint = `${shopId} ${newest.position} ${newest.commitId}`;
+    redis
+      .aside(scripts.trimLog, keys, [epoch, newest.position, options.marginCommits, hintChannel, hint])
+      .catch((error) => logger.warn({ err: error, shop: shopId }, "the log could not be trimmed; the next round does it"));
+  };
+
+  const reopen = async (): Promise<void> => {
+    head = undefined;
+    epoch = await options.reopen();
+  };
+
+  const round = async (): Promise<void> => {
+    const waiting = waiters.snapshot();
+    const observersOnly = waiting.some((each) => each.observes && !each.confirmed) && waiting.every((each) => each.observes);
+    if (head === undefined || observersOnly || generation !== (await connection.ensureConnected())) {
+      await readHead();
+    }
+    const known = head as unknown as ShopHead;
+    const present = waiters.snapshot();
+    const asked = [...new Set(present.map((each) => each.position).filter((each) => each < known.position))];
+    const view = await readLog(known.position, asked);
+    if (!continues(view, known)) {
+      await reopen();
+      return;
+    }
+    compare(present, view, known);
+    const fresh = view.entries.slice(1);
+    if (fresh.length === 0) {
+      return;
+    }
+    if (await append(fresh, known)) {
+      acknowledge(fresh, known);
+    } else {
+      head = undefined;
+    }
+  };
+
+  /** A round that failed leaves the head unknown: what it sent may have been done. */
+  const attempt = async (): Promise<boolean> => {
+    try {
+      await round();
+      failures = 0;
+      return true;
+    } catch (error) {
+      head = undefined;
+      failures += 1;
+      if (isPostgresDown(error)) {
+        options.onPostgres(false);
+      }
+      if (failures === 1) {
+        logger.warn({ err: error, shop: shopId }, "a flush failed; it is tried again");
+      }
+      return false;
+    }
+  };
+
+  const runWhileWaiting = async (): Promise<void> => {
+    do {
+      if (!(await attempt())) {
+        await new Promise((resolve) => setTimeout(resolve, Math.min(10 * 2 ** failures, 500)));
+      }
+    } while (waiters.count > 0 && !stopped);
+  };
+
+  const start = (work: () => Promise<unknown>): Promise<void> => {
+    running ??= work()
+      .then(() => {})
+      .finally(() => {
+        running = undefined;
+        if (waiters.count > 0 && !stopped) {
+          void start(runWhileWaiting);
+        }
+      });
+    return running;
+  };
+
+  return {
+    waiters,
+    get head() {
+      return head;
+    },
+    get epoch() {
+      return epoch;
+    },
+    set epoch(next: number) {
+      epoch = next;
+    },
+    wake: () => {
+      if (running === undefined && !stopped) {
+        void start(runWhileWaiting);
+      }
+    },
+    sweep: () => (stopped ? Promise.resolve() : start(attempt)),
+    forgetHead: () => {
+      head = undefined;
+    },
+    stop: async () => {
+      stopped = true;
+      await running;
+    },
+  };
+}

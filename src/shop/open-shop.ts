@@ -1,0 +1,163 @@
+import { randomUUID } from "node:crypto";
+import type { Kysely } from "kysely";
+import type { Logger } from "pino";
+import { type ShopHead, appendCommits } from "../postgres/flush-statement.ts";
+import type { Database } from "../postgres/schema.ts";
+import { lockHead, setEpoch } from "../postgres/shops.ts";
+import { Refusal } from "../refusal.ts";
+import type { ShopKeys } from "./keys.ts";
+import { type LogEntry, parseEntry } from "./log-entry.ts";
+import { project } from "./projection.ts";
+import { type Load, rebuildSteps } from "./rebuild.ts";
+import type { ScriptRunner } from "./redis.ts";
+import type { Scripts } from "./scripts.ts";
+
+/**
+ * OPEN: makes Redis and Postgres agree on one shop, whatever happened: first start, an empty Redis, a lost tail, a fork, a
+ * half-done open of somebody else, a forced repair. It is the only procedure that changes an epoch.
+ *
+ * Invariants: it runs under the lock of the shop's row; what decides is whether Redis' log contains Postgres' head, never
+ * which epoch is larger; a log that contains the head is kept and taken to Postgres, also when the state is rebuilt.
+ */
+export interface OpenOptions {
+  readonly shopId: string;
+  readonly keys: ShopKeys;
+  readonly scripts: Scripts;
+  readonly redis: ScriptRunner;
+  readonly db: Kysely<Database>;
+  /** Request ids, and ids of ended things, that a rebuilt shop remembers. */
+  readonly memoryCount: number;
+  /** Commits a rebuild writes into an empty log. */
+  readonly marginCommits: number;
+  readonly logger: Logger;
+}
+
+/** Somebody else changed the shop in the middle: what this attempt wrote is rolled back, and OPEN begins again. */
+class Superseded extends Error {}
+
+/** How often OPEN begins again before it gives up; each time somebody else made progress. */
+const maxRestarts = 20;
+
+/** Opens a shop and returns where it stands. `force` rebuilds the state of a shop that looks healthy. */
+export async function openShop(options: OpenOptions, force = false): Promise<ShopHead> {
+  for (let attempt = 0; attempt < maxRestarts; attempt += 1) {
+    try {
+      return await attemptOpen(options, force);
+    } catch (error) {
+      if (!(error instanceof Superseded)) {
+        throw error;
+      }
+    }
+  }
+  throw new Refusal("SHOP_UNAVAILABLE", "the shop is being opened elsewhere", { retryMs: 1000 });
+}
+
+async function attemptOpen(options: OpenOptions, force: boolean): Promise<ShopHead> {
+  const { shopId, keys, scripts, redis, db } = options;
+  const token = randomUUID();
+  const conclude = await db.transaction().execute(async (trx): Promise<() => Promise<ShopHead>> => {
+    const head = await lockHead(trx, shopId);
+    if (head === undefined) {
+      throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
+    }
+    const look = [head.position, head.commitId, token, head.epoch, force ? "1" : "0"];
+    const reply = (await redis.run(scripts.look, keys, look)) as [string, ...(string | number)[]];
+    if (reply[0] === "ADOPT") {
+      return async () => head;
+    }
+    if (reply[0] === "KEEP") {
+      const [, epoch, seenToken, nextEpoch] = reply as [string, string, string, string];
+      const next = Math.max(head.epoch, Number(epoch), Number(nextEpoch));
+      if (next !== head.epoch) {
+        await setEpoch(trx, shopId, next);
+      }
+      return async () => {
+        requireDone(await redis.run(scripts.keep, keys, [epoch, seenToken, head.position, head.commitId, next]));
+        return { ...head, epoch: next };
+      };
+    }
+    const [, next, headInLog, flushed] = reply as [string, string, number, number];
+    const rebuilt = await rebuild(options, trx, { head, token, next: Number(next), headInLog: headInLog === 1, flushed });
+    return async () => {
+      requireDone(await redis.run(scripts.finish, keys, [token, next]));
+      return rebuilt;
+    };
+  });
+  // Postgres has the new epoch now; only then may Redis serve it.
+  return conclude();
+}
+
+function requireDone(reply: unknown): void {
+  if (reply !== 1) {
+    throw new Superseded();
+  }
+}
+
+/** A shop that Look sealed. */
+interface Sealed {
+  readonly head: ShopHead;
+  readonly token: string;
+  readonly next: number;
+  readonly headInLog: boolean;
+  /** The highest position that Redis knows to be in Postgres. */
+  readonly flushed: number;
+}
+
+async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Sealed): Promise<ShopHead> {
+  const { shopId, keys, scripts, redis, logger } = options;
+  const { head, next, headInLog, flushed } = sealed;
+  const startedAt = performance.now();
+  if (!headInLog && flushed > head.position) {
+    logger.error(
+      { shop: shopId, durable: head.position, flushed },
+      `Postgres is at position ${head.position}, but had ${flushed}, and the log does not reach back: the shop is fenced`,
+    );
+    throw new Refusal("SHOP_FENCED", "Postgres lost commits that it had acknowledged; the operator has to decide", {
+      metadata: { position: String(head.position), flushed: String(flushed) },
+    });
+  }
+  // The row lock may have been lost while Redis was asked (a killed session): any statement here tells, before the clear.
+  await lockHead(trx, shopId);
+
+  let stepNumber = 0;
+  const load: Load = async (step, values) => {
+    requireDone(await redis.run(scripts.load, keys, [sealed.token, stepNumber, step, ...values]));
+    stepNumber += 1;
+  };
+  await load("clear", [headInLog ? "1" : "0"]);
+  const newest = headInLog ? await drain(options, trx, head) : head;
+  for await (const [step, values] of rebuildSteps(trx, shopId, newest, { ...options, writeLog: !headInLog })) {
+    await load(step, values);
+  }
+  await setEpoch(trx, shopId, next);
+  const rebuiltMs = Math.round(performance.now() - startedAt);
+  logger.info({ shop: shopId, epoch: next, position: newest.position, steps: stepNumber, rebuiltMs }, "shop rebuilt from Postgres");
+  return { ...newest, epoch: next };
+}
+
+/** Takes what a kept log holds beyond Postgres' head to Postgres, in this transaction. Returns the new head. */
+async function drain(options: OpenOptions, trx: Kysely<Database>, from: ShopHead): Promise<ShopHead> {
+  const { shopId, keys, scripts, redis } = options;
+  let head = from;
+  for (;;) {
+    const reply = await redis.run(scripts.readLog, keys, [head.position, 1001]);
+    const entries = (reply as [string, number, string, [string, string[]][]])[3].map(([id, fields]) => parseEntry(id, fields));
+    const fresh = entries.slice(1);
+    const newest = fresh.at(-1);
+    if (newest === undefined) {
+      return head;
+    }
+    requireContiguous(entries, head);
+    if (!(await appendCommits(trx, shopId, { head, serverStart: null }, project(fresh)))) {
+      throw new Error(`the head of shop ${shopId} moved under its row lock`);
+    }
+    head = { epoch: head.epoch, position: newest.position, commitId: newest.commitId };
+  }
+}
+
+function requireContiguous(entries: readonly LogEntry[], head: ShopHead): void {
+  const first = entries[0];
+  if (first?.commitId !== head.commitId || entries.some((entry, index) => entry.position !== head.position + index)) {
+    throw new Error(`the log has a gap after position ${head.position}`);
+  }
+}

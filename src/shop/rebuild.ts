@@ -1,0 +1,300 @@
+import { type Kysely, sql } from "kysely";
+import type { ShopHead } from "../postgres/flush-statement.ts";
+import type { Database, StoredLine } from "../postgres/schema.ts";
+import { entryFields } from "./log-entry.ts";
+
+/** Runs one numbered step of `lua/load.lua`; throws when another rebuild took over. */
+export type Load = (step: string, values: readonly (string | number)[]) => Promise<void>;
+
+/** A step of a rebuild: its name in `lua/load.lua`, and its values. */
+export type Step = readonly [step: string, values: readonly (string | number)[]];
+
+/** What decides how much a rebuild brings along. */
+export interface RebuildOptions {
+  readonly memoryCount: number;
+  readonly marginCommits: number;
+  /** Whether the log was cleared and its newest entries have to be written. */
+  readonly writeLog: boolean;
+}
+
+/** Rows read from Postgres at a time; with it, a script gets at most 7,000 values (Lua's stack takes 8,000). */
+const pageRows = 1000;
+
+/**
+ * Everything Redis needs of a shop, read from Postgres in the transaction that holds the shop's row lock, in steps that
+ * each fit one short script. The last step is `head`.
+ */
+export async function* rebuildSteps(
+  trx: Kysely<Database>,
+  shopId: string,
+  head: ShopHead,
+  options: RebuildOptions,
+): AsyncGenerator<Step> {
+  yield* stockSteps(trx, shopId);
+  yield* holdSteps(trx, shopId);
+  yield* userSteps(trx, shopId);
+  yield* limitSteps(trx, shopId);
+  const horizon = Math.max(0, head.position - options.memoryCount);
+  yield* recentSteps(trx, shopId, horizon);
+  if (options.writeLog) {
+    yield* logSteps(trx, shopId, Math.max(1, head.position - options.marginCommits));
+  }
+  yield ["head", [head.position, head.commitId, await timeOf(trx, shopId, head.position), await timeOf(trx, shopId, horizon)]];
+}
+
+async function* stockSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
+  for await (const rows of pages(async (after: string) =>
+    trx
+      .selectFrom("products")
+      .innerJoin("stock", (join) => join.onRef("stock.shop_id", "=", "products.shop_id").onRef("stock.sku", "=", "products.sku"))
+      .selectAll("products")
+      .select(["available_count", "held_count", "sold_count"])
+      .where("products.shop_id", "=", shopId)
+      .where("products.sku", ">", after)
+      .orderBy("products.sku")
+      .limit(500)
+      .execute()
+      .then((found) => ({ rows: found, last: found.at(-1)?.sku })),
+  )) {
+    const values: (string | number)[] = [];
+    for (const row of rows) {
+      const start = row.sale_start_time?.getTime() ?? 0;
+      const end = row.sale_end_time?.getTime() ?? 0;
+      const plain = !row.limit_tracked && start === 0 && end === 0 && !row.withdrawn;
+      const terms = `${row.max_per_user} ${row.limit_tracked ? 1 : 0} ${start} ${end} ${row.withdrawn ? 1 : 0}`;
+      values.push(`${row.sku}:available`, row.available_count, `${row.sku}:held`, row.held_count);
+      values.push(`${row.sku}:sold`, row.sold_count, `${row.sku}:price`, row.price_minor);
+      values.push(`${row.sku}:terms`, plain ? "" : terms, `${row.sku}:created`, row.create_time.getTime());
+    }
+    yield ["stock", values];
+  }
+}
+
+async function* holdSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
+  for await (const rows of pages(async (after: string) =>
+    trx
+      .selectFrom("holds")
+      .selectAll()
+      .where("shop_id", "=", shopId)
+      .where("state", "=", 1)
+      .where("hold_id", ">", after)
+      .orderBy("hold_id")
+      .limit(500)
+      .execute()
+      .then((found) => ({ rows: found, last: found.at(-1)?.hold_id })),
+  )) {
+    const holds: (string | number)[] = [];
+    const due: (string | number)[] = [];
+    const dueSkus: (string | number)[] = [];
+    for (const row of rows) {
+      const expireMs = row.expire_time.getTime();
+      const packed = row.lines.map((line) => `${line.sku} ${line.quantity} ${line.price_minor}`).join(",");
+      holds.push(`${row.hold_id}:user`, row.user_id, `${row.hold_id}:expire`, expireMs);
+      holds.push(`${row.hold_id}:created`, `${row.create_position} ${row.create_time.getTime()}`, `${row.hold_id}:lines`, packed);
+      due.push(expireMs, row.hold_id);
+      for (const sku of new Set(row.lines.map((line: StoredLine) => line.sku))) {
+        dueSkus.push(0, `${sku}:${String(expireMs).padStart(16, "0")}:${row.hold_id}`);
+      }
+    }
+    yield ["holds", holds];
+    yield ["due", due];
+    for (let from = 0; from < dueSkus.length; from += 2 * pageRows) {
+      yield ["due_skus", dueSkus.slice(from, from + 2 * pageRows)];
+    }
+  }
+}
+
+async function* userSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
+  for await (const rows of pages(async (after: string) =>
+    trx
+      .selectFrom("users")
+      .select(["user_id", "email_key", "balance_minor", "credits", "order_count", "lifetime_value_minor"])
+      .select(["create_position", "create_time"])
+      .where("shop_id", "=", shopId)
+      .where("user_id", ">", after)
+      .orderBy("user_id")
+      .limit(500)
+      .execute()
+      .then((found) => ({ rows: found, last: found.at(-1)?.user_id })),
+  )) {
+    const values: (string | number)[] = [];
+    const emails: string[] = [];
+    for (const row of rows) {
+      values.push(`${row.user_id}:balance`, row.balance_minor, `${row.user_id}:credits`, row.credits);
+      values.push(`${row.user_id}:orders`, row.order_count, `${row.user_id}:lifetime`, row.lifetime_value_minor);
+      values.push(`${row.user_id}:created`, `${row.create_position} ${row.create_time.getTime()}`);
+      if (row.email_key !== "") {
+        emails.push(row.email_key, row.user_id);
+      }
+    }
+    yield ["users", values];
+    if (emails.length > 0) {
+      yield ["emails", emails];
+    }
+  }
+}
+
+async function* limitSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
+  const tracked = await trx
+    .selectFrom("products")
+    .select("sku")
+    .where("shop_id", "=", shopId)
+    .where("limit_tracked", "=", true)
+    .orderBy("sku")
+    .execute();
+  for (let from = 0; from < tracked.length; from += pageRows) {
+    const units = await countUnits(trx, shopId, tracked.slice(from, from + pageRows).map((row) => row.sku));
+    for (let first = 0; first < units.length; first += pageRows) {
+      const page = units.slice(first, first + pageRows).filter((row) => row.unitCount > 0);
+      if (page.length > 0) {
+        yield ["limits", page.flatMap((row) => [`${row.userId}:${row.sku}`, row.unitCount])];
+      }
+    }
+  }
+}
+
+/** What a user has had of a SKU: held, pending and sold units over the whole history. */
+export interface UserUnits {
+  readonly userId: string;
+  readonly sku: string;
+  readonly unitCount: number;
+}
+
+/**
+ * Counts the units of SKUs per user from holds and orders. An order from a user's hold counts once: the hold is committed
+ * by then. This reads the shop's whole history, which only happens when a limit is first set, and in a rebuild.
+ */
+export async function countUnits(db: Kysely<Database>, shopId: string, skus: readonly string[]): Promise<UserUnits[]> {
+  const { rows } = await sql<UserUnits>`
+    select user_id as "userId", line->>'sku' as sku, sum((line->>'quantity')::bigint)::bigint as "unitCount"
+    from (
+      select user_id, lines from orders where shop_id = ${shopId} and user_id <> ''
+      union all
+      select user_id, lines from holds where shop_id = ${shopId} and user_id <> '' and state = 1
+    ) as carts, json_array_elements(lines) as line
+    where line->>'sku' = any(${skus})
+    group by 1, 2`.execute(db);
+  return rows;
+}
+
+async function* recentSteps(trx: Kysely<Database>, shopId: string, horizon: number): AsyncGenerator<Step> {
+  let after = horizon;
+  for (;;) {
+    const { rows } = await sql<{ position: number; requestId: string; orderId: string | null }>`
+      select position, request_id as "requestId", events->-1->'order_placed'->'order'->>'order_id' as "orderId"
+      from commits where shop_id = ${shopId} and position > ${after} order by position limit ${pageRows}`.execute(trx);
+    const values: (string | number)[] = [];
+    for (const row of rows) {
+      if (row.requestId !== "") {
+        values.push(`request:${row.requestId}`, row.position);
+      }
+      if (row.orderId !== null) {
+        values.push(`order:${row.orderId}`, row.position);
+      }
+    }
+    if (values.length > 0) {
+      yield ["recent", values];
+    }
+    const last = rows.at(-1);
+    if (last === undefined) {
+      break;
+    }
+    after = last.position;
+  }
+  yield* endedHoldSteps(trx, shopId, horizon);
+}
+
+const holdStates: Readonly<Record<number, string>> = { 2: "COMMITTED", 3: "RELEASED", 4: "EXPIRED" };
+
+async function* endedHoldSteps(trx: Kysely<Database>, shopId: string, horizon: number): AsyncGenerator<Step> {
+  let after = "";
+  for (;;) {
+    const rows = await trx
+      .selectFrom("holds")
+      .select(["hold_id", "state", "create_position", "position"])
+      .where("shop_id", "=", shopId)
+      .where("position", ">", horizon)
+      .where("state", "<>", 1)
+      .where("hold_id", ">", after)
+      .orderBy("hold_id")
+      .limit(pageRows)
+      .execute();
+    const last = rows.at(-1);
+    if (last === undefined) {
+      return;
+    }
+    yield [
+      "recent",
+      rows.flatMap((row) => [`hold:${row.hold_id}`, `${row.create_position} ${row.position} ${holdStates[row.state]}`]),
+    ];
+    after = last.hold_id;
+  }
+}
+
+async function* logSteps(trx: Kysely<Database>, shopId: string, from: number): AsyncGenerator<Step> {
+  let next = from;
+  for (;;) {
+    // A user's private part is read back from the user's row, so that a Postgres that loses its tail can be healed with it.
+    const { rows } = await sql<LogRow>`
+      select c.position, c.commit_id as "commitId", c.epoch, c.commit_time as "commitTime", c.call::text as call,
+        c.events::text as events, u.email, u.email_key as "emailKey", u.display_name as "displayName"
+      from commits c left join users u on u.shop_id = c.shop_id and u.user_id = c.events->0->'user_created'->'user'->>'user_id'
+      where c.shop_id = ${shopId} and c.position >= ${next} order by c.position limit 200`.execute(trx);
+    const last = rows.at(-1);
+    if (last === undefined) {
+      return;
+    }
+    yield ["log", rows.flatMap(logValues)];
+    next = last.position + 1;
+  }
+}
+
+interface LogRow {
+  position: number;
+  commitId: string;
+  epoch: number;
+  commitTime: Date;
+  call: string;
+  events: string;
+  email: string | null;
+  emailKey: string | null;
+  displayName: string | null;
+}
+
+function logValues(row: LogRow): (string | number)[] {
+  const secret = { email: row.email, email_key: row.emailKey, display_name: row.displayName };
+  const fields = entryFields({
+    position: row.position,
+    commitId: row.commitId,
+    epoch: row.epoch,
+    timeMs: row.commitTime.getTime(),
+    call: row.call,
+    events: row.events,
+    private: row.email === null ? "" : JSON.stringify(secret),
+  });
+  return [row.position, fields.length, ...fields];
+}
+
+/** The time of a commit in milliseconds; 0 when there is none at this position. */
+async function timeOf(trx: Kysely<Database>, shopId: string, position: number): Promise<number> {
+  const row = await trx
+    .selectFrom("commits")
+    .select("commit_time")
+    .where("shop_id", "=", shopId)
+    .where("position", "=", position)
+    .executeTakeFirst();
+  return row?.commit_time.getTime() ?? 0;
+}
+
+/** Pages through rows by key: `read` gets the last key it returned. */
+async function* pages<Row>(read: (after: string) => Promise<{ rows: Row[]; last: string | undefined }>): AsyncGenerator<Row[]> {
+  let after = "";
+  for (;;) {
+    const { rows, last } = await read(after);
+    if (last === undefined) {
+      return;
+    }
+    yield rows;
+    after = last;
+  }
+}

@@ -1,0 +1,114 @@
+import { Redis } from "ioredis";
+import type { Script } from "./scripts.ts";
+import type { ShopKeys } from "./keys.ts";
+
+/** Redis did not answer. `outcome` says whether the script may have run: then only a repeat with the same request id tells. */
+export class RedisUnavailable extends Error {
+  override readonly name = "RedisUnavailable";
+  readonly outcome: "not run" | "unknown";
+
+  constructor(outcome: "not run" | "unknown", cause: unknown) {
+    super(`Redis is unavailable: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    this.outcome = outcome;
+  }
+}
+
+/** Runs scripts on one Redis. */
+export interface ScriptRunner {
+  /** Runs a script that decides: nothing is ever sent twice behind the caller's back. Throws RedisUnavailable. */
+  run(script: Script, keys: ShopKeys, args: readonly (string | number)[]): Promise<unknown>;
+  /** Runs a script that decides nothing on a connection of its own, so that a large log read never delays a decision. */
+  aside(script: Script, keys: ShopKeys, args: readonly (string | number)[]): Promise<unknown>;
+  /** Calls `onHint` for every message on a pub/sub channel, again after each reconnect. */
+  subscribe(channel: string, onHint: (message: string) => void): Promise<void>;
+  /** The connection of the decisions, for the checks at start. */
+  readonly connection: Redis;
+  close(): Promise<void>;
+}
+
+/** What a runner needs. */
+export interface RedisOptions {
+  /** `redis://` or `rediss://` address. */
+  readonly url: string;
+  /** How long a command may take, in milliseconds; afterwards its outcome is unknown. */
+  readonly commandTimeoutMs: number;
+  /** Called with every connection error; commands report theirs to their callers as well. */
+  readonly onError: (error: Error) => void;
+}
+
+/** Connects to Redis; fails when the first connection cannot be made within five seconds. */
+export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOptions): Promise<ScriptRunner> {
+  const connect = async (connectionName: string, decides: boolean): Promise<Redis> => {
+    const client = new Redis(url, {
+      connectionName,
+      lazyConnect: true,
+      connectTimeout: 5000,
+      // ioredis would send a command again when its answer was lost: the script would run twice.
+      maxRetriesPerRequest: 0,
+      enableOfflineQueue: !decides && connectionName === "holdfast-hints",
+      commandTimeout: connectionName === "holdfast-hints" ? undefined : commandTimeoutMs,
+      retryStrategy: (times) => Math.min(times * 20, 500),
+    });
+    client.on("error", onError);
+    await client.connect();
+    return client;
+  };
+  const commands = await connect("holdfast-commands", true);
+  const reads = await connect("holdfast-reads", true);
+  const hints = await connect("holdfast-hints", false);
+
+  return {
+    connection: commands,
+    run: (script, keys, args) => evaluate(commands, script, keys, args),
+    aside: (script, keys, args) => evaluate(reads, script, keys, args),
+    subscribe: async (channel, onHint) => {
+      hints.on("message", (_, message) => onHint(message));
+      await hints.subscribe(channel);
+    },
+    close: async () => {
+      for (const client of [commands, reads, hints]) {
+        client.disconnect();
+      }
+    },
+  };
+}
+
+async function evaluate(
+  client: Redis,
+  script: Script,
+  keys: ShopKeys,
+  args: readonly (string | number)[],
+): Promise<unknown> {
+  const values: (string | number)[] = [];
+  for (const name of script.keys) {
+    values.push(keys[name] as string);
+  }
+  for (const value of args) {
+    values.push(value);
+  }
+  try {
+    return await client.evalsha(script.sha, script.keys.length, values);
+  } catch (error) {
+    if (error instanceof Error && error.message.startsWith("NOSCRIPT")) {
+      // Nothing ran. EVAL runs the script and puts it into Redis' cache for the next calls.
+      return client.eval(script.source, script.keys.length, values).catch((failure) => {
+        throw classified(failure);
+      });
+    }
+    throw classified(error);
+  }
+}
+
+/** Error replies that mean: Redis did not run the script, and another try later can succeed. */
+const notRun = /^(LOADING|BUSY|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|OOM|NOREPLICAS|MISCONF|NOSCRIPT)\b/;
+const notSent = /enableOfflineQueue|Connection is closed/;
+
+function classified(error: unknown): unknown {
+  if (!(error instanceof Error)) {
+    return error;
+  }
+  if (error.name === "ReplyError") {
+    return notRun.test(error.message) ? new RedisUnavailable("not run", error) : error;
+  }
+  return new RedisUnavailable(notSent.test(error.message) ? "not run" : "unknown", error);
+}

@@ -1,0 +1,71 @@
+/** What a script of the commit path answers, with names instead of places. `position`, `commitId` = the log's last entry. */
+export type Reply =
+  | { readonly kind: "MISMATCH" | "DUE" }
+  | { readonly kind: "AGAIN" | "LOOK_UP" | "LOAD_LIMITS"; readonly position: number; readonly commitId: string }
+  | {
+      readonly kind: "OK";
+      readonly position: number;
+      readonly commitId: string;
+      readonly timeMs: number;
+      /** The events of a commit as JSON, or what a read asked for. */
+      readonly payload: unknown;
+    }
+  | {
+      /** The request id, or the resource's id, was used at the position `at`. */
+      readonly kind: "REPLAYED" | "EXISTS";
+      readonly position: number;
+      readonly commitId: string;
+      readonly at: number;
+      /** The flat fields of the log entry; undefined when the log let it go. */
+      readonly fields: readonly string[] | undefined;
+    }
+  | {
+      readonly kind: "REFUSED";
+      readonly position: number;
+      readonly commitId: string;
+      readonly reason: string;
+      readonly metadata: Record<string, string>;
+      readonly retryMs: number | undefined;
+      readonly violations: readonly { readonly reason: string; readonly metadata: Record<string, string> }[];
+    };
+
+/** Reads the array a script returned. */
+export function parseReply(raw: unknown): Reply {
+  const [kind, position, commitId, ...rest] = raw as [string, number, string, ...unknown[]];
+  switch (kind) {
+    case "OK":
+      return { kind, position, commitId, timeMs: rest[0] as number, payload: rest[1] };
+    case "REPLAYED":
+    case "EXISTS":
+      return { kind, position, commitId, at: rest[0] as number, fields: (rest[1] as string[] | null) ?? undefined };
+    case "REFUSED": {
+      const [reason, details, retryMs, violations] = rest as [string, string[], number, string[][]];
+      return {
+        kind,
+        position,
+        commitId,
+        reason,
+        metadata: pairs(details),
+        retryMs: retryMs < 0 ? undefined : retryMs,
+        violations: violations.map(([first, ...more]) => ({ reason: first as string, metadata: pairs(more) })),
+      };
+    }
+    case "MISMATCH":
+    case "DUE":
+      return { kind };
+    case "AGAIN":
+    case "LOOK_UP":
+    case "LOAD_LIMITS":
+      return { kind, position, commitId };
+    default:
+      throw new Error(`a script answered "${kind}"`);
+  }
+}
+
+function pairs(flat: readonly string[]): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (let index = 0; index + 1 < flat.length; index += 2) {
+    found[flat[index] as string] = flat[index + 1] as string;
+  }
+  return found;
+}

@@ -1,0 +1,453 @@
+import type { DescMessage } from "@bufbuild/protobuf";
+import type { Kysely } from "kysely";
+import type { Logger } from "pino";
+import { findByRequestId, readCommit } from "../postgres/commits.ts";
+import type { FlushConnection } from "../postgres/connection.ts";
+import type { ShopHead } from "../postgres/flush-statement.ts";
+import type { Database } from "../postgres/schema.ts";
+import { type Reason, Refusal } from "../refusal.ts";
+import { createFlusher, type Flusher } from "./flusher.ts";
+import { idTimeMs, makeId } from "./ids.ts";
+import { type ShopKeys, shopKeys } from "./keys.ts";
+import { type Call, type LogEntry, parseEntry } from "./log-entry.ts";
+import { firstDifference, requestJson } from "./messages.ts";
+import { openShop } from "./open-shop.ts";
+import { refusalOf } from "./refusals.ts";
+import { type Reply, parseReply } from "./reply.ts";
+import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
+import type { Script, Scripts } from "./scripts.ts";
+
+/** One mutating RPC on its way to a commit. */
+export interface Mutation {
+  /** The RPC's name, `PlaceOrder`. */
+  readonly rpc: string;
+  readonly script: Script;
+  readonly request: { readonly desc: DescMessage; readonly message: object };
+  /** The caller's request id; empty = one is made for this call. */
+  readonly requestId: string;
+  readonly principal: string;
+  /** What the script wants after the arguments every call has. */
+  readonly args: readonly (string | number)[];
+  /** Ids of the request that a thing which ended long ago may have used; they decide whether Postgres is asked. */
+  readonly ids?: readonly string[];
+  /** Finds in Postgres what those ids were used for: the position of the commit to answer with, or throws a Refusal. */
+  readonly lookUp?: (db: Kysely<Database>) => Promise<number | undefined>;
+  /** The refusal when the resource's id was used by another body. */
+  readonly existsReason?: Reason;
+  /** Aborts with the caller's deadline or cancellation. */
+  readonly signal: AbortSignal;
+}
+
+/** What a mutation did, or once did. */
+export interface Committed {
+  readonly position: number;
+  readonly epoch: number;
+  readonly commitId: string;
+  readonly timeMs: number;
+  readonly requestId: string;
+  readonly replayed: boolean;
+  readonly durable: boolean;
+  /** The commit's events as in the log: `[{order_placed: {...}}]`. */
+  readonly events: readonly Record<string, object>[];
+}
+
+/** What a live read saw. */
+export interface Observed {
+  readonly position: number;
+  readonly epoch: number;
+  readonly payload: unknown;
+}
+
+/** What every shop of a process shares. */
+export interface ShopDeps {
+  readonly scripts: Scripts;
+  readonly redis: ScriptRunner;
+  readonly db: Kysely<Database>;
+  readonly durability: "postgres" | "redis";
+  /** Request ids kept in Redis per shop. */
+  readonly memoryCount: number;
+  /** How long a request id is kept in Postgres, in milliseconds. */
+  readonly requestRetentionMs: number;
+  /** Commits a flush takes at most. */
+  readonly maxBatchCommits: number;
+  /** Durable commits that stay in the log. */
+  readonly marginCommits: number;
+  /** Un-flushed commits at which a shop takes no more. */
+  readonly maxBacklogCommits: number;
+  /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
+  readonly clock?: () => number;
+  /** Whether Postgres answered last time. */
+  readonly postgres: { up: boolean };
+  readonly onDurable: (shopId: string, entries: readonly LogEntry[]) => void;
+  readonly logger: Logger;
+}
+
+/** How long a call whose outcome is unknown is repeated before the caller has to do it, in milliseconds. */
+const unknownOutcomeMs = 3000;
+
+/**
+ * One shop in this process: runs its scripts, keeps them in the right epoch, and answers only what Postgres has.
+ * It holds nothing that outlives a request but where the shop stands.
+ */
+export class Shop {
+  readonly id: string;
+  readonly keys: ShopKeys;
+  readonly #deps: ShopDeps;
+  readonly #connection: FlushConnection;
+  #flusher: Flusher | undefined;
+  #opening: Promise<ShopHead> | undefined;
+  #fenced: Refusal | undefined;
+  #lastPosition = 0;
+
+  constructor(id: string, deps: ShopDeps, connection: FlushConnection) {
+    this.id = id;
+    this.keys = shopKeys(id);
+    this.#deps = deps;
+    this.#connection = connection;
+  }
+
+  /** Runs a mutation until it is committed and durable, replayed, or refused. */
+  async mutate(mutation: Mutation): Promise<Committed> {
+    const { script, signal } = mutation;
+    const requestId = mutation.requestId === "" ? makeId() : mutation.requestId;
+    const times = [requestId, ...(mutation.ids ?? [])].map(idTimeMs);
+    const oldestIdMs = times.length === 1 ? (times[0] as number) : Math.min(...times);
+    const call: Call = {
+      rpc: mutation.rpc,
+      request_id: requestId,
+      principal: mutation.principal,
+      request: requestJson(mutation.request.desc, mutation.request.message, requestId),
+    };
+    const callText = JSON.stringify(call);
+    const tries = new Tries(requestId);
+    let lookedUp = "0";
+    for (;;) {
+      signal.throwIfAborted();
+      this.#admit();
+      const flusher = await this.#ready();
+      const { epoch } = flusher;
+      const args = [epoch, makeId(), makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
+      const reply = await tries.attempt(() => this.#run(script, [...args, ...mutation.args]));
+      if (reply === undefined || (await this.#mustRunAgain(reply, flusher))) {
+        continue;
+      }
+      if (reply.kind === "LOOK_UP") {
+        const found = await this.#lookUp(mutation, requestId);
+        if (found !== undefined) {
+          return this.#answerFrom(found, mutation, call, true);
+        }
+        lookedUp = "1";
+        continue;
+      }
+      if (reply.kind === "LOAD_LIMITS") {
+        throw new LimitsMissing();
+      }
+      if (!(await this.#isDurable(reply, reply.kind === "REFUSED", flusher, signal))) {
+        continue;
+      }
+      if (reply.kind === "OK") {
+        const events = JSON.parse(reply.payload as string) as Record<string, object>[];
+        const { position, commitId, timeMs } = reply;
+        return { position, epoch, commitId, timeMs, requestId, replayed: false, durable: this.#acksDurable, events };
+      }
+      if (reply.kind === "REFUSED") {
+        throw refusalOf(reply, reply.position, epoch);
+      }
+      const entry = reply.fields === undefined ? await this.#readCommit(reply.at) : parseEntry(String(reply.at), reply.fields);
+      return this.#answerFrom({ entry, kind: reply.kind }, mutation, call, this.#acksDurable || entry.position <= this.#durablePosition);
+    }
+  }
+
+  /**
+   * Runs a script that reads. What it saw is durable when this returns, so it never shows what a crash could undo; and it
+   * saw every commit that was acknowledged before.
+   */
+  async read(script: Script, args: readonly (string | number)[], due: Due, signal: AbortSignal): Promise<Observed> {
+    const tries = new Tries("");
+    for (;;) {
+      signal.throwIfAborted();
+      this.#refuseFenced();
+      const flusher = await this.#ready();
+      const { epoch } = flusher;
+      const reply = await tries.attempt(() => this.#run(script, [epoch, this.#clock(), ...args]));
+      if (reply === undefined) {
+        continue;
+      }
+      if (reply.kind === "DUE") {
+        await this.expire(due.holdId ?? "", due.skus ?? []);
+        continue;
+      }
+      if ((await this.#mustRunAgain(reply, flusher)) || !(await this.#isDurable(reply, true, flusher, signal))) {
+        continue;
+      }
+      if (reply.kind === "REFUSED") {
+        throw refusalOf(reply, reply.position, epoch);
+      }
+      const { position, payload } = reply as Extract<Reply, { kind: "OK" }>;
+      return { position, epoch, payload };
+    }
+  }
+
+  /** Waits until everything this shop committed so far is in Postgres: before a read of Postgres when Redis acknowledges. */
+  async settle(signal: AbortSignal): Promise<void> {
+    if (this.#deps.durability === "postgres") {
+      return;
+    }
+    const flusher = await this.#ready();
+    const [, position, commitId] = (await this.#deps.redis.run(this.#deps.scripts.peek, this.keys, [])) as [string, number, string];
+    const released = flusher.waiters.wait(position, commitId, false, signal);
+    flusher.wake();
+    await released;
+  }
+
+  /** Commits the expiry of due holds: of one hold and some SKUs, or of the shop's oldest. Returns whether more may be due. */
+  async expire(holdId: string, skus: readonly string[]): Promise<boolean> {
+    const flusher = await this.#ready();
+    const args = [flusher.epoch, makeId(), this.#deps.memoryCount, this.#clock(), holdId, ...skus];
+    const reply = await this.#run(this.#deps.scripts.expireHolds, args);
+    await this.#mustRunAgain(reply, flusher);
+    return reply.kind === "AGAIN";
+  }
+
+  /** One flush round, for the sweeper. */
+  async sweep(): Promise<void> {
+    await (await this.#ready()).sweep();
+  }
+
+  /** Opens the shop anew; `force` rebuilds it from Postgres although it looks healthy. */
+  reopen(force = false): Promise<ShopHead> {
+    this.#opening ??= openShop({ shopId: this.id, keys: this.keys, ...this.#deps }, force)
+      .then((head) => {
+        if (this.#flusher !== undefined) {
+          this.#flusher.epoch = head.epoch;
+          this.#flusher.forgetHead();
+        }
+        return head;
+      })
+      .finally(() => {
+        this.#opening = undefined;
+      });
+    return this.#opening;
+  }
+
+  /** The position this process last saw durable; 0 before the first flush round. */
+  get #durablePosition(): number {
+    return this.#flusher?.head?.position ?? 0;
+  }
+
+  get #acksDurable(): boolean {
+    return this.#deps.durability === "postgres";
+  }
+
+  /** Ends what is in flight. */
+  async close(): Promise<void> {
+    await this.#flusher?.stop();
+  }
+
+  /** The epoch this process works in; opens the shop when it does not know it yet. */
+  async epoch(): Promise<number> {
+    return (await this.#ready()).epoch;
+  }
+
+  /** Runs a script of this shop and reads its reply. */
+  async #run(script: Script, args: readonly (string | number)[]): Promise<Reply> {
+    return parseReply(await this.#deps.redis.run(script, this.keys, args));
+  }
+
+  #clock(): string | number {
+    return this.#deps.clock?.() ?? "";
+  }
+
+  /** Refuses a mutation before it touches Redis when it could not become durable soon. */
+  #admit(): void {
+    this.#refuseFenced();
+    if (!this.#deps.postgres.up) {
+      throw new Refusal("SHOP_UNAVAILABLE", "Postgres does not answer; nothing was changed", { retryMs: 1000 });
+    }
+    const head = this.#flusher?.head;
+    if (head !== undefined && this.#lastPosition - head.position > this.#deps.maxBacklogCommits) {
+      throw new Refusal("OVERLOADED", "too many commits of this shop wait for Postgres; nothing was changed", { retryMs: 500 });
+    }
+  }
+
+  #refuseFenced(): void {
+    if (this.#fenced !== undefined) {
+      throw this.#fenced;
+    }
+  }
+
+  async #ready(): Promise<Flusher> {
+    if (this.#flusher === undefined || this.#opening !== undefined) {
+      const head = await this.reopen();
+      this.#flusher ??= this.#createFlusher(head.epoch);
+    }
+    return this.#flusher;
+  }
+
+  #createFlusher(epoch: number): Flusher {
+    return createFlusher({
+      ...this.#deps,
+      shopId: this.id,
+      keys: this.keys,
+      connection: this.#connection,
+      epoch,
+      reopen: async () => (await this.reopen()).epoch,
+      onDurable: (entries) => this.#deps.onDurable(this.id, entries),
+      onPoison: (entries, error) => this.#fence(entries, error),
+      onPostgres: (answers) => {
+        this.#deps.postgres.up = answers;
+      },
+    });
+  }
+
+  /** Postgres cannot take these commits. They are not skipped: the shop stops until an operator looked. */
+  #fence(entries: readonly LogEntry[], error: unknown): void {
+    const [from, to] = [entries[0]?.position, entries.at(-1)?.position];
+    this.#deps.logger.error({ err: error, shop: this.id, from, to }, "Postgres refuses commits of this shop: it is fenced");
+    this.#fenced = new Refusal("SHOP_FENCED", `commits ${from} to ${to} cannot be recorded; the operator has to look`, {
+      metadata: { position: String(from) },
+    });
+  }
+
+  /** Whether a reply says to open the shop or simply to ask again; keeps track of the newest position seen. */
+  async #mustRunAgain(reply: Reply, flusher: Flusher): Promise<boolean> {
+    if (reply.kind === "MISMATCH") {
+      await this.reopen();
+      return true;
+    }
+    if (reply.kind === "DUE") {
+      return true;
+    }
+    const { head } = flusher;
+    if (head !== undefined && reply.position < head.position) {
+      // Redis is behind what Postgres confirmed: it lost its tail.
+      await this.reopen();
+      return true;
+    }
+    this.#lastPosition = reply.position;
+    return reply.kind === "AGAIN";
+  }
+
+  /** Waits until what a script saw is in Postgres. False: what it saw is gone, run it again. */
+  async #isDurable(
+    reply: { readonly position: number; readonly commitId: string },
+    observes: boolean,
+    flusher: Flusher,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    if (!this.#acksDurable) {
+      // Nobody waits, but the flush must still come along.
+      flusher.waiters.wait(reply.position, reply.commitId, false, neverAborts).catch(() => {});
+      flusher.wake();
+      return true;
+    }
+    const released = flusher.waiters.wait(reply.position, reply.commitId, observes, signal);
+    flusher.wake();
+    return (await released) === "durable";
+  }
+
+  /** What Postgres knows of a call's ids, which Redis let go. */
+  async #lookUp(mutation: Mutation, requestId: string): Promise<Known | undefined> {
+    const { db, requestRetentionMs } = this.#deps;
+    const replayed = await findByRequestId(db, this.id, requestId, requestRetentionMs);
+    if (replayed !== undefined) {
+      return { entry: replayed, kind: "REPLAYED" };
+    }
+    const at = await mutation.lookUp?.(db);
+    return at === undefined ? undefined : { entry: await this.#readCommit(at), kind: "EXISTS" };
+  }
+
+  async #readCommit(position: number): Promise<LogEntry> {
+    const entry = await readCommit(this.#deps.db, this.id, position);
+    if (entry === undefined) {
+      throw new Error(`commit ${position} of shop ${this.id} is neither in the log nor in Postgres`);
+    }
+    return entry;
+  }
+
+  /** Answers with an earlier commit, when it was made by the same request. */
+  #answerFrom({ entry, kind }: Known, mutation: Mutation, call: Call, durable: boolean): Committed {
+    const stored = JSON.parse(entry.call) as Call;
+    // Personal data is hashed with the first call's request id; the same salt makes the two comparable.
+    const { desc, message } = mutation.request;
+    const repeated = stored.request_id === call.request_id ? call.request : requestJson(desc, message, stored.request_id);
+    const field = stored.rpc === call.rpc ? firstDifference(stored.request, repeated) : "rpc";
+    if (field !== undefined) {
+      const where = { position: String(entry.position), epoch: String(entry.epoch) };
+      if (kind === "REPLAYED") {
+        throw new Refusal("REQUEST_ID_REUSED", `request id "${call.request_id}" was used by another call: "${field}" differs`, {
+          metadata: { field, ...where },
+        });
+      }
+      throw new Refusal(mutation.existsReason ?? "REQUEST_ID_REUSED", `the id was used by another body: "${field}" differs`, {
+        metadata: { field, ...where },
+      });
+    }
+    return {
+      position: entry.position,
+      epoch: entry.epoch,
+      commitId: entry.commitId,
+      timeMs: entry.timeMs,
+      requestId: stored.request_id,
+      replayed: true,
+      durable,
+      events: JSON.parse(entry.events) as Record<string, object>[],
+    };
+  }
+}
+
+/** An earlier commit that answers a call. */
+interface Known {
+  readonly entry: LogEntry;
+  readonly kind: "REPLAYED" | "EXISTS";
+}
+
+/** Whose due holds a read has to see ended. */
+export interface Due {
+  readonly holdId?: string;
+  readonly skus?: readonly string[];
+}
+
+/** A product gets its first limit after it was sold: what users had of it has to be loaded first. */
+export class LimitsMissing extends Error {}
+
+const neverAborts = new AbortController().signal;
+
+/** Repeats what Redis did not answer. The request id makes a repeat harmless, so the caller need not see a lost reply. */
+class Tries {
+  readonly #requestId: string;
+  #unknownSinceMs: number | undefined;
+  #count = 0;
+
+  constructor(requestId: string) {
+    this.#requestId = requestId;
+  }
+
+  /** The reply; undefined = try again; throws SHOP_UNAVAILABLE when the caller has to. */
+  async attempt(run: () => Promise<Reply>): Promise<Reply | undefined> {
+    try {
+      const reply = await run();
+      this.#unknownSinceMs = undefined;
+      return reply;
+    } catch (error) {
+      if (!(error instanceof RedisUnavailable)) {
+        throw error;
+      }
+      if (error.outcome === "unknown") {
+        this.#unknownSinceMs ??= performance.now();
+      }
+      if (this.#unknownSinceMs === undefined) {
+        throw new Refusal("SHOP_UNAVAILABLE", "Redis does not answer; nothing was changed", { retryMs: 1000 });
+      }
+      if (performance.now() - this.#unknownSinceMs > unknownOutcomeMs) {
+        throw new Refusal("SHOP_UNAVAILABLE", "Redis does not answer; repeat with the same request id to learn the outcome", {
+          retryMs: 1000,
+          ...(this.#requestId === "" ? {} : { metadata: { request_id: this.#requestId } }),
+        });
+      }
+      this.#count += 1;
+      await new Promise((resolve) => setTimeout(resolve, Math.min(5 * 2 ** this.#count, 200)));
+      return undefined;
+    }
+  }
+}

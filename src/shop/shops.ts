@@ -1,0 +1,146 @@
+import type { Kysely } from "kysely";
+import type { Logger } from "pino";
+import type { FlushConnection } from "../postgres/connection.ts";
+import type { Database } from "../postgres/schema.ts";
+import { listHeads } from "../postgres/shops.ts";
+import { isPostgresDown } from "../postgres/errors.ts";
+import { hintChannel, shopKeys } from "./keys.ts";
+import type { LogEntry } from "./log-entry.ts";
+import type { ScriptRunner } from "./redis.ts";
+import type { Scripts } from "./scripts.ts";
+import { Shop } from "./shop.ts";
+import { WatchHub } from "./watch-hub.ts";
+
+/** What the shops of a process need; every limit is explained where it is used, in `Shop` and `WatchHub`. */
+export interface ShopsOptions {
+  readonly scripts: Scripts;
+  readonly redis: ScriptRunner;
+  readonly db: Kysely<Database>;
+  readonly flushConnections: readonly FlushConnection[];
+  readonly durability: "postgres" | "redis";
+  readonly memoryCount: number;
+  readonly requestRetentionMs: number;
+  readonly clock?: () => number;
+  readonly logger: Logger;
+  /** Commits a flush takes at most; default 500. */
+  readonly maxBatchCommits?: number;
+  /** Durable commits that stay in a shop's log; default 10,000. */
+  readonly marginCommits?: number;
+  /** Un-flushed commits at which a shop takes no more; default 8,000, less than the margin. */
+  readonly maxBacklogCommits?: number;
+  /** Durable commits kept in memory for a shop's watchers; default 2,000. */
+  readonly watchedCommits?: number;
+}
+
+/** All shops, as this process serves them. */
+export interface Shops {
+  /** A shop by id; whether it exists shows with its first use. */
+  get(shopId: string): Shop;
+  /** The watchers' side of a shop. */
+  hub(shopId: string): WatchHub;
+  readonly db: Kysely<Database>;
+  readonly scripts: Scripts;
+  /** Whether Postgres answered last time. */
+  isPostgresUp(): boolean;
+  /** Ends what is in flight and stops the sweeper. */
+  close(): Promise<void>;
+}
+
+/** How often every shop is looked at: what a dead process left is flushed, a Postgres behind is healed, due holds expire. */
+const sweepMs = 1000;
+
+/** Creates the shops of this process and starts their sweeper. */
+export async function createShops(options: ShopsOptions): Promise<Shops> {
+  const { db, redis, scripts, logger, flushConnections } = options;
+  const shops = new Map<string, Shop>();
+  const hubs = new Map<string, WatchHub>();
+  const postgres = { up: true };
+  const deps = {
+    maxBatchCommits: 500,
+    marginCommits: 10_000,
+    maxBacklogCommits: 8000,
+    ...options,
+    postgres,
+    onDurable: (shopId: string, entries: readonly LogEntry[]) => hubs.get(shopId)?.offer(entries),
+  };
+
+  const get = (shopId: string): Shop => {
+    let shop = shops.get(shopId);
+    if (shop === undefined) {
+      shop = new Shop(shopId, deps, flushConnections[shops.size % flushConnections.length] as FlushConnection);
+      shops.set(shopId, shop);
+    }
+    return shop;
+  };
+
+  await redis.subscribe(hintChannel, (message) => {
+    const [shopId, position] = message.split(" ");
+    hubs.get(shopId as string)?.hint(Number(position));
+  });
+
+  const sweepShop = async (shopId: string, position: number, commitId: string): Promise<void> => {
+    hubs.get(shopId)?.hint(position);
+    const peeked = await redis.aside(scripts.peek, shopKeys(shopId), []);
+    const [, logPosition, logCommitId, nextDueMs, redisMs] = peeked as [string, number, string, number, number];
+    if (logPosition === 0) {
+      return; // nobody used this shop since Redis started: nothing of it can be waiting there
+    }
+    if (logPosition !== position || logCommitId !== commitId) {
+      await get(shopId).sweep();
+    }
+    if (nextDueMs >= 0 && nextDueMs <= (options.clock?.() ?? redisMs)) {
+      while (await get(shopId).expire("", [])) {
+        // at most 100 at a time; other calls come in between
+      }
+      await get(shopId).sweep();
+    }
+  };
+
+  const sweep = async (): Promise<void> => {
+    const heads = await listHeads(db);
+    postgres.up = true;
+    await Promise.all(
+      heads.map(({ shopId, position, commitId }) =>
+        sweepShop(shopId, position, commitId).catch((error) => logger.warn({ err: error, shop: shopId }, "a shop could not be swept")),
+      ),
+    );
+  };
+
+  let closed = false;
+  let sweeping: Promise<void> = Promise.resolve();
+  let timer: NodeJS.Timeout | undefined;
+  const scheduleSweep = (): void => {
+    timer = setTimeout(() => {
+      sweeping = sweep()
+        .catch((error) => {
+          if (isPostgresDown(error)) {
+            postgres.up = false;
+          }
+          logger.warn({ err: error }, "the shops could not be swept");
+        })
+        .finally(() => closed || scheduleSweep());
+    }, sweepMs);
+  };
+  scheduleSweep();
+
+  return {
+    get,
+    hub: (shopId) => {
+      let hub = hubs.get(shopId);
+      if (hub === undefined) {
+        hub = new WatchHub(shopId, db, options.watchedCommits ?? 2000, logger);
+        hubs.set(shopId, hub);
+      }
+      return hub;
+    },
+    db,
+    scripts,
+    isPostgresUp: () => postgres.up,
+    close: async () => {
+      closed = true;
+      clearTimeout(timer);
+      await sweeping;
+      await Promise.all([...shops.values()].map((shop) => shop.close()));
+    },
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * Who waits for Postgres, and when they may be answered (ACK in docs/architecture.md).
+ *
+ * Invariant: a waiter is released by the identity `(position, commit_id)` of the log's last entry that its script saw,
+ * never by the number alone. After a failover two histories can own one position.
+ */
+
+/** What became of a waiter: what it saw is in Postgres, or it has to run its script again. */
+export type Release = "durable" | "run again";
+
+/** Somebody who waits until what a script saw is in Postgres. */
+export interface Waiter {
+  readonly position: number;
+  readonly commitId: string;
+  /**
+   * A refusal or a read says what is true now, so it also needs a head that Postgres confirmed after the script's reply,
+   * and then a look at the log that still held what it saw. A mutation only needs its own commit.
+   */
+  readonly observes: boolean;
+  /** Whether Postgres confirmed a head (not beyond `position`) since this waiter came. */
+  confirmed: boolean;
+  /** Whether a look at the log after that confirmation still found what this waiter saw. */
+  seen: boolean;
+  readonly release: (release: Release) => void;
+}
+
+/** The waiters of one shop. */
+export class Waiters {
+  #waiting: Waiter[] = [];
+
+  get count(): number {
+    return this.#waiting.length;
+  }
+
+  /** Waits until what was seen is durable. Ends early, without an outcome, when the signal aborts. */
+  wait(position: number, commitId: string, observes: boolean, signal: AbortSignal): Promise<Release> {
+    return new Promise((resolve, reject) => {
+      const abandon = (): void => {
+        this.#waiting = this.#waiting.filter((each) => each !== waiter);
+        reject(signal.reason);
+      };
+      const waiter: Waiter = {
+        position,
+        commitId,
+        observes,
+        confirmed: false,
+        seen: false,
+        release: (release) => {
+          signal.removeEventListener("abort", abandon);
+          resolve(release);
+        },
+      };
+      if (signal.aborted) {
+        reject(signal.reason);
+        return;
+      }
+      signal.addEventListener("abort", abandon, { once: true });
+      this.#waiting.push(waiter);
+    });
+  }
+
+  /** Those who wait now; the list does not change under the caller's hands. */
+  snapshot(): readonly Waiter[] {
+    return this.#waiting.slice();
+  }
+
+  /** Postgres confirmed a head for these waiters. One who saw less than the head has to look again. */
+  confirm(waiters: readonly Waiter[], headPosition: number): void {
+    const behind = new Set<Waiter>();
+    for (const waiter of waiters) {
+      if (!waiter.observes) {
+        continue;
+      }
+      if (headPosition > waiter.position && !waiter.confirmed) {
+        behind.add(waiter);
+      } else {
+        waiter.confirmed = true;
+      }
+    }
+    this.settle(behind, "run again");
+  }
+
+  /** Releases waiters. */
+  settle(waiters: ReadonlySet<Waiter>, release: Release): void {
+    if (waiters.size === 0) {
+      return;
+    }
+    this.#waiting = this.#waiting.filter((each) => !waiters.has(each));
+    for (const waiter of waiters) {
+      waiter.release(release);
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import type { Kysely } from "kysely";
+import { readCommit, readCommits } from "../postgres/commits.ts";
+import type { Database } from "../postgres/schema.ts";
+import { readDurableHead } from "../postgres/shops.ts";
+import { Refusal } from "../refusal.ts";
+import type { LogEntry } from "./log-entry.ts";
+import type { WatchHub } from "./watch-hub.ts";
+
+/** How often a watcher asks whether a Postgres that lost its tail has the watcher's position again, in milliseconds. */
+const healingPollMs = 200;
+
+/** Where a watch begins. `afterCommitId` is checked when given: the position must still be the commit the caller knew. */
+export interface WatchStart {
+  /** Exclusive; 0 = from the first commit, "now" = from the durable head. */
+  readonly after: number | "now";
+  readonly afterCommitId: string;
+}
+
+/** What a watch says: commits in order, and now and then where it stands. */
+export type WatchStep =
+  | { readonly kind: "commits"; readonly entries: readonly LogEntry[] }
+  | { readonly kind: "caught up" | "bookmark"; readonly position: number; readonly commitId: string };
+
+/** What a watch needs. */
+export interface WatchOptions {
+  readonly shopId: string;
+  readonly db: Kysely<Database>;
+  readonly hub: WatchHub;
+  readonly start: WatchStart;
+  /** Time between bookmarks, in milliseconds. */
+  readonly bookmarkMs: number;
+  /** Ends the watch: the caller went away, or the server drains. */
+  readonly signal: AbortSignal;
+}
+
+/** Commits read from Postgres at a time by a watcher that is behind. */
+const pageCommits = 500;
+/** How long a position beyond the head is waited for: Postgres may be healing. */
+const aheadWaitMs = 10_000;
+
+/**
+ * Follows the durable log of a shop: ordered, unique, gap-free, whole commits, resumable from any position.
+ *
+ * The next commit is always `cursor + 1`, taken from the hub when it has it and from Postgres otherwise: there is no seam.
+ * Every page from Postgres begins with the commit at the cursor, whose identity is compared: a history that went on
+ * differently is noticed, never followed.
+ */
+export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep> {
+  const { shopId, db, hub, bookmarkMs, signal } = options;
+  await hub.start();
+  let { position, commitId } = await startingPoint(options);
+  let behind = true;
+  let bookmarkAt = performance.now() + bookmarkMs;
+  while (!signal.aborted) {
+    let entries = hub.after(position, pageCommits);
+    if (entries === undefined) {
+      entries = await pageAfter(db, shopId, position, commitId);
+      behind = true;
+    } else if (entries.length > 0) {
+      requireSameHistory(hub.writerOf(position), commitId);
+    }
+    const newest = entries.at(-1);
+    if (newest !== undefined) {
+      yield { kind: "commits", entries };
+      ({ position, commitId } = newest);
+    }
+    if (behind && position >= hub.head) {
+      behind = false;
+      yield { kind: "caught up", position, commitId };
+    }
+    if (performance.now() >= bookmarkAt) {
+      bookmarkAt = performance.now() + bookmarkMs;
+      yield { kind: "bookmark", position, commitId };
+    } else if (newest === undefined) {
+      const untilBookmarkMs = bookmarkAt - performance.now();
+      await hub.wait(behind ? Math.min(untilBookmarkMs, healingPollMs) : untilBookmarkMs, signal);
+    }
+  }
+}
+
+async function startingPoint({ shopId, db, hub, start, signal }: WatchOptions): Promise<{ position: number; commitId: string }> {
+  const head = await readDurableHead(db, shopId);
+  if (head === undefined) {
+    throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
+  }
+  if (start.after === "now") {
+    return { position: head.position, commitId: head.commitId };
+  }
+  if (start.after === 0) {
+    return { position: 0, commitId: "" };
+  }
+  const deadline = performance.now() + aheadWaitMs;
+  for (;;) {
+    const entry = await readCommit(db, shopId, start.after);
+    if (entry !== undefined) {
+      requireSameHistory(entry.commitId, start.afterCommitId);
+      return { position: entry.position, commitId: entry.commitId };
+    }
+    const left = deadline - performance.now();
+    if (left <= 0 || signal.aborted) {
+      throw new Refusal("POSITION_AHEAD", `position ${start.after} is beyond the durable head`, {
+        metadata: { position: String((await readDurableHead(db, shopId))?.position ?? 0) },
+      });
+    }
+    await hub.wait(Math.min(left, 1000), signal);
+  }
+}
+
+/** A page of commits after a position, read together with the commit at it. */
+async function pageAfter(db: Kysely<Database>, shopId: string, position: number, commitId: string): Promise<readonly LogEntry[]> {
+  const page = await readCommits(db, shopId, position, pageCommits + 1);
+  if (position === 0) {
+    return page.slice(0, pageCommits);
+  }
+  const [at, ...after] = page;
+  if (at === undefined) {
+    return []; // Postgres lost its tail and is being healed: nothing is sent until it has this position again
+  }
+  requireSameHistory(at.commitId, commitId);
+  return after;
+}
+
+function requireSameHistory(found: string | undefined, known: string): void {
+  if (found !== undefined && known !== "" && found !== known) {
+    throw new Refusal("HISTORY_CHANGED", "the commit at this position is not the one that was sent: both stores lost it");
+  }
+}

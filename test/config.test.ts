@@ -1,0 +1,157 @@
+import { resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+import { ConfigError, loadConfig } from "../src/config.ts";
+
+describe("loadConfig", () => {
+  test("gives every default in an empty environment", () => {
+    expect(loadConfig({})).toEqual({
+      grpcAddress: { host: "127.0.0.1", port: 50051 },
+      httpAddress: { host: "127.0.0.1", port: 8080 },
+      redisUrls: [],
+      databaseUrl: undefined,
+      dataDir: resolve(".holdfast"),
+      durability: "postgres",
+      holdMs: 600_000,
+      requestRetentionMs: 86_400_000,
+      requestMemoryCount: 1_000_000,
+      isRequestIdRequired: false,
+      seedFile: undefined,
+      migratesOnStart: true,
+      postgresPoolCount: 20,
+      hasReflection: true,
+      corsOrigins: [],
+      isInsecureAllowed: false,
+    });
+  });
+
+  test("reads every variable", () => {
+    const config = loadConfig({
+      HOLDFAST_GRPC_ADDR: "[::1]:0",
+      HOLDFAST_HTTP_ADDR: "localhost:9090",
+      REDIS_URL: "redis://a:6379, rediss://:secret@b:6380/0",
+      DATABASE_URL: "postgresql://u:p@db:5432/shop?sslmode=require",
+      HOLDFAST_DATA_DIR: "/var/lib/holdfast",
+      HOLDFAST_DURABILITY: "redis",
+      HOLDFAST_HOLD_SECONDS: "60",
+      HOLDFAST_REQUEST_RETENTION_SECONDS: "3600",
+      HOLDFAST_REQUEST_MEMORY_COUNT: "1000",
+      HOLDFAST_REQUIRE_REQUEST_ID: "1",
+      HOLDFAST_SEED_FILE: "/etc/holdfast/seed.json",
+      HOLDFAST_MIGRATE_ON_START: "0",
+      HOLDFAST_PG_POOL_SIZE: "5",
+      HOLDFAST_REFLECTION: "0",
+      HOLDFAST_CORS_ORIGINS: "https://shop.example, http://localhost:3000",
+      HOLDFAST_INSECURE: "1",
+    });
+    expect(config).toEqual({
+      grpcAddress: { host: "::1", port: 0 },
+      httpAddress: { host: "localhost", port: 9090 },
+      redisUrls: ["redis://a:6379", "rediss://:secret@b:6380/0"],
+      databaseUrl: "postgresql://u:p@db:5432/shop?sslmode=require",
+      dataDir: "/var/lib/holdfast",
+      durability: "redis",
+      holdMs: 60_000,
+      requestRetentionMs: 3_600_000,
+      requestMemoryCount: 1000,
+      isRequestIdRequired: true,
+      seedFile: "/etc/holdfast/seed.json",
+      migratesOnStart: false,
+      postgresPoolCount: 5,
+      hasReflection: false,
+      corsOrigins: ["https://shop.example", "http://localhost:3000"],
+      isInsecureAllowed: true,
+    });
+  });
+
+  test("takes an empty variable for an unset one and leaves other programs' variables alone", () => {
+    const env = { HOLDFAST_PG_POOL_SIZE: "", HOLDFAST_TLS_CERT: "", REDIS_URL: "", PATH: "/bin", SMTP_URL: "smtp://x" };
+    expect(loadConfig(env)).toEqual(loadConfig({}));
+  });
+
+  test("turns reflection off by default where other machines can reach the gRPC door", () => {
+    const config = loadConfig({ HOLDFAST_GRPC_ADDR: "0.0.0.0:50051", HOLDFAST_INSECURE: "1" });
+    expect(config.hasReflection).toBe(false);
+  });
+
+  test.each(["127.0.0.1:1", "127.8.9.10:1", "localhost:1", "[::1]:1"])("opens a door on loopback: %s", (address) => {
+    expect(loadConfig({ HOLDFAST_GRPC_ADDR: address, HOLDFAST_HTTP_ADDR: address.replace(/1$/, "2") })).toBeDefined();
+  });
+
+  test.each(["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "shop.example:1", "127.evil.example:1"])(
+    "opens no door to other machines without HOLDFAST_INSECURE=1: %s",
+    (address) => {
+      for (const name of ["HOLDFAST_GRPC_ADDR", "HOLDFAST_HTTP_ADDR"]) {
+        expect(messageOf({ [name]: address })).toContain("HOLDFAST_INSECURE=1");
+        expect(loadConfig({ [name]: address, HOLDFAST_INSECURE: "1" })).toBeDefined();
+      }
+    },
+  );
+
+  test.each([
+    ["HOLDFAST_GRPC_ADDR", "50051", "host:port"],
+    ["HOLDFAST_GRPC_ADDR", ":50051", "host:port"],
+    ["HOLDFAST_GRPC_ADDR", "127.0.0.1:65536", "host:port"],
+    ["HOLDFAST_GRPC_ADDR", "[::g]:1", "host:port"],
+    ["HOLDFAST_HTTP_ADDR", "127.0.0.1:-1", "host:port"],
+    ["HOLDFAST_HTTP_ADDR", "127.0.0.1:50051", "a port of its own"],
+    ["REDIS_URL", "localhost:6379", "redis://host:port"],
+    ["REDIS_URL", "redis://a,,redis://b", "redis://host:port"],
+    ["REDIS_URL", "http://a", "redis://host:port"],
+    ["DATABASE_URL", "mysql://a/b", "postgres://"],
+    ["DATABASE_URL", "nonsense", "postgres://"],
+    ["HOLDFAST_DURABILITY", "Redis", "postgres or redis"],
+    ["HOLDFAST_HOLD_SECONDS", "0", "from 1 to 86400"],
+    ["HOLDFAST_HOLD_SECONDS", "86401", "from 1 to 86400"],
+    ["HOLDFAST_HOLD_SECONDS", "1.5", "a whole number"],
+    ["HOLDFAST_HOLD_SECONDS", "1e3", "a whole number"],
+    ["HOLDFAST_REQUEST_RETENTION_SECONDS", "599", "from 600"],
+    ["HOLDFAST_REQUEST_MEMORY_COUNT", "-1", "a whole number"],
+    ["HOLDFAST_PG_POOL_SIZE", "999999999999999999999", "a whole number"],
+    ["HOLDFAST_REQUIRE_REQUEST_ID", "true", "0 or 1"],
+    ["HOLDFAST_MIGRATE_ON_START", "2", "0 or 1"],
+    ["HOLDFAST_REFLECTION", "yes", "0 or 1"],
+    ["HOLDFAST_INSECURE", " 1", "0 or 1"],
+    ["HOLDFAST_CORS_ORIGINS", "https://shop.example/", "origins like"],
+    ["HOLDFAST_CORS_ORIGINS", "shop.example", "origins like"],
+  ])("refuses %s=%s and says what is accepted", (name, value, accepted) => {
+    const message = messageOf({ [name]: value });
+    expect(message).toContain(`${name} is ${JSON.stringify(value)}`);
+    expect(message).toContain("accepted is");
+    expect(message).toContain(accepted);
+    expect(message).not.toContain("\n");
+  });
+
+  test("keeps passwords out of the message", () => {
+    const message = messageOf({ DATABASE_URL: "mysql://shop:hunter2@db/x" });
+    expect(message).toContain("mysql://shop:***@db/x");
+    expect(messageOf({ REDIS_URL: "redis://a,http://:hun@ter2@b" })).not.toContain("ter2");
+  });
+
+  test("stays on one line whatever the value", () => {
+    expect(messageOf({ HOLDFAST_DURABILITY: "a\nb" })).toBe(
+      'HOLDFAST_DURABILITY is "a\\nb", accepted is postgres or redis',
+    );
+  });
+
+  test("refuses an unknown variable and names the nearest one", () => {
+    expect(messageOf({ HOLDFAST_POOL_SIZE: "1" })).toContain("did you mean HOLDFAST_PG_POOL_SIZE?");
+    expect(messageOf({ HOLDFAST_GRPC_ADDRESS: "1" })).toContain("did you mean HOLDFAST_GRPC_ADDR?");
+  });
+
+  test.each(["HOLDFAST_TLS_CERT", "HOLDFAST_JWT_SECRET", "HOLDFAST_PROCESSES", "HOLDFAST_METRICS_ADDR"])(
+    "refuses %s, which only a later version understands",
+    (name) => {
+      expect(messageOf({ [name]: "1" })).toContain(`${name} is not supported yet`);
+    },
+  );
+});
+
+function messageOf(env: Record<string, string>): string {
+  try {
+    loadConfig(env);
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    return (error as ConfigError).message;
+  }
+  throw new Error(`accepted: ${JSON.stringify(env)}`);
+}
