@@ -1,13 +1,10 @@
-import { type Kysely, type Migration, Migrator, sql } from "kysely";
+import { type Kysely, sql } from "kysely";
+import { type Migration, Migrator } from "kysely/migration";
 import * as first from "./migrations/0001-first.ts";
+import { StartError } from "../start-error.ts";
 import type { Database } from "./schema.ts";
 
 const migrations: Record<string, Migration> = { "0001-first": first };
-
-/** The database and this version of Holdfast do not fit together. The message says what to do. */
-export class SchemaError extends Error {
-  override readonly name = "SchemaError";
-}
 
 /** Brings the schema up to date, under an advisory lock, so that processes may start together. */
 export async function migrate(db: Kysely<Database>): Promise<void> {
@@ -24,7 +21,7 @@ export async function requireCurrentSchema(db: Kysely<Database>): Promise<void> 
   const applied = await refuseNewerSchema(db);
   const missing = Object.keys(migrations).filter((name) => !applied.has(name));
   if (missing.length > 0) {
-    throw new SchemaError(`the database lacks the migration ${missing[0]}: run "holdfast migrate" first`);
+    throw new StartError(`the database lacks the migration ${missing[0]}: run "holdfast migrate" first`);
   }
 }
 
@@ -38,7 +35,7 @@ async function refuseNewerSchema(db: Kysely<Database>): Promise<ReadonlySet<stri
   const applied = new Set(rows.map((row) => row.name));
   const unknown = [...applied].filter((name) => !(name in migrations)).sort();
   if (unknown.length > 0) {
-    throw new SchemaError(
+    throw new StartError(
       `the database has the migration ${unknown.at(-1)}, which this version of Holdfast does not know: run a newer version`,
     );
   }

@@ -46,7 +46,7 @@ export abstract class Call implements CallContext, Perishable {
 
   abstract header(name: string): string | undefined;
 
-  /** Sends the answer of a unary call. */
+  /** Sends the answer of a unary call, or throws before it has sent anything. */
   protected abstract sendResponse(response: Message): void;
 
   /** Sends a failure. */
@@ -67,18 +67,17 @@ export abstract class Call implements CallContext, Perishable {
 
   /** Ends the call with an answer. */
   succeed(response: Message): void {
-    if (this.#finish()) {
+    if (!this.#ended) {
       this.sendResponse(response);
+      this.#finish();
     }
   }
 
-  /** Ends the call with a failure; false when it had ended before. */
-  fail(error: unknown): boolean {
-    if (!this.#finish()) {
-      return false;
+  /** Ends the call with a failure. */
+  fail(error: unknown): void {
+    if (this.#finish()) {
+      this.sendFailure(error);
     }
-    this.sendFailure(error);
-    return true;
   }
 
   /** Marks the call as ended when the door has sent the end by itself; false when it had ended before. */

@@ -111,7 +111,13 @@ export function createDispatcher({ services, interceptors, logger }: DispatcherO
         return;
       }
       response.then(
-        (message) => call.succeed(message),
+        (message) => {
+          try {
+            call.succeed(message);
+          } catch (error) {
+            fail(call, error);
+          }
+        },
         (error: unknown) => fail(call, error),
       );
     },

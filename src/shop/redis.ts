@@ -1,4 +1,5 @@
 import { Redis } from "ioredis";
+import { StartError } from "../start-error.ts";
 import type { Script } from "./scripts.ts";
 import type { ShopKeys } from "./keys.ts";
 
@@ -50,7 +51,10 @@ export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOpti
       retryStrategy: (times) => Math.min(times * 20, 500),
     });
     client.on("error", onError);
-    await client.connect();
+    await client.connect().catch((error: Error) => {
+      client.disconnect();
+      throw new StartError(`Redis cannot be reached: ${error.message}. Check REDIS_URL, or leave it unset for a private one`);
+    });
     return client;
   };
   const commands = await connect("holdfast-commands", true);
@@ -87,11 +91,11 @@ async function evaluate(
     values.push(value);
   }
   try {
-    return await client.evalsha(script.sha, script.keys.length, values);
+    return await client.evalsha(script.sha, script.keys.length, ...values);
   } catch (error) {
     if (error instanceof Error && error.message.startsWith("NOSCRIPT")) {
       // Nothing ran. EVAL runs the script and puts it into Redis' cache for the next calls.
-      return client.eval(script.source, script.keys.length, values).catch((failure) => {
+      return client.eval(script.source, script.keys.length, ...values).catch((failure) => {
         throw classified(failure);
       });
     }

@@ -1,7 +1,14 @@
 /** What a script of the commit path answers, with names instead of places. `position`, `commitId` = the log's last entry. */
 export type Reply =
-  | { readonly kind: "MISMATCH" | "DUE" }
-  | { readonly kind: "AGAIN" | "LOOK_UP" | "LOAD_LIMITS"; readonly position: number; readonly commitId: string }
+  | { readonly kind: "MISMATCH" }
+  | { readonly kind: "DUE" }
+  | { readonly kind: "AGAIN"; readonly position: number; readonly commitId: string }
+  | Answer;
+
+/** A reply that is not just "run me again". */
+export type Answer =
+  | { readonly kind: "LOOK_UP"; readonly position: number; readonly commitId: string }
+  | { readonly kind: "LOAD_LIMITS"; readonly position: number; readonly commitId: string }
   | {
       readonly kind: "OK";
       readonly position: number;

@@ -13,7 +13,7 @@ import { type Call, type LogEntry, parseEntry } from "./log-entry.ts";
 import { firstDifference, requestJson } from "./messages.ts";
 import { openShop } from "./open-shop.ts";
 import { refusalOf } from "./refusals.ts";
-import { type Reply, parseReply } from "./reply.ts";
+import { type Answer, type Reply, parseReply } from "./reply.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
 import type { Script, Scripts } from "./scripts.ts";
 
@@ -127,8 +127,8 @@ export class Shop {
       const flusher = await this.#ready();
       const { epoch } = flusher;
       const args = [epoch, makeId(), makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
-      const reply = await tries.attempt(() => this.#run(script, [...args, ...mutation.args]));
-      if (reply === undefined || (await this.#mustRunAgain(reply, flusher))) {
+      const reply = await this.#answer(await tries.attempt(() => this.#run(script, [...args, ...mutation.args])), flusher);
+      if (reply === undefined) {
         continue;
       }
       if (reply.kind === "LOOK_UP") {
@@ -169,15 +169,13 @@ export class Shop {
       this.#refuseFenced();
       const flusher = await this.#ready();
       const { epoch } = flusher;
-      const reply = await tries.attempt(() => this.#run(script, [epoch, this.#clock(), ...args]));
-      if (reply === undefined) {
-        continue;
-      }
-      if (reply.kind === "DUE") {
+      const raw = await tries.attempt(() => this.#run(script, [epoch, this.#clock(), ...args]));
+      if (raw?.kind === "DUE") {
         await this.expire(due.holdId ?? "", due.skus ?? []);
         continue;
       }
-      if ((await this.#mustRunAgain(reply, flusher)) || !(await this.#isDurable(reply, true, flusher, signal))) {
+      const reply = await this.#answer(raw, flusher);
+      if (reply === undefined || !(await this.#isDurable(reply, true, flusher, signal))) {
         continue;
       }
       if (reply.kind === "REFUSED") {
@@ -205,8 +203,24 @@ export class Shop {
     const flusher = await this.#ready();
     const args = [flusher.epoch, makeId(), this.#deps.memoryCount, this.#clock(), holdId, ...skus];
     const reply = await this.#run(this.#deps.scripts.expireHolds, args);
-    await this.#mustRunAgain(reply, flusher);
+    await this.#answer(reply, flusher);
     return reply.kind === "AGAIN";
+  }
+
+  /** Hands counts to `lua/load_limits.lua`. False: the log does not hold that commit any more, read again. */
+  async loadLimits(args: readonly (string | number)[]): Promise<boolean> {
+    const flusher = await this.#ready();
+    const [kind] = (await this.#deps.redis.run(this.#deps.scripts.loadLimits, this.keys, [flusher.epoch, ...args])) as [string];
+    if (kind === "MISMATCH") {
+      await this.reopen();
+    }
+    return kind === "OK";
+  }
+
+  /** The position of the log's last entry in Redis; 0 when Redis does not hold this shop. */
+  async logPosition(): Promise<number> {
+    const [, position] = (await this.#deps.redis.aside(this.#deps.scripts.peek, this.keys, [])) as [string, number];
+    return position;
   }
 
   /** One flush round, for the sweeper. */
@@ -309,23 +323,19 @@ export class Shop {
     });
   }
 
-  /** Whether a reply says to open the shop or simply to ask again; keeps track of the newest position seen. */
-  async #mustRunAgain(reply: Reply, flusher: Flusher): Promise<boolean> {
-    if (reply.kind === "MISMATCH") {
-      await this.reopen();
-      return true;
-    }
-    if (reply.kind === "DUE") {
-      return true;
+  /** The answer in a reply; undefined when the script has to run again, after the shop was opened where that is needed. */
+  async #answer(reply: Reply | undefined, flusher: Flusher): Promise<Answer | undefined> {
+    if (reply === undefined || reply.kind === "DUE") {
+      return undefined;
     }
     const { head } = flusher;
-    if (head !== undefined && reply.position < head.position) {
-      // Redis is behind what Postgres confirmed: it lost its tail.
+    if (reply.kind === "MISMATCH" || (head !== undefined && reply.position < head.position)) {
+      // Sealed, of another epoch, or behind what Postgres confirmed: Redis lost its tail.
       await this.reopen();
-      return true;
+      return undefined;
     }
     this.#lastPosition = reply.position;
-    return reply.kind === "AGAIN";
+    return reply.kind === "AGAIN" ? undefined : reply;
   }
 
   /** Waits until what a script saw is in Postgres. False: what it saw is gone, run it again. */

@@ -1,0 +1,184 @@
+import { fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import { Metadata, type ServerInterceptingCallInterface } from "@grpc/grpc-js";
+import { Call } from "./call.ts";
+import type { Dispatcher, Endpoint } from "./dispatcher.ts";
+import { toCallError, toStatusBytes } from "./errors.ts";
+import { validationFailed } from "./validation-interceptor.ts";
+
+// What a stream may hold that its reader has not taken yet; beyond it the handler is not asked for more.
+const MAX_UNSENT_BYTES = 256 * 1024;
+
+const GRPC_OK = { code: 0, details: "OK" };
+const GRPC_UNIMPLEMENTED = 12;
+
+/** What the two kinds of calls on the gRPC door have in common. It listens to the transport itself. */
+abstract class GrpcCall extends Call {
+  protected readonly dispatcher: Dispatcher;
+  protected readonly transport: ServerInterceptingCallInterface;
+  #metadata: Metadata | undefined;
+  #request: Buffer | undefined;
+
+  constructor(endpoint: Endpoint, dispatcher: Dispatcher, transport: ServerInterceptingCallInterface) {
+    super(endpoint, dispatcher.draining);
+    this.dispatcher = dispatcher;
+    this.transport = transport;
+  }
+
+  /** Begins to read the request. */
+  start(): void {
+    this.transport.start(this);
+  }
+
+  header(name: string): string | undefined {
+    const values = this.#metadata?.get(name) ?? [];
+    return values.length === 0 ? undefined : values.join(", ");
+  }
+
+  onReceiveMetadata(metadata: Metadata): void {
+    this.#metadata = metadata;
+    const deadlineMs = Number(this.transport.getDeadline());
+    // From here on, so that a caller that never sends its request is not waited for either.
+    this.dispatcher.begin(this, deadlineMs === Number.POSITIVE_INFINITY ? undefined : deadlineMs - Date.now());
+    this.transport.startRead();
+  }
+
+  onReceiveMessage(request: Buffer): void {
+    if (this.#request !== undefined) {
+      this.#refuseMessageCount("more than one");
+      return;
+    }
+    this.#request = request;
+    this.transport.startRead();
+  }
+
+  onReceiveHalfClose(): void {
+    if (this.#request === undefined) {
+      this.#refuseMessageCount("no");
+    } else if (!this.ended) {
+      this.run();
+    }
+  }
+
+  /** Comes at the end of every call, however it ended. */
+  onCancel(): void {
+    this.cancel();
+  }
+
+  protected abstract run(): void;
+
+  /** Parses here and not in grpc-js, which would answer INTERNAL to bytes that are the caller's fault. */
+  protected readonly read = (): Message => {
+    const { input } = this.method;
+    try {
+      return fromBinary(input, this.#request as Buffer);
+    } catch {
+      throw validationFailed([{ field: "", description: `the request is not a serialised ${input.typeName}` }]);
+    }
+  };
+
+  protected serialise(response: Message): Buffer {
+    const { buffer, byteOffset, byteLength } = toBinary(this.method.output, response);
+    return Buffer.from(buffer, byteOffset, byteLength);
+  }
+
+  protected override sendFailure(error: unknown): void {
+    const failure = toCallError(error);
+    const metadata = new Metadata();
+    if (failure.details.length > 0) {
+      metadata.set("grpc-status-details-bin", Buffer.from(toStatusBytes(failure)));
+    }
+    this.transport.sendStatus({ code: failure.code, details: failure.message, metadata });
+  }
+
+  #refuseMessageCount(count: string): void {
+    if (this.close()) {
+      this.transport.sendStatus({ code: GRPC_UNIMPLEMENTED, details: `the call carries ${count} request message` });
+    }
+  }
+}
+
+/** A unary call on the gRPC door. */
+export class GrpcUnaryCall extends GrpcCall {
+  protected override run(): void {
+    this.dispatcher.answer(this, this.read);
+  }
+
+  protected override sendResponse(response: Message): void {
+    this.transport.sendMessage(this.serialise(response), ignore);
+    // Not in the callback of the message: response and status leave in one write.
+    this.transport.sendStatus(GRPC_OK);
+  }
+}
+
+/** A server stream on the gRPC door. */
+export class GrpcStreamCall extends GrpcCall {
+  #unsentBytes = 0;
+  #resume: (() => void) | undefined;
+
+  override onCancel(): void {
+    super.onCancel();
+    this.#resume?.();
+  }
+
+  protected override run(): void {
+    void this.#pump();
+  }
+
+  protected override sendFailure(error: unknown): void {
+    super.sendFailure(error);
+    this.#resume?.();
+  }
+
+  protected override sendResponse(): void {
+    throw new Error("a stream has no single response");
+  }
+
+  async #pump(): Promise<void> {
+    const responses = this.#open();
+    if (responses === undefined) {
+      return;
+    }
+    try {
+      // At once: many clients call a stream established when its headers arrive, and the first message may take long.
+      this.transport.sendMetadata(new Metadata());
+      for (let message = await responses.next(); message !== undefined; message = await responses.next()) {
+        await this.#write(this.serialise(message));
+      }
+      if (this.close()) {
+        this.transport.sendStatus(GRPC_OK);
+      }
+    } catch (error) {
+      this.dispatcher.fail(this, error);
+    } finally {
+      responses.stop();
+    }
+  }
+
+  #open() {
+    try {
+      return this.dispatcher.stream(this, this.read);
+    } catch (error) {
+      this.dispatcher.fail(this, error);
+      return undefined;
+    }
+  }
+
+  /** Returns a promise only when the reader has to catch up first. */
+  #write(bytes: Buffer): Promise<void> | undefined {
+    this.#unsentBytes += bytes.byteLength;
+    this.transport.sendMessage(bytes, () => {
+      this.#unsentBytes -= bytes.byteLength;
+      if (this.#unsentBytes <= MAX_UNSENT_BYTES) {
+        this.#resume?.();
+      }
+    });
+    if (this.#unsentBytes <= MAX_UNSENT_BYTES || this.ended) {
+      return undefined;
+    }
+    return new Promise((resolve) => {
+      this.#resume = resolve;
+    });
+  }
+}
+
+function ignore(): void {}

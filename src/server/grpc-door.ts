@@ -1,0 +1,177 @@
+import {
+  type ServerDuplexStream,
+  Server,
+  ServerCredentials,
+  ServerInterceptingCall,
+  type ServerInterceptor,
+  type ServiceDefinition,
+  setLogger,
+} from "@grpc/grpc-js";
+import { HealthImplementation, service as healthService } from "grpc-health-check";
+import type { Logger } from "pino";
+import type { Dispatcher } from "./dispatcher.ts";
+import { GrpcStreamCall, GrpcUnaryCall } from "./grpc-call.ts";
+import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
+import { listenError } from "./listen-error.ts";
+import { createReflection, type Reflection } from "./reflection.ts";
+
+const SERVER_OPTIONS = {
+  "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
+  "grpc.max_send_message_length": MAX_RESPONSE_BYTES,
+  "grpc.max_concurrent_streams": 250,
+  // A peer that does not answer a ping within 10 s is gone, and its streams with it.
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.max_connection_idle_ms": 60_000,
+  // Bookkeeping per call that nothing here shows to anybody.
+  "grpc.enable_channelz": 0,
+};
+
+/** A server that callers come in through. */
+export interface Door {
+  /** Begins to listen; gives the port. Rejects with one line for the operator. */
+  listen(): Promise<number>;
+  /**
+   * Takes nothing new on, lets streams end and calls finish, and resolves when all connections are closed; those still
+   * open after `graceMs` are cut.
+   */
+  drain(graceMs: number): Promise<void>;
+}
+
+/** The door for gRPC, with health and reflection. */
+export interface GrpcDoor extends Door {
+  /** What the health service answers, overall and for every service. Not serving until told. */
+  setServing(serving: boolean): void;
+}
+
+/** What the gRPC door needs. */
+export interface GrpcDoorOptions {
+  /** `host:port`; port 0 takes a free one. */
+  readonly address: string;
+  readonly dispatcher: Dispatcher;
+  /** True: anybody who can connect can read the descriptors. */
+  readonly reflection: boolean;
+  readonly logger: Logger;
+}
+
+/** Opens the door of gRPC callers: grpc-js serves three to four times the calls of connect's own gRPC. */
+export function createGrpcDoor({ address, dispatcher, reflection, logger }: GrpcDoorOptions): GrpcDoor {
+  sendLibraryLogTo(logger);
+  const otherCalls = new Set<ServerInterceptingCall>();
+  const server = new Server({ ...SERVER_OPTIONS, interceptors: [createEntrance(dispatcher, otherCalls)] });
+  registerEndpoints(server, dispatcher);
+  const health = new HealthImplementation();
+  health.addToServer(server);
+  if (reflection) {
+    registerReflection(server, createReflection(dispatcher.services, healthDescriptors()));
+  }
+  let boundAddress: string | undefined;
+
+  function setServing(serving: boolean): void {
+    for (const name of ["", ...dispatcher.services.map(({ typeName }) => typeName)]) {
+      health.setStatus(name, serving ? "SERVING" : "NOT_SERVING");
+    }
+  }
+
+  setServing(false);
+  return {
+    listen: async () => {
+      const port = await bind(server, address);
+      boundAddress = address.replace(/:\d+$/, `:${port}`);
+      return port;
+    },
+    setServing,
+    drain: async (graceMs) => {
+      setServing(false);
+      dispatcher.beginDrain();
+      const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+      for (const call of otherCalls) {
+        call.sendStatus({ code: 0, details: "OK" });
+      }
+      // Not forceShutdown: without channelz it knows no sessions.
+      const cut = setTimeout(() => boundAddress !== undefined && server.drain(boundAddress, 0), graceMs);
+      await closed;
+      clearTimeout(cut);
+    },
+  };
+}
+
+/**
+ * Leads every call to its endpoint before grpc-js makes a Writable for it, which it does even for unary calls. Calls of
+ * other services go on to their handlers; they are kept in mind, because health watches never end by themselves.
+ */
+function createEntrance(dispatcher: Dispatcher, otherCalls: Set<ServerInterceptingCall>): ServerInterceptor {
+  return ({ path, responseStream }, transport) => {
+    const endpoint = dispatcher.endpoints.get(path);
+    if (endpoint === undefined) {
+      const call: ServerInterceptingCall = new ServerInterceptingCall(transport, {
+        start: (next) => {
+          otherCalls.add(call);
+          next({ onCancel: () => otherCalls.delete(call) });
+        },
+      });
+      return call;
+    }
+    const call = responseStream
+      ? new GrpcStreamCall(endpoint, dispatcher, transport)
+      : new GrpcUnaryCall(endpoint, dispatcher, transport);
+    // Never calling next leaves the registered handler out.
+    return new ServerInterceptingCall(transport, { start: () => call.start() });
+  };
+}
+
+function registerEndpoints(server: Server, { endpoints }: Dispatcher): void {
+  for (const { path, method } of endpoints.values()) {
+    const type = method.methodKind === "unary" ? "unary" : "serverStream";
+    server.register(path, unreachable, keepBytes, keepBytes, type);
+  }
+}
+
+function registerReflection(server: Server, { paths, answer }: Reflection): void {
+  const handle = (call: ServerDuplexStream<Buffer, Buffer>): void => {
+    call.on("data", (request) => {
+      try {
+        call.write(Buffer.from(answer(request)));
+      } catch {
+        call.destroy(new Error("the request is not a serialised ServerReflectionRequest"));
+      }
+    });
+    call.on("end", () => call.end());
+  };
+  for (const path of paths) {
+    server.register(path, handle, keepBytes, keepBytes, "bidi");
+  }
+}
+
+function healthDescriptors(): Buffer[] {
+  const files = Object.values(healthService).flatMap((method) =>
+    "requestType" in method ? method.requestType.fileDescriptorProtos : [],
+  );
+  return files;
+}
+
+function bind(server: Server, address: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+      if (error === null) {
+        resolve(port);
+      } else {
+        reject(listenError("gRPC", address, "HOLDFAST_GRPC_ADDR", error));
+      }
+    });
+  });
+}
+
+/** grpc-js writes to the console, also what it throws as well. */
+function sendLibraryLogTo(logger: Logger): void {
+  const debug = (...parts: unknown[]): void => logger.debug(parts.map(String).join(" "));
+  setLogger({ error: debug, info: debug, debug });
+}
+
+function keepBytes(bytes: Buffer): Buffer {
+  return bytes;
+}
+
+function unreachable(): never {
+  throw new Error("calls of the endpoints never reach their registered handlers");
+}

@@ -1,0 +1,15 @@
+import type { PageTokens } from "../postgres/page-token.ts";
+import type { Shops } from "../shop/shops.ts";
+
+/** What the services need. */
+export interface Deps {
+  readonly shops: Shops;
+  readonly pageTokens: PageTokens;
+  /** How long a hold lasts that names no duration, in milliseconds. */
+  readonly holdMs: number;
+}
+
+/** The shop a request means: the empty id is `default`. */
+export function shopIdOf(req: { readonly shopId: string }): string {
+  return req.shopId === "" ? "default" : req.shopId;
+}

@@ -1,0 +1,178 @@
+import { create } from "@bufbuild/protobuf";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import * as pb from "../../gen/holdfast/v1/inventory_service_pb.js";
+import { type CartLine, HoldSchema, ProductSchema, StockLevelSchema } from "../../gen/holdfast/v1/resources_pb.js";
+import { findHold, findProduct, listHolds, listProducts } from "../postgres/inventory.ts";
+import { listName } from "../postgres/page-token.ts";
+import { Refusal } from "../refusal.ts";
+import type { CallContext, Handlers } from "../server/call-context.ts";
+import { makeId } from "../shop/ids.ts";
+import { loadLimits } from "../shop/load-limits.ts";
+import { toMs } from "../shop/messages.ts";
+import { LimitsMissing } from "../shop/shop.ts";
+import { type Deps, shopIdOf } from "./deps.ts";
+import { endedHold, holdPosition } from "./ended-hold.ts";
+import { mutate, readPoint, respond } from "./mutate.ts";
+import { messageFromRow, pageCount, readRecord, required } from "./read.ts";
+
+/** InventoryService: products, stock and holds. */
+export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.InventoryService> {
+  const { scripts } = shops;
+
+  const putProduct = (req: pb.PutProductRequest, ctx: CallContext) =>
+    mutate(shops, req, ctx, {
+      script: scripts.putProduct,
+      args: [
+        req.sku,
+        JSON.stringify(req.title),
+        req.priceMinor?.toString() ?? "",
+        req.maxPerUser ?? "",
+        timeMs(req.saleStartTime, "sale_start_time"),
+        timeMs(req.saleEndTime, "sale_end_time"),
+        req.withdrawn === undefined ? "" : Number(req.withdrawn),
+      ],
+    });
+
+  const readStock = async (req: { shopId: string }, skus: readonly string[], ctx: CallContext) => {
+    const observed = await shops.get(shopIdOf(req)).read(scripts.getStock, skus, { skus }, ctx.signal);
+    const levels = observed.payload as [string, number, number, number, number][];
+    return {
+      stocks: levels.map(([sku, available, held, sold, price]) =>
+        create(StockLevelSchema, {
+          sku,
+          availableCount: BigInt(available),
+          heldCount: BigInt(held),
+          soldCount: BigInt(sold),
+          priceMinor: BigInt(price),
+        }),
+      ),
+      asOf: readPoint(observed),
+    };
+  };
+
+  return {
+    async putProduct(req, ctx) {
+      try {
+        return respond(pb.PutProductResponseSchema, await putProduct(req, ctx), "product_put");
+      } catch (error) {
+        if (!(error instanceof LimitsMissing)) {
+          throw error;
+        }
+        await loadLimits(shops, shopIdOf(req), req.sku, ctx.signal);
+        return respond(pb.PutProductResponseSchema, await putProduct(req, ctx), "product_put");
+      }
+    },
+
+    async getProduct(req, ctx) {
+      const found = await readRecord(shops, req, ctx, (db, shopId) => findProduct(db, shopId, req.sku));
+      const row = required(found, "PRODUCT_NOT_FOUND", "product", req.sku);
+      return create(pb.GetProductResponseSchema, { product: messageFromRow(ProductSchema, row), asOf: readPoint(found) });
+    },
+
+    async listProducts(req, ctx) {
+      const list = listName("ListProducts", shopIdOf(req));
+      const count = pageCount(req.pageSize);
+      const after = pageTokens.read(list, req.pageToken);
+      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) => listProducts(db, shopId, after, count + 1));
+      const page = rows.slice(0, count);
+      return create(pb.ListProductsResponseSchema, {
+        products: page.map((row) => messageFromRow(ProductSchema, row)),
+        nextPageToken: rows.length > count ? pageTokens.make(list, page.at(-1)?.sku ?? "") : "",
+      });
+    },
+
+    async adjustStock(req, ctx) {
+      const committed = await mutate(shops, req, ctx, {
+        script: scripts.adjustStock,
+        args: [
+          req.sku,
+          req.deltaCount.toString(),
+          req.reason,
+          JSON.stringify(req.reference),
+          req.expectedAvailableCount?.toString() ?? "",
+        ],
+      });
+      return respond(pb.AdjustStockResponseSchema, committed, "stock_adjusted");
+    },
+
+    async getStock(req, ctx) {
+      const { stocks, asOf } = await readStock(req, [req.sku], ctx);
+      return create(pb.GetStockResponseSchema, { ...(stocks[0] === undefined ? {} : { stock: stocks[0] }), asOf });
+    },
+
+    async batchGetStock(req, ctx) {
+      return create(pb.BatchGetStockResponseSchema, await readStock(req, req.skus, ctx));
+    },
+
+    async holdStock(req, ctx) {
+      const holdId = req.holdId === "" ? makeId() : req.holdId;
+      const committed = await mutate(shops, req, ctx, {
+        script: scripts.holdStock,
+        args: [holdId, req.userId, durationMs(req.holdDuration, holdMs), ...cartArguments(req.lines)],
+        ids: [holdId],
+        lookUp: (db) => holdPosition(db, shopIdOf(req), holdId),
+        existsReason: "HOLD_EXISTS",
+      });
+      return respond(pb.HoldStockResponseSchema, committed, "stock_held");
+    },
+
+    async getHold(req, ctx) {
+      await shops.get(shopIdOf(req)).read(scripts.getHold, [req.holdId], { holdId: req.holdId }, ctx.signal);
+      const found = await readRecord(shops, req, ctx, (db, shopId) => findHold(db, shopId, req.holdId));
+      const row = required(found, "HOLD_NOT_FOUND", "hold", req.holdId);
+      return create(pb.GetHoldResponseSchema, { hold: messageFromRow(HoldSchema, row), asOf: readPoint(found) });
+    },
+
+    async listHolds(req, ctx) {
+      const list = listName("ListHolds", shopIdOf(req), req.userId);
+      const count = pageCount(req.pageSize);
+      const key = pageTokens.read(list, req.pageToken);
+      const before = key === "" ? undefined : Number(key);
+      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) => listHolds(db, shopId, req.userId, before, count + 1));
+      const page = rows.slice(0, count);
+      return create(pb.ListHoldsResponseSchema, {
+        holds: page.map((row) => messageFromRow(HoldSchema, row)),
+        nextPageToken: rows.length > count ? pageTokens.make(list, String(page.at(-1)?.create_position)) : "",
+      });
+    },
+
+    async extendHold(req, ctx) {
+      const committed = await mutate(shops, req, ctx, {
+        script: scripts.extendHold,
+        args: [req.holdId, durationMs(req.holdDuration, holdMs)],
+        ids: [req.holdId],
+        lookUp: (db) => endedHold(db, shopIdOf(req), req.holdId, false),
+      });
+      return respond(pb.ExtendHoldResponseSchema, committed, "hold_extended");
+    },
+
+    async releaseHold(req, ctx) {
+      const committed = await mutate(shops, req, ctx, {
+        script: scripts.releaseHold,
+        args: [req.holdId],
+        ids: [req.holdId],
+        lookUp: (db) => endedHold(db, shopIdOf(req), req.holdId, true),
+      });
+      return respond(pb.ReleaseHoldResponseSchema, committed, "hold_released");
+    },
+  };
+}
+
+/** The lines of a cart as scripts take them: sku, quantity, expected price (empty = any). */
+export function cartArguments(lines: readonly CartLine[]): (string | number)[] {
+  return lines.flatMap((line) => [line.sku, line.quantity, line.expectedPriceMinor?.toString() ?? ""]);
+}
+
+/** A hold's duration in milliseconds. */
+function durationMs(duration: Duration | undefined, defaultMs: number): number {
+  const ms = duration === undefined ? defaultMs : toMs(duration, "hold_duration");
+  if (ms < 1 || ms > 86_400_000) {
+    const description = "must be between 1 ms and 24 hours";
+    throw new Refusal("VALIDATION_FAILED", `hold_duration ${description}`, { fieldViolations: [{ field: "hold_duration", description }] });
+  }
+  return ms;
+}
+
+function timeMs(time: Timestamp | undefined, field: string): number | "" {
+  return time === undefined ? "" : toMs(time, field);
+}

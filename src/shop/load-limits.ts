@@ -1,0 +1,34 @@
+import { readAsOf, readDurableHead } from "../postgres/shops.ts";
+import { countUnits } from "./rebuild.ts";
+import type { Shops } from "./shops.ts";
+
+/** Users whose counts one script takes. */
+const chunkUsers = 1000;
+
+/**
+ * Brings what users have had of a product into Redis, before the product's first limit holds. Postgres is read as of one
+ * commit; the script adds what the log holds after that commit, so the shop sells on meanwhile.
+ */
+export async function loadLimits(shops: Shops, shopId: string, sku: string, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted();
+    const read = await readAsOf(shops.db, shopId, async (trx) => ({
+      head: await readDurableHead(trx, shopId),
+      units: await countUnits(trx, shopId, [sku]),
+    }));
+    if (read?.value.head === undefined) {
+      throw new Error(`shop ${shopId} is not in Postgres any more`);
+    }
+    const { head, units } = read.value;
+    const values = units.flatMap((each) => [each.userId, each.unitCount]);
+    let isTaken = true;
+    for (let from = 0; isTaken && (from === 0 || from < values.length); from += chunkUsers * 2) {
+      const isFinal = from + chunkUsers * 2 >= values.length;
+      const chunk = values.slice(from, from + chunkUsers * 2);
+      isTaken = await shops.get(shopId).loadLimits([sku, head.position, head.commitId, isFinal ? "1" : "0", ...chunk]);
+    }
+    if (isTaken) {
+      return;
+    }
+  }
+}

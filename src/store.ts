@@ -1,0 +1,81 @@
+import type { Kysely } from "kysely";
+import type { Logger } from "pino";
+import { type FlushConnection, openDatabase, openFlushConnection } from "./postgres/connection.ts";
+import { migrate, requireCurrentSchema } from "./postgres/migrate.ts";
+import { checkPostgres } from "./postgres/preflight.ts";
+import type { Database } from "./postgres/schema.ts";
+import { connectRedis, type ScriptRunner } from "./shop/redis.ts";
+import { checkRedis } from "./shop/preflight.ts";
+import { loadScripts } from "./shop/scripts.ts";
+import { createShops, type Shops } from "./shop/shops.ts";
+
+/** What the store needs. */
+export interface StoreOptions {
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
+  readonly durability: "postgres" | "redis";
+  readonly migratesOnStart: boolean;
+  readonly postgresPoolCount: number;
+  readonly requestMemoryCount: number;
+  readonly requestRetentionMs: number;
+  /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
+  readonly clock?: () => number;
+  readonly logger: Logger;
+}
+
+/** Both stores, checked and connected, and the shops on them. */
+export interface Store {
+  readonly shops: Shops;
+  readonly db: Kysely<Database>;
+  readonly redis: ScriptRunner;
+  close(): Promise<void>;
+}
+
+/** Connections that flush, per process: one carries a hot shop; more let shops flush side by side. */
+const flushConnectionCount = 4;
+
+/** Connects to both stores, checks that they keep what they are given, and brings the schema up to date. */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const { logger, databaseUrl, redisUrl } = options;
+  const onError = (error: Error): void => logger.warn({ err: error }, "a connection failed");
+  const db = openDatabase({ url: databaseUrl, size: options.postgresPoolCount, onError });
+  const flushConnections: FlushConnection[] = [];
+  let redis: ScriptRunner | undefined;
+  const closeAll = async (): Promise<void> => {
+    await Promise.all(flushConnections.map((connection) => connection.close()));
+    await db.destroy();
+    await redis?.close();
+  };
+  try {
+    await checkPostgres(db, options.durability);
+    await (options.migratesOnStart ? migrate(db) : requireCurrentSchema(db));
+    redis = await connectRedis({ url: redisUrl, commandTimeoutMs: 5000, onError });
+    await checkRedis(redis.connection);
+    for (let index = 0; index < flushConnectionCount; index += 1) {
+      flushConnections.push(openFlushConnection({ url: databaseUrl, onError }));
+    }
+    const shops = await createShops({
+      scripts: loadScripts(),
+      redis,
+      db,
+      flushConnections,
+      durability: options.durability,
+      memoryCount: options.requestMemoryCount,
+      requestRetentionMs: options.requestRetentionMs,
+      ...(options.clock === undefined ? {} : { clock: options.clock }),
+      logger,
+    });
+    return {
+      shops,
+      db,
+      redis,
+      close: async () => {
+        await shops.close();
+        await closeAll();
+      },
+    };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
