@@ -41,7 +41,7 @@ export async function findByRequestId(
   const { rows } = await sql<Row>`
     select ${columns} from commits
     where shop_id = ${shopId} and request_id = ${requestId} and request_id <> ''
-      and commit_time > now() - make_interval(secs => ${retentionMs / 1000})
+      and commit_time > to_timestamp(${Math.max(0, Date.now() - retentionMs) / 1000}::float8)
     order by position desc limit 1`.execute(db);
   return rows[0] === undefined ? undefined : toEntry(rows[0]);
 }

@@ -16,6 +16,10 @@ export interface CallContext {
   readonly principal: string;
   /** When the call ends unanswered, in ms since the epoch. Infinity for a stream whose caller set no deadline. */
   readonly deadlineMs: number;
+  /** True once nobody waits for the answer any more. */
+  readonly ended: boolean;
+  /** Throws a CallEnded when the call has ended; cheaper than a look at `signal`. */
+  throwIfEnded(): void;
   /** Aborts when the deadline passes or the caller goes away; its reason is a CallEnded. Made on first use. */
   readonly signal: AbortSignal;
   /** Aborts when the server is about to stop: a stream then returns after the message it is at. */

@@ -87,7 +87,7 @@ abstract class GrpcCall extends Call {
     if (failure.details.length > 0) {
       metadata.set("grpc-status-details-bin", Buffer.from(toStatusBytes(failure)));
     }
-    this.transport.sendStatus({ code: failure.code, details: failure.message, metadata });
+    this.transport.sendStatus({ code: Number(failure.code), details: failure.message, metadata });
   }
 
   #refuseMessageCount(count: string): void {

@@ -1,18 +1,20 @@
 import {
-  type ServerDuplexStream,
   Server,
   ServerCredentials,
+  type ServerDuplexStream,
   ServerInterceptingCall,
   type ServerInterceptor,
-  type ServiceDefinition,
   setLogger,
 } from "@grpc/grpc-js";
-import { HealthImplementation, service as healthService } from "grpc-health-check";
+import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
+import { Health } from "../../gen/grpc/health/v1/health_pb.js";
+import type { ListenAddress } from "../config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { Door } from "./door.ts";
 import { GrpcStreamCall, GrpcUnaryCall } from "./grpc-call.ts";
 import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
-import { listenError } from "./listen-error.ts";
+import { formatAddress, listenError } from "./listen-error.ts";
 import { createReflection, type Reflection } from "./reflection.ts";
 
 const SERVER_OPTIONS = {
@@ -27,17 +29,6 @@ const SERVER_OPTIONS = {
   "grpc.enable_channelz": 0,
 };
 
-/** A server that callers come in through. */
-export interface Door {
-  /** Begins to listen; gives the port. Rejects with one line for the operator. */
-  listen(): Promise<number>;
-  /**
-   * Takes nothing new on, lets streams end and calls finish, and resolves when all connections are closed; those still
-   * open after `graceMs` are cut.
-   */
-  drain(graceMs: number): Promise<void>;
-}
-
 /** The door for gRPC, with health and reflection. */
 export interface GrpcDoor extends Door {
   /** What the health service answers, overall and for every service. Not serving until told. */
@@ -46,8 +37,7 @@ export interface GrpcDoor extends Door {
 
 /** What the gRPC door needs. */
 export interface GrpcDoorOptions {
-  /** `host:port`; port 0 takes a free one. */
-  readonly address: string;
+  readonly address: ListenAddress;
   readonly dispatcher: Dispatcher;
   /** True: anybody who can connect can read the descriptors. */
   readonly reflection: boolean;
@@ -63,7 +53,7 @@ export function createGrpcDoor({ address, dispatcher, reflection, logger }: Grpc
   const health = new HealthImplementation();
   health.addToServer(server);
   if (reflection) {
-    registerReflection(server, createReflection(dispatcher.services, healthDescriptors()));
+    registerReflection(server, createReflection([...dispatcher.services, Health]));
   }
   let boundAddress: string | undefined;
 
@@ -77,7 +67,7 @@ export function createGrpcDoor({ address, dispatcher, reflection, logger }: Grpc
   return {
     listen: async () => {
       const port = await bind(server, address);
-      boundAddress = address.replace(/:\d+$/, `:${port}`);
+      boundAddress = formatAddress({ ...address, port });
       return port;
     },
     setServing,
@@ -143,16 +133,9 @@ function registerReflection(server: Server, { paths, answer }: Reflection): void
   }
 }
 
-function healthDescriptors(): Buffer[] {
-  const files = Object.values(healthService).flatMap((method) =>
-    "requestType" in method ? method.requestType.fileDescriptorProtos : [],
-  );
-  return files;
-}
-
-function bind(server: Server, address: string): Promise<number> {
+function bind(server: Server, address: ListenAddress): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+    server.bindAsync(formatAddress(address), ServerCredentials.createInsecure(), (error, port) => {
       if (error === null) {
         resolve(port);
       } else {

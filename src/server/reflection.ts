@@ -1,18 +1,16 @@
 import {
   create,
-  createFileRegistry,
   type DescEnum,
   type DescExtension,
   type DescFile,
   type DescMessage,
   type DescService,
-  type FileRegistry,
   fromBinary,
   type MessageInitShape,
   toBinary,
 } from "@bufbuild/protobuf";
 import { nestedTypes } from "@bufbuild/protobuf/reflect";
-import { type FileDescriptorProto, FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import {
   ServerReflection,
@@ -22,6 +20,7 @@ import {
 } from "../../gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionAlpha } from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
 
+type NamedType = DescMessage | DescEnum | DescExtension | DescService;
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>["messageResponse"]>;
 
 /** Answers the questions of the gRPC reflection protocol. */
@@ -33,33 +32,42 @@ export interface Reflection {
 }
 
 /**
- * Serves the descriptors that the generated code carries, with imports and options: tools see even the validation rules.
- * `otherFiles` are serialised FileDescriptorProtos of services that are served without generated code, after their imports.
+ * Describes the given services, and itself, by the descriptors in the generated code. Imports and options are served too:
+ * tools see even the validation rules.
  */
-export function createReflection(services: readonly DescService[], otherFiles: readonly Uint8Array[]): Reflection {
+export function createReflection(services: readonly DescService[]): Reflection {
   const versions = [ServerReflection, ServerReflectionAlpha];
-  const roots = [...services, ...versions].map(({ file }) => file);
-  const registry = createRegistry(roots, otherFiles);
-  const symbols = indexSymbols(registry);
-  const serviceNames = [...registry].filter(({ kind }) => kind === "service").map(({ typeName }) => typeName);
+  const serviceNames = [...services, ...versions].map(({ typeName }) => typeName).sort();
+  const files = uniqueFiles([...services, ...versions].flatMap(({ file }) => withImports(file)));
+  const filesByName = new Map(files.map((file) => [file.proto.name, file]));
+  const filesBySymbol = new Map(files.flatMap((file) => symbolsOf(file).map((symbol) => [symbol, file] as const)));
+  const extensions = files.flatMap(typesOf).filter((type) => type.kind === "extension");
 
   function answer({ messageRequest: question }: ServerReflectionRequest): Answer {
     switch (question.case) {
       case "fileByFilename":
-        return fileAndImports(registry.getFile(question.value), question.value);
+        return fileAndImports(filesByName.get(question.value), question.value);
       case "fileContainingSymbol":
-        return fileAndImports(symbols.get(question.value), question.value);
+        return fileAndImports(filesBySymbol.get(question.value), question.value);
       case "fileContainingExtension": {
         const { containingType, extensionNumber } = question.value;
-        const extension = extensionsOf(registry, containingType).find(({ number }) => number === extensionNumber);
+        const extension = extensions.find(
+          ({ extendee, number }) => extendee.typeName === containingType && number === extensionNumber,
+        );
         return fileAndImports(extension?.file, `extension ${extensionNumber} of ${containingType}`);
       }
-      case "allExtensionNumbersOfType":
-        return extensionNumbers(registry, question.value);
-      case "listServices": {
-        const service = serviceNames.toSorted().map((name) => ({ name }));
-        return { case: "listServicesResponse", value: { service } };
+      case "allExtensionNumbersOfType": {
+        const baseTypeName = question.value;
+        if (!filesBySymbol.has(baseTypeName)) {
+          return failure(Code.NotFound, `not found: ${baseTypeName}`);
+        }
+        const extensionNumber = extensions
+          .filter(({ extendee }) => extendee.typeName === baseTypeName)
+          .map(({ number }) => number);
+        return { case: "allExtensionNumbersResponse", value: { baseTypeName, extensionNumber } };
       }
+      case "listServices":
+        return { case: "listServicesResponse", value: { service: serviceNames.map((name) => ({ name })) } };
       default:
         return failure(Code.InvalidArgument, "the request asks for nothing that is known here");
     }
@@ -77,37 +85,38 @@ export function createReflection(services: readonly DescService[], otherFiles: r
   };
 }
 
-function createRegistry(roots: readonly DescFile[], otherFiles: readonly Uint8Array[]): FileRegistry {
-  const protos = new Map<string, FileDescriptorProto>();
-  for (const file of roots.flatMap(withImports)) {
-    protos.set(file.proto.name, file.proto);
+/** The file asked for comes first, then what it imports. */
+function fileAndImports(file: DescFile | undefined, what: string): Answer {
+  if (file === undefined) {
+    return failure(Code.NotFound, `not found: ${what}`);
   }
-  for (const proto of otherFiles.map((bytes) => fromBinary(FileDescriptorProtoSchema, bytes))) {
-    protos.set(proto.name, proto);
-  }
-  return createFileRegistry(create(FileDescriptorSetSchema, { file: [...protos.values()] }));
+  const fileDescriptorProto = withImports(file).map(({ proto }) => toBinary(FileDescriptorProtoSchema, proto));
+  return { case: "fileDescriptorResponse", value: { fileDescriptorProto } };
 }
 
-/** The file after everything it imports, each once: the order in which descriptors can be built. */
+function failure(errorCode: Code, errorMessage: string): Answer {
+  return { case: "errorResponse", value: { errorCode, errorMessage } };
+}
+
 function withImports(file: DescFile): DescFile[] {
-  return [...new Set([...file.dependencies.flatMap(withImports), file])];
+  return uniqueFiles([file, ...file.dependencies.flatMap(withImports)]);
 }
 
-/** Everything that has a fully qualified name, and the file it stands in. */
-function indexSymbols(registry: FileRegistry): Map<string, DescFile> {
-  const symbols = new Map<string, DescFile>();
-  for (const file of registry.files) {
-    for (const type of nestedTypes(file)) {
-      symbols.set(type.typeName, file);
-      for (const name of memberNames(type)) {
-        symbols.set(name, file);
-      }
-    }
-  }
-  return symbols;
+/** Generated code may hold several descriptors of one well-known file. */
+function uniqueFiles(files: readonly DescFile[]): DescFile[] {
+  return [...new Map(files.map((file) => [file.proto.name, file])).values()];
 }
 
-function memberNames(type: DescMessage | DescEnum | DescExtension | DescService): string[] {
+function typesOf(file: DescFile): NamedType[] {
+  return [...nestedTypes(file)];
+}
+
+/** The fully qualified names of everything that a file declares. */
+function symbolsOf(file: DescFile): string[] {
+  return typesOf(file).flatMap((type) => [type.typeName, ...memberNames(type)]);
+}
+
+function memberNames(type: NamedType): string[] {
   switch (type.kind) {
     case "service":
       return type.methods.map(({ name }) => `${type.typeName}.${name}`);
@@ -121,32 +130,4 @@ function memberNames(type: DescMessage | DescEnum | DescExtension | DescService)
     case "extension":
       return [];
   }
-}
-
-function extensionsOf(registry: FileRegistry, containingType: string): DescExtension[] {
-  return [...registry].flatMap((type) =>
-    type.kind === "extension" && type.extendee.typeName === containingType ? [type] : [],
-  );
-}
-
-function extensionNumbers(registry: FileRegistry, baseTypeName: string): Answer {
-  if (registry.getMessage(baseTypeName) === undefined) {
-    return failure(Code.NotFound, `not found: ${baseTypeName}`);
-  }
-  const extensionNumber = extensionsOf(registry, baseTypeName).map(({ number }) => number);
-  return { case: "allExtensionNumbersResponse", value: { baseTypeName, extensionNumber } };
-}
-
-function fileAndImports(file: DescFile | undefined, what: string): Answer {
-  if (file === undefined) {
-    return failure(Code.NotFound, `not found: ${what}`);
-  }
-  // The file asked for comes first.
-  const files = withImports(file).toReversed();
-  const fileDescriptorProto = files.map(({ proto }) => toBinary(FileDescriptorProtoSchema, proto));
-  return { case: "fileDescriptorResponse", value: { fileDescriptorProto } };
-}
-
-function failure(errorCode: Code, errorMessage: string): Answer {
-  return { case: "errorResponse", value: { errorCode, errorMessage } };
 }

@@ -17,12 +17,11 @@ export function createValidationInterceptor(): Interceptor {
   };
 }
 
-/** A refusal of a request for what it says, whatever the state of the shop. */
-export function validationFailed(violations: readonly [FieldViolation, ...FieldViolation[]]): Refusal {
-  const [{ field, description }] = violations;
-  const sentence = field === "" ? description : `${field}: ${description}`;
+/** A refusal of a request for what it says, whatever the state of the shop. There is at least one violation. */
+export function validationFailed(violations: readonly FieldViolation[]): Refusal {
+  const [first] = violations.map(({ field, description }) => (field === "" ? description : `${field}: ${description}`));
   const rest = violations.length > 1 ? ` (and ${violations.length - 1} more)` : "";
-  return new Refusal("VALIDATION_FAILED", sentence + rest, { fieldViolations: violations });
+  return new Refusal("VALIDATION_FAILED", `${first}${rest}`, { fieldViolations: violations });
 }
 
 function toFieldViolation({ field, message }: Violation): FieldViolation {

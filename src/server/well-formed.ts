@@ -1,5 +1,4 @@
 import type { DescField, DescMessage, Message } from "@bufbuild/protobuf";
-import type { FieldViolation } from "../refusal.ts";
 import { validationFailed } from "./validation-interceptor.ts";
 
 /**
@@ -7,15 +6,15 @@ import { validationFailed } from "./validation-interceptor.ts";
  * stumble over it long after the decision. Maps are not looked into: no request has one.
  */
 export function assertWellFormed(schema: DescMessage, message: Message): void {
-  const [first, ...rest] = [...illFormedFields(schema, message, "")].map(toViolation);
-  if (first !== undefined) {
-    throw validationFailed([first, ...rest]);
+  const fields = [...illFormedFields(schema, message, "")];
+  if (fields.length > 0) {
+    throw validationFailed(fields.map((field) => ({ field, description: "must be well-formed Unicode" })));
   }
 }
 
 function* illFormedFields(schema: DescMessage, message: Message, prefix: string): Generator<string> {
   for (const field of schema.fields) {
-    const value = valueOf(message, field);
+    const value = fieldValue(message, field);
     const path = prefix + field.name;
     if (field.fieldKind === "list") {
       for (const [index, element] of (value as readonly unknown[]).entries()) {
@@ -35,15 +34,11 @@ function* illFormedValues(field: DescField, value: unknown, path: string): Gener
   }
 }
 
-function valueOf(message: Message, field: DescField): unknown {
+function fieldValue(message: Message, field: DescField): unknown {
   const properties = message as unknown as Readonly<Record<string, unknown>>;
   if (field.oneof === undefined) {
     return properties[field.localName];
   }
   const choice = properties[field.oneof.localName] as { readonly case?: string; readonly value?: unknown };
   return choice.case === field.localName ? choice.value : undefined;
-}
-
-function toViolation(field: string): FieldViolation {
-  return { field, description: "must be well-formed Unicode" };
 }

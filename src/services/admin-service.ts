@@ -24,7 +24,7 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
       const request = requestJson(ctx.method.input, req, requestId);
       const call: Call = { rpc: ctx.method.name, request_id: requestId, principal: ctx.principal, request };
       const { currencyCode } = req;
-      ctx.signal.throwIfAborted();
+      ctx.throwIfEnded();
       const made = await insertShop(shops.db, {
         shopId,
         currencyCode,
@@ -60,7 +60,7 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
       const list = listName("ListShops", "");
       const count = pageCount(req.pageSize);
       const after = pageTokens.read(list, req.pageToken);
-      ctx.signal.throwIfAborted();
+      ctx.throwIfEnded();
       const rows = await listShops(shops.db, after, count + 1);
       const page = rows.slice(0, count);
       return create(pb.ListShopsResponseSchema, {

@@ -34,7 +34,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
     });
 
   const readStock = async (req: { shopId: string }, skus: readonly string[], ctx: CallContext) => {
-    const observed = await shops.get(shopIdOf(req)).read(scripts.getStock, skus, { skus }, ctx.signal);
+    const observed = await shops.get(shopIdOf(req)).read(scripts.getStock, skus, { skus }, ctx);
     const levels = observed.payload as [string, number, number, number, number][];
     return {
       stocks: levels.map(([sku, available, held, sold, price]) =>
@@ -58,7 +58,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
         if (!(error instanceof LimitsMissing)) {
           throw error;
         }
-        await loadLimits(shops, shopIdOf(req), req.sku, ctx.signal);
+        await loadLimits(shops, shopIdOf(req), req.sku, ctx);
         return respond(pb.PutProductResponseSchema, await putProduct(req, ctx), "product_put");
       }
     },
@@ -117,7 +117,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
     },
 
     async getHold(req, ctx) {
-      await shops.get(shopIdOf(req)).read(scripts.getHold, [req.holdId], { holdId: req.holdId }, ctx.signal);
+      await shops.get(shopIdOf(req)).read(scripts.getHold, [req.holdId], { holdId: req.holdId }, ctx);
       const found = await readRecord(shops, req, ctx, (db, shopId) => findHold(db, shopId, req.holdId));
       const row = required(found, "HOLD_NOT_FOUND", "hold", req.holdId);
       return create(pb.GetHoldResponseSchema, { hold: messageFromRow(HoldSchema, row), asOf: readPoint(found) });

@@ -23,7 +23,7 @@ export function mutate(
     request: { desc: ctx.method.input, message: req },
     requestId: req.requestId,
     principal: ctx.principal,
-    signal: ctx.signal,
+    caller: ctx,
   });
 }
 

@@ -16,8 +16,8 @@ export async function readRecord<Value>(
   read: (db: Kysely<Database>, shopId: string) => Promise<Value>,
 ): Promise<AsOf<Value>> {
   const shopId = shopIdOf(req);
-  ctx.signal.throwIfAborted();
-  await shops.get(shopId).settle(ctx.signal);
+  ctx.throwIfEnded();
+  await shops.get(shopId).settle(ctx);
   const found = await readAsOf(shops.db, shopId, (trx) => read(trx, shopId));
   if (found === undefined) {
     throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });

@@ -225,6 +225,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     } catch (error) {
       head = undefined;
       failures += 1;
+      waiters.dropAbandoned();
       if (isPostgresDown(error)) {
         options.onPostgres(false);
       }

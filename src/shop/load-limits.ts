@@ -1,6 +1,7 @@
 import { readAsOf, readDurableHead } from "../postgres/shops.ts";
 import { countUnits } from "./rebuild.ts";
 import type { Shops } from "./shops.ts";
+import type { Caller } from "./waiters.ts";
 
 /** Users whose counts one script takes. */
 const chunkUsers = 1000;
@@ -9,9 +10,9 @@ const chunkUsers = 1000;
  * Brings what users have had of a product into Redis, before the product's first limit holds. Postgres is read as of one
  * commit; the script adds what the log holds after that commit, so the shop sells on meanwhile.
  */
-export async function loadLimits(shops: Shops, shopId: string, sku: string, signal: AbortSignal): Promise<void> {
+export async function loadLimits(shops: Shops, shopId: string, sku: string, caller: Caller): Promise<void> {
   for (;;) {
-    signal.throwIfAborted();
+    caller.throwIfEnded();
     const read = await readAsOf(shops.db, shopId, async (trx) => ({
       head: await readDurableHead(trx, shopId),
       units: await countUnits(trx, shopId, [sku]),

@@ -16,6 +16,7 @@ import { refusalOf } from "./refusals.ts";
 import { type Answer, type Reply, parseReply } from "./reply.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
 import type { Script, Scripts } from "./scripts.ts";
+import { type Caller, patientCaller } from "./waiters.ts";
 
 /** One mutating RPC on its way to a commit. */
 export interface Mutation {
@@ -34,8 +35,8 @@ export interface Mutation {
   readonly lookUp?: (db: Kysely<Database>) => Promise<number | undefined>;
   /** The refusal when the resource's id was used by another body. */
   readonly existsReason?: Reason;
-  /** Aborts with the caller's deadline or cancellation. */
-  readonly signal: AbortSignal;
+  /** Who waits for the answer. */
+  readonly caller: Caller;
 }
 
 /** What a mutation did, or once did. */
@@ -108,7 +109,7 @@ export class Shop {
 
   /** Runs a mutation until it is committed and durable, replayed, or refused. */
   async mutate(mutation: Mutation): Promise<Committed> {
-    const { script, signal } = mutation;
+    const { script, caller } = mutation;
     const requestId = mutation.requestId === "" ? makeId() : mutation.requestId;
     const times = [requestId, ...(mutation.ids ?? [])].map(idTimeMs);
     const oldestIdMs = times.length === 1 ? (times[0] as number) : Math.min(...times);
@@ -122,7 +123,7 @@ export class Shop {
     const tries = new Tries(requestId);
     let lookedUp = "0";
     for (;;) {
-      signal.throwIfAborted();
+      caller.throwIfEnded();
       this.#admit();
       const flusher = await this.#ready();
       const { epoch } = flusher;
@@ -142,7 +143,7 @@ export class Shop {
       if (reply.kind === "LOAD_LIMITS") {
         throw new LimitsMissing();
       }
-      if (!(await this.#isDurable(reply, reply.kind === "REFUSED", flusher, signal))) {
+      if (!(await this.#isDurable(reply, reply.kind === "REFUSED", flusher, caller))) {
         continue;
       }
       if (reply.kind === "OK") {
@@ -162,10 +163,10 @@ export class Shop {
    * Runs a script that reads. What it saw is durable when this returns, so it never shows what a crash could undo; and it
    * saw every commit that was acknowledged before.
    */
-  async read(script: Script, args: readonly (string | number)[], due: Due, signal: AbortSignal): Promise<Observed> {
+  async read(script: Script, args: readonly (string | number)[], due: Due, caller: Caller): Promise<Observed> {
     const tries = new Tries("");
     for (;;) {
-      signal.throwIfAborted();
+      caller.throwIfEnded();
       this.#refuseFenced();
       const flusher = await this.#ready();
       const { epoch } = flusher;
@@ -175,7 +176,7 @@ export class Shop {
         continue;
       }
       const reply = await this.#answer(raw, flusher);
-      if (reply === undefined || !(await this.#isDurable(reply, true, flusher, signal))) {
+      if (reply === undefined || !(await this.#isDurable(reply, true, flusher, caller))) {
         continue;
       }
       if (reply.kind === "REFUSED") {
@@ -187,13 +188,13 @@ export class Shop {
   }
 
   /** Waits until everything this shop committed so far is in Postgres: before a read of Postgres when Redis acknowledges. */
-  async settle(signal: AbortSignal): Promise<void> {
+  async settle(caller: Caller): Promise<void> {
     if (this.#deps.durability === "postgres") {
       return;
     }
     const flusher = await this.#ready();
     const [, position, commitId] = (await this.#deps.redis.run(this.#deps.scripts.peek, this.keys, [])) as [string, number, string];
-    const released = flusher.waiters.wait(position, commitId, false, signal);
+    const released = flusher.waiters.wait(position, commitId, false, caller);
     flusher.wake();
     await released;
   }
@@ -343,15 +344,15 @@ export class Shop {
     reply: { readonly position: number; readonly commitId: string },
     observes: boolean,
     flusher: Flusher,
-    signal: AbortSignal,
+    caller: Caller,
   ): Promise<boolean> {
     if (!this.#acksDurable) {
       // Nobody waits, but the flush must still come along.
-      flusher.waiters.wait(reply.position, reply.commitId, false, neverAborts).catch(() => {});
+      void flusher.waiters.wait(reply.position, reply.commitId, false, patientCaller);
       flusher.wake();
       return true;
     }
-    const released = flusher.waiters.wait(reply.position, reply.commitId, observes, signal);
+    const released = flusher.waiters.wait(reply.position, reply.commitId, observes, caller);
     flusher.wake();
     return (await released) === "durable";
   }
@@ -420,8 +421,6 @@ export interface Due {
 
 /** A product gets its first limit after it was sold: what users had of it has to be loaded first. */
 export class LimitsMissing extends Error {}
-
-const neverAborts = new AbortController().signal;
 
 /** Repeats what Redis did not answer. The request id makes a repeat harmless, so the caller need not see a lost reply. */
 class Tries {

@@ -21,8 +21,18 @@ export interface Waiter {
   confirmed: boolean;
   /** Whether a look at the log after that confirmation still found what this waiter saw. */
   seen: boolean;
+  readonly caller: Caller;
   readonly release: (release: Release) => void;
 }
+
+/** Whoever waits for an answer. A call that has ended throws on `throwIfEnded`, so that its work stops. */
+export interface Caller {
+  readonly ended: boolean;
+  throwIfEnded(): void;
+}
+
+/** A caller that waits for as long as it takes: the server itself. */
+export const patientCaller: Caller = { ended: false, throwIfEnded: () => {} };
 
 /** The waiters of one shop. */
 export class Waiters {
@@ -32,31 +42,16 @@ export class Waiters {
     return this.#waiting.length;
   }
 
-  /** Waits until what was seen is durable. Ends early, without an outcome, when the signal aborts. */
-  wait(position: number, commitId: string, observes: boolean, signal: AbortSignal): Promise<Release> {
-    return new Promise((resolve, reject) => {
-      const abandon = (): void => {
-        this.#waiting = this.#waiting.filter((each) => each !== waiter);
-        reject(signal.reason);
-      };
-      const waiter: Waiter = {
-        position,
-        commitId,
-        observes,
-        confirmed: false,
-        seen: false,
-        release: (release) => {
-          signal.removeEventListener("abort", abandon);
-          resolve(release);
-        },
-      };
-      if (signal.aborted) {
-        reject(signal.reason);
-        return;
-      }
-      signal.addEventListener("abort", abandon, { once: true });
-      this.#waiting.push(waiter);
+  /** Waits until what was seen is durable, or has to be seen again. */
+  wait(position: number, commitId: string, observes: boolean, caller: Caller): Promise<Release> {
+    return new Promise((release) => {
+      this.#waiting.push({ position, commitId, observes, confirmed: false, seen: false, caller, release });
     });
+  }
+
+  /** Lets go of those whose caller has gone: what they wait for may take as long as Postgres is away. */
+  dropAbandoned(): void {
+    this.settle(new Set(this.#waiting.filter((each) => each.caller.ended)), "run again");
   }
 
   /** Those who wait now; the list does not change under the caller's hands. */

@@ -1,0 +1,158 @@
+import { parseArgs } from "node:util";
+import { pino } from "pino";
+import { type Config, ConfigError, loadConfig } from "./config.ts";
+import { runDemo } from "./demo/run-demo.ts";
+import { startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
+import { startPrivateRedis } from "./dev/private-redis.ts";
+import { openDatabase } from "./postgres/connection.ts";
+import { migrate } from "./postgres/migrate.ts";
+import { seed } from "./seed.ts";
+import { startServer } from "./serve.ts";
+import { ensureDefaultShop } from "./shop/default-shop.ts";
+import { StartError } from "./start-error.ts";
+import { openStore } from "./store.ts";
+import { runWatch } from "./watch-command.ts";
+
+const usage = `usage: holdfast <command>
+
+  serve         serve until SIGTERM or SIGINT (npm start)
+  migrate       bring the database's schema up to date
+  seed FILE     put and stock the products of a JSON file that do not exist yet
+  demo          run a flash sale: [--buyers 500] [--stock 100] [--target host:port]
+  watch         print the events of a shop as they become durable: [--target host:port] [--shop default] [--after 0]
+
+Settings are environment variables; README.md lists them.`;
+
+const logger = pino(
+  process.stdout.isTTY
+    ? { transport: { target: "pino-pretty", options: { ignore: "pid,hostname", translateTime: "HH:MM:ss.l" } } }
+    : {},
+);
+
+/** Told while servers of our own start. */
+function onProgress(message: string): void {
+  process.stderr.write(`holdfast: ${message}\n`);
+}
+
+/** The stores of a command: those of the settings, or private ones that live as long as the command. */
+async function openStores(config: Config) {
+  const started: { stop(): Promise<void> }[] = [];
+  const options = { dataDir: config.dataDir, onProgress, onExit: (message: string) => fail(new StartError(message)) };
+  const keep = async <Server extends { stop(): Promise<void> }>(starting: Promise<Server>): Promise<Server> => {
+    const server = await starting;
+    started.push(server);
+    return server;
+  };
+  if (config.redisUrls.length > 1) {
+    throw new StartError("REDIS_URL names several nodes: Redis Cluster is not supported yet, give one address");
+  }
+  const [redis, postgres] = await Promise.allSettled([
+    config.redisUrls[0] === undefined ? keep(startPrivateRedis(options)) : { url: config.redisUrls[0] },
+    config.databaseUrl === undefined ? keep(startEmbeddedPostgres(options)) : { url: config.databaseUrl },
+  ]);
+  const stop = async (): Promise<void> => {
+    await Promise.all(started.map((server) => server.stop()));
+  };
+  for (const result of [redis, postgres]) {
+    if (result.status === "rejected") {
+      await stop();
+      throw result.reason;
+    }
+  }
+  return {
+    redisUrl: (redis as PromiseFulfilledResult<{ url: string }>).value.url,
+    databaseUrl: (postgres as PromiseFulfilledResult<{ url: string }>).value.url,
+    stop,
+  };
+}
+
+async function serve(config: Config): Promise<void> {
+  const stores = await openStores(config);
+  const server = await startServer({ config, ...stores, logger }).catch(async (error) => {
+    await stores.stop();
+    throw error;
+  });
+  const grpc = `${config.grpcAddress.host}:${server.grpcPort}`;
+  const http = `http://${config.httpAddress.host}:${server.httpPort}`;
+  logger.info({ grpc, http }, `holdfast serves gRPC on ${grpc}, and Connect, gRPC-Web and JSON on ${http}`);
+  const signal = await new Promise<string>((resolve) => {
+    for (const name of ["SIGTERM", "SIGINT"]) {
+      process.once(name, () => resolve(name));
+    }
+  });
+  logger.info({ signal }, "holdfast stops");
+  await server.stop();
+  await stores.stop();
+}
+
+async function migrateOnce(config: Config): Promise<void> {
+  const stores = await openStores({ ...config, redisUrls: ["unused"] });
+  const db = openDatabase({ url: stores.databaseUrl, size: 1, onError: () => {} });
+  try {
+    await migrate(db);
+    logger.info("the schema is up to date");
+  } finally {
+    await db.destroy();
+    await stores.stop();
+  }
+}
+
+async function seedOnce(config: Config, file: string | undefined): Promise<void> {
+  if (file === undefined) {
+    throw new StartError("seed needs a file: holdfast seed FILE");
+  }
+  const stores = await openStores(config);
+  try {
+    const store = await openStore({ ...config, ...stores, logger });
+    await ensureDefaultShop(store.db);
+    await seed(store.shops, file, logger).finally(() => store.close());
+  } finally {
+    await stores.stop();
+  }
+}
+
+const commands: Readonly<Record<string, (config: Config, rest: string[]) => Promise<void>>> = {
+  serve,
+  migrate: migrateOnce,
+  seed: (config, [file]) => seedOnce(config, file),
+  demo: async (config, args) => {
+    const { values } = parseArgs({
+      args,
+      options: { buyers: { type: "string" }, stock: { type: "string" }, target: { type: "string" } },
+    });
+    const isClean = await runDemo({ config, values, openStores: () => openStores(config), logger });
+    process.exitCode = isClean ? 0 : 1;
+  },
+  watch: async (_, args) => {
+    const { values } = parseArgs({
+      args,
+      options: { target: { type: "string" }, shop: { type: "string" }, after: { type: "string" } },
+    });
+    await runWatch(values);
+  },
+};
+
+/** The one place where the process ends on an error: one line for what the operator can mend, the stack for our faults. */
+function fail(error: unknown): never {
+  const isExpected = error instanceof StartError || error instanceof ConfigError || isUsageError(error);
+  const text = error instanceof Error ? (isExpected || error.stack === undefined ? error.message : error.stack) : String(error);
+  process.stderr.write(`holdfast: ${text}\n`);
+  process.exit(1);
+}
+
+function isUsageError(error: unknown): boolean {
+  return (error as { code?: string } | null)?.code?.startsWith("ERR_PARSE_ARGS") === true;
+}
+
+const [command = "", ...rest] = process.argv.slice(2);
+const run = commands[command];
+if (run === undefined) {
+  process.stderr.write(`${usage}\n`);
+  process.exit(command === "" || command === "help" || command === "--help" ? 0 : 1);
+} else {
+  try {
+    await run(loadConfig(), rest);
+  } catch (error) {
+    fail(error);
+  }
+}

@@ -1,0 +1,108 @@
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { create } from "@bufbuild/protobuf";
+import type { Logger } from "pino";
+import { AdjustStockRequestSchema, PutProductRequestSchema } from "../gen/holdfast/v1/inventory_service_pb.js";
+import { AdjustReason } from "../gen/holdfast/v1/resources_pb.js";
+import { findByRequestId, readCommit } from "./postgres/commits.ts";
+import { findProduct } from "./postgres/inventory.ts";
+import type { Call } from "./shop/log-entry.ts";
+import type { Shops } from "./shop/shops.ts";
+import { patientCaller } from "./shop/waiters.ts";
+import { StartError } from "./start-error.ts";
+
+/** A product of a seed file. */
+interface SeedProduct {
+  readonly sku: string;
+  readonly title: string;
+  readonly price_minor: number;
+  readonly quantity: number;
+  readonly shop_id: string;
+}
+
+/**
+ * Puts and stocks the products of a seed file that do not exist yet; existing ones stay as they are. The stock's request
+ * id is made from the SKU, so a start that was cut off between the two steps is completed by the next one, and processes
+ * that start together stock once.
+ */
+export async function seed(shops: Shops, file: string, logger: Logger): Promise<void> {
+  const products = await readSeedFile(file);
+  let madeCount = 0;
+  for (const product of products) {
+    if (await seedProduct(shops, product)) {
+      madeCount += 1;
+    }
+  }
+  logger.info({ file, products: products.length, made: madeCount }, "seeded");
+}
+
+const principal = "seed";
+
+async function seedProduct(shops: Shops, product: SeedProduct): Promise<boolean> {
+  const { shop_id: shopId, sku, title, quantity } = product;
+  const stockId = `seed.${createHash("sha256").update(sku).digest("hex").slice(0, 32)}`;
+  const existing = await findProduct(shops.db, shopId, sku);
+  if (existing !== undefined && !(await isHalfSeeded(shops, shopId, existing.position, stockId))) {
+    return false;
+  }
+  const shop = shops.get(shopId);
+  const common = { principal, caller: patientCaller };
+  if (existing === undefined) {
+    const message = create(PutProductRequestSchema, { shopId, sku, title, priceMinor: BigInt(product.price_minor) });
+    await shop.mutate({
+      ...common,
+      rpc: "PutProduct",
+      script: shops.scripts.putProduct,
+      request: { desc: PutProductRequestSchema, message },
+      requestId: "",
+      args: [sku, JSON.stringify(title), product.price_minor, "", "", "", ""],
+    });
+  }
+  if (quantity > 0) {
+    const reason = AdjustReason.INITIAL;
+    const message = create(AdjustStockRequestSchema, { shopId, sku, deltaCount: BigInt(quantity), reason });
+    await shop.mutate({
+      ...common,
+      rpc: "AdjustStock",
+      script: shops.scripts.adjustStock,
+      request: { desc: AdjustStockRequestSchema, message },
+      requestId: stockId,
+      args: [sku, quantity, reason, JSON.stringify(""), ""],
+    });
+  }
+  return true;
+}
+
+/** Whether an earlier start put this product and was cut off before it stocked it. */
+async function isHalfSeeded(shops: Shops, shopId: string, position: number, stockId: string): Promise<boolean> {
+  const put = await readCommit(shops.db, shopId, position);
+  const isSeeded = put !== undefined && (JSON.parse(put.call) as Call).principal === principal;
+  return isSeeded && (await findByRequestId(shops.db, shopId, stockId, Number.MAX_SAFE_INTEGER)) === undefined;
+}
+
+async function readSeedFile(file: string): Promise<SeedProduct[]> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(await readFile(file, "utf8"));
+  } catch (error) {
+    throw new StartError(`the seed file ${file} cannot be read: ${error instanceof Error ? error.message : error}`);
+  }
+  const list = (parsed as { products?: unknown } | null)?.products;
+  if (!Array.isArray(list)) {
+    throw new StartError(`the seed file ${file} needs {"products": [{"sku", "title", "price_minor", "quantity"}]}`);
+  }
+  return list.map((each, index) => checkProduct(each as Record<string, unknown>, `${file}: products[${index}]`));
+}
+
+function checkProduct(each: Record<string, unknown>, where: string): SeedProduct {
+  const { sku, title = sku, price_minor, quantity = 0, shop_id = "default" } = each;
+  const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+  const isId = (value: unknown): value is string => typeof value === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(value);
+  if (!isId(sku) || !isId(shop_id) || typeof title !== "string" || /[\p{Cc}]/u.test(title) || [...title].length > 256) {
+    throw new StartError(`${where}: sku and shop_id are ids (A-Z a-z 0-9 . _ -, at most 64), title at most 256 characters`);
+  }
+  if (!isCount(price_minor) || !isCount(quantity)) {
+    throw new StartError(`${where}: price_minor and quantity are whole numbers from 0`);
+  }
+  return { sku, title, price_minor, quantity, shop_id };
+}

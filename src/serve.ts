@@ -1,0 +1,112 @@
+import type { Logger } from "pino";
+import { AdminService } from "../gen/holdfast/v1/admin_service_pb.js";
+import { EventService } from "../gen/holdfast/v1/event_service_pb.js";
+import { InventoryService } from "../gen/holdfast/v1/inventory_service_pb.js";
+import { OrderService } from "../gen/holdfast/v1/order_service_pb.js";
+import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
+import type { Config } from "./config.ts";
+import { createPageTokens } from "./postgres/page-token.ts";
+import { seed } from "./seed.ts";
+import { bindService, createDispatcher } from "./server/dispatcher.ts";
+import { createGrpcDoor } from "./server/grpc-door.ts";
+import { createHttpDoor } from "./server/http-door.ts";
+import { createInterceptors } from "./server/interceptors.ts";
+import { createAdminService } from "./services/admin-service.ts";
+import { createEventService } from "./services/event-service.ts";
+import { createInventoryService } from "./services/inventory-service.ts";
+import { createOrderService } from "./services/order-service.ts";
+import { createUserService } from "./services/user-service.ts";
+import { ensureDefaultShop } from "./shop/default-shop.ts";
+import { openStore, type Store } from "./store.ts";
+
+/** A Holdfast that serves. */
+export interface Server {
+  readonly grpcPort: number;
+  readonly httpPort: number;
+  readonly store: Store;
+  /** Not ready, finish what is in flight, end watches after their last position, close. */
+  stop(): Promise<void>;
+}
+
+/** What a server needs besides its settings. */
+export interface ServerOptions {
+  readonly config: Config;
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
+  /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
+  readonly clock?: () => number;
+  readonly logger: Logger;
+}
+
+/** How long calls in flight may take to finish when the server stops, in milliseconds. */
+const drainMs = 10_000;
+
+/** Opens the stores and both doors; ready when it returns. */
+export async function startServer(options: ServerOptions): Promise<Server> {
+  const { config, logger } = options;
+  const store = await openStore({ ...config, ...options });
+  try {
+    await ensureDefaultShop(store.db);
+    if (config.seedFile !== undefined) {
+      await seed(store.shops, config.seedFile, logger);
+    }
+    const doors = await openDoors(options, store);
+    return {
+      ...doors,
+      store,
+      stop: async () => {
+        await doors.drain();
+        await store.close();
+      },
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store) {
+  const deps = { shops, pageTokens: await createPageTokens(db), holdMs: config.holdMs };
+  const dispatcher = createDispatcher({
+    services: [
+      bindService(InventoryService, createInventoryService(deps)),
+      bindService(OrderService, createOrderService(deps)),
+      bindService(UserService, createUserService(deps)),
+      bindService(EventService, createEventService(deps)),
+      bindService(AdminService, createAdminService(deps)),
+    ],
+    interceptors: createInterceptors({ requireRequestId: config.isRequestIdRequired }),
+    logger,
+  });
+  let isServing = false;
+  const grpc = createGrpcDoor({
+    address: `${config.grpcAddress.host}:${config.grpcAddress.port}`,
+    dispatcher,
+    reflection: config.hasReflection,
+    logger,
+  });
+  const http = createHttpDoor({
+    address: `${config.httpAddress.host}:${config.httpAddress.port}`,
+    dispatcher,
+    corsOrigins: config.corsOrigins,
+    isReady: () => isServing && shops.isPostgresUp(),
+    logger,
+  });
+  const grpcPort = await grpc.listen();
+  const httpPort = await http.listen().catch(async (error) => {
+    await grpc.drain(0);
+    throw error;
+  });
+  isServing = true;
+  grpc.setServing(true);
+  return {
+    grpcPort,
+    httpPort,
+    drain: async () => {
+      isServing = false;
+      grpc.setServing(false);
+      dispatcher.beginDrain();
+      await Promise.all([grpc.drain(drainMs), http.drain(drainMs)]);
+    },
+  };
+}

@@ -1,0 +1,128 @@
+import type { DescService, Message } from "@bufbuild/protobuf";
+import { createContextKey, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
+import type { Refusal } from "../refusal.ts";
+import { Call } from "./call.ts";
+import type { Dispatcher, Endpoint } from "./dispatcher.ts";
+import { toCallError, toConnectError } from "./errors.ts";
+import type { ResponseStream } from "./response-stream.ts";
+import { assertWellFormed } from "./well-formed.ts";
+
+/** What the HTTP door and the handlers that connect calls tell each other about one call. */
+export interface HttpExchange {
+  /** True once connect has parsed the request and called the handler. */
+  reached: boolean;
+  /** What to answer instead of calling the handler. */
+  refusal: Refusal | undefined;
+}
+
+/** Where connect carries the exchange of a call. */
+export const httpExchange = createContextKey<HttpExchange>({ reached: false, refusal: undefined });
+
+/** An implementation for connect that leads every RPC of a service to the dispatcher. */
+export function createServiceImpl<S extends DescService>(service: S, dispatcher: Dispatcher): ServiceImpl<S> {
+  const entries = service.methods.map((method) => {
+    const endpoint = dispatcher.endpoints.get(`/${service.typeName}/${method.name}`) as Endpoint;
+    return [method.localName, createImplementation(endpoint, dispatcher)];
+  });
+  return Object.fromEntries(entries);
+}
+
+function createImplementation(endpoint: Endpoint, dispatcher: Dispatcher) {
+  return endpoint.method.methodKind === "unary"
+    ? (req: Message, context: HandlerContext) => answer(endpoint, dispatcher, req, context)
+    : (req: Message, context: HandlerContext) => stream(endpoint, dispatcher, req, context);
+}
+
+/** A call that came through connect, which has parsed its request and will write its answer. */
+class HttpCall extends Call {
+  readonly #context: HandlerContext;
+  readonly #onResponse: (response: Message) => void;
+  readonly #onFailure: (error: unknown) => void;
+
+  constructor(
+    endpoint: Endpoint,
+    dispatcher: Dispatcher,
+    context: HandlerContext,
+    onResponse: (response: Message) => void,
+    onFailure: (error: unknown) => void,
+  ) {
+    super(endpoint, dispatcher.draining);
+    this.#context = context;
+    this.#onResponse = onResponse;
+    this.#onFailure = onFailure;
+    dispatcher.begin(this, context.timeoutMs());
+    if (context.signal.aborted) {
+      this.cancel();
+    } else {
+      context.signal.addEventListener("abort", () => this.cancel(), { once: true });
+    }
+  }
+
+  header(name: string): string | undefined {
+    return this.#context.requestHeader.get(name) ?? undefined;
+  }
+
+  protected override sendResponse(response: Message): void {
+    this.#onResponse(response);
+  }
+
+  protected override sendFailure(error: unknown): void {
+    this.#onFailure(toConnectError(toCallError(error)));
+  }
+}
+
+/** The request, once it is known that nothing is wrong with how it was written. */
+function readFrom(endpoint: Endpoint, req: Message, context: HandlerContext): () => Message {
+  const exchange = context.values.get(httpExchange);
+  exchange.reached = true;
+  return () => {
+    if (exchange.refusal !== undefined) {
+      throw exchange.refusal;
+    }
+    assertWellFormed(endpoint.method.input, req);
+    return req;
+  };
+}
+
+function answer(endpoint: Endpoint, dispatcher: Dispatcher, req: Message, context: HandlerContext): Promise<Message> {
+  return new Promise((resolve, reject) => {
+    const call = new HttpCall(endpoint, dispatcher, context, resolve, reject);
+    dispatcher.answer(call, readFrom(endpoint, req, context));
+  });
+}
+
+/** Made by hand, not by a generator: a generator's `return()` waits for a pending `next()` to come back. */
+function stream(
+  endpoint: Endpoint,
+  dispatcher: Dispatcher,
+  req: Message,
+  context: HandlerContext,
+): AsyncIterable<Message> {
+  const ignore = (): void => undefined;
+  const call = new HttpCall(endpoint, dispatcher, context, ignore, ignore);
+  const read = readFrom(endpoint, req, context);
+  let responses: ResponseStream | undefined;
+
+  async function next(): Promise<IteratorResult<Message>> {
+    try {
+      responses ??= dispatcher.stream(call, read);
+      const message = await responses.next();
+      if (message !== undefined) {
+        return { done: false, value: message };
+      }
+      call.close();
+      return { done: true, value: undefined };
+    } catch (error) {
+      dispatcher.fail(call, error);
+      throw toConnectError(toCallError(error));
+    }
+  }
+
+  async function stop(): Promise<IteratorResult<Message>> {
+    call.close();
+    responses?.stop();
+    return { done: true, value: undefined };
+  }
+
+  return { [Symbol.asyncIterator]: () => ({ next, return: stop }) };
+}

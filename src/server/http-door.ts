@@ -1,0 +1,130 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Code, ConnectError, createConnectRouter } from "@connectrpc/connect";
+import type { UniversalHandler } from "@connectrpc/connect/protocol";
+import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import type { Logger } from "pino";
+import type { ListenAddress } from "../config.ts";
+import { createCorsPolicy } from "./cors.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { Door } from "./door.ts";
+import { createServiceImpl } from "./http-call.ts";
+import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
+import { listenError } from "./listen-error.ts";
+import { COMPRESSIONS, handle, JSON_OPTIONS } from "./malformed-request.ts";
+import { createProbes, type Readiness } from "./probes.ts";
+
+const SERVER_OPTIONS = {
+  maxHeaderSize: 16 * 1024,
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 65_000,
+  // A peer that is gone is found out even when a stream to it has nothing to say.
+  keepAlive: true,
+  keepAliveInitialDelay: 30_000,
+};
+
+/** What the HTTP door needs. */
+export interface HttpDoorOptions {
+  readonly address: ListenAddress;
+  readonly dispatcher: Dispatcher;
+  /** Origins whose scripts may call from a browser; `*`: all. */
+  readonly corsOrigins: readonly string[];
+  /** What `/readyz` says while the door is not draining. */
+  readonly isReady: () => Readiness | Promise<Readiness>;
+  readonly logger: Logger;
+}
+
+/** Opens the door for Connect, gRPC-Web and JSON over HTTP/1.1, and for probes. */
+export function createHttpDoor({ address, dispatcher, corsOrigins, isReady, logger }: HttpDoorOptions): Door {
+  const handlers = createHandlers(dispatcher);
+  const applyCors = createCorsPolicy(corsOrigins);
+  const answerProbe = createProbes(() => (dispatcher.draining.aborted ? "draining" : isReady()));
+  const server = createServer(SERVER_OPTIONS, (req, res) => {
+    closeWhenDrained(server, dispatcher.draining, res);
+    const path = req.url?.split("?", 1)[0] ?? "";
+    if (applyCors(req, res) || answerProbe(path, req, res)) {
+      return;
+    }
+    const handler = handlers.get(path);
+    if (handler === undefined) {
+      answerJson(res, 404, "unimplemented", "there is nothing at this path");
+      return;
+    }
+    serve(handler, req, res).catch((error: unknown) => {
+      // The caller left while it was being answered.
+      if (ConnectError.from(error).code !== Code.Aborted) {
+        logger.error({ err: error, rpc: path }, "a call could not be answered");
+      }
+      res.destroy();
+    });
+  });
+
+  return {
+    listen: () => listen(server, address),
+    drain: async (graceMs) => {
+      dispatcher.beginDrain();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      const cut = setTimeout(() => server.closeAllConnections(), graceMs);
+      await closed;
+      clearTimeout(cut);
+    },
+  };
+}
+
+function createHandlers(dispatcher: Dispatcher): Map<string, UniversalHandler> {
+  const router = createConnectRouter({
+    // gRPC proper has its own door.
+    grpc: false,
+    jsonOptions: JSON_OPTIONS,
+    acceptCompression: COMPRESSIONS,
+    readMaxBytes: MAX_REQUEST_BYTES,
+    writeMaxBytes: MAX_RESPONSE_BYTES,
+  });
+  for (const service of dispatcher.services) {
+    router.service(service, createServiceImpl(service, dispatcher));
+  }
+  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+}
+
+async function serve(handler: UniversalHandler, req: IncomingMessage, res: ServerResponse): Promise<void> {
+  const request = toUniversalRequest(req, res);
+  if (request === undefined) {
+    answerJson(res, 400, "invalid_argument", "the request names no valid host");
+    return;
+  }
+  await universalResponseToNodeResponse(await handle(handler, request), res);
+}
+
+function toUniversalRequest(req: IncomingMessage, res: ServerResponse) {
+  try {
+    return universalRequestFromNodeRequest(req, res, undefined, undefined);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Written like an error of connect, whose clients then show the message. */
+function answerJson(res: ServerResponse, status: number, code: string, message: string): void {
+  res.writeHead(status, { "content-type": "application/json" });
+  res.end(JSON.stringify({ code, message }));
+}
+
+/** Without this a connection that is kept alive would stay open until the end of the drain. */
+function closeWhenDrained(server: Server, draining: AbortSignal, res: ServerResponse): void {
+  if (draining.aborted) {
+    res.shouldKeepAlive = false;
+  }
+  res.once("finish", () => {
+    if (draining.aborted) {
+      setImmediate(() => server.closeIdleConnections());
+    }
+  });
+}
+
+function listen(server: Server, address: ListenAddress): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => reject(listenError("HTTP", address, "HOLDFAST_HTTP_ADDR", error)));
+    server.listen(address, () => resolve((server.address() as AddressInfo).port));
+  });
+}

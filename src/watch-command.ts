@@ -1,0 +1,29 @@
+import { toJson } from "@bufbuild/protobuf";
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { EventBatchSchema, EventService } from "../gen/holdfast/v1/event_service_pb.js";
+import { StartError } from "./start-error.ts";
+
+/** What `holdfast watch` takes. */
+export interface WatchArguments {
+  /** `host:port` of the gRPC door; default 127.0.0.1:50051. */
+  readonly target?: string;
+  /** The shop; default `default`. */
+  readonly shop?: string;
+  /** Position after which to begin; default 0, the beginning. */
+  readonly after?: string;
+}
+
+/** Prints commits as JSON, one per line, until the server ends the watch or the process is interrupted. */
+export async function runWatch({ target = "127.0.0.1:50051", shop = "default", after = "0" }: WatchArguments): Promise<void> {
+  if (!/^\d{1,15}$/.test(after)) {
+    throw new StartError(`--after takes a position, not "${after}"`);
+  }
+  const client = createClient(EventService, createGrpcTransport({ baseUrl: `http://${target}` }));
+  const start = { case: "afterPosition", value: BigInt(after) } as const;
+  for await (const { message } of client.watchEvents({ shopId: shop, start })) {
+    if (message.case === "batch") {
+      process.stdout.write(`${JSON.stringify(toJson(EventBatchSchema, message.value))}\n`);
+    }
+  }
+}
