@@ -80,13 +80,13 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
   });
   let isServing = false;
   const grpc = createGrpcDoor({
-    address: `${config.grpcAddress.host}:${config.grpcAddress.port}`,
+    address: config.grpcAddress,
     dispatcher,
     reflection: config.hasReflection,
     logger,
   });
   const http = createHttpDoor({
-    address: `${config.httpAddress.host}:${config.httpAddress.port}`,
+    address: config.httpAddress,
     dispatcher,
     corsOrigins: config.corsOrigins,
     isReady: () => isServing && shops.isPostgresUp(),
