@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES PRODUCT_NOT_FOUND, STOCK_CHANGED, SOLD_OUT, HELD_OUT, BALANCE_LIMIT
 -- EVENTS  stock_adjusted
--- @include begin, expire_due, read_product, stock_json, write_levels, commit, accepted, remember, refuse
+-- @include begin, expire_due, read_product, stock_json, write_levels, commit, accepted, remember, refuse, integer
 
 if sku == "" or not is_integer(delta_count, -9007199254740991, 9007199254740991) or delta_count == "0" or not is_integer(reason, 1, 99)
   or reference_json == "" or (expected_available_count ~= "" and not is_integer(expected_available_count, 0, 9007199254740991)) then
@@ -46,5 +46,5 @@ local events = string.format('[{"stock_adjusted":{"stock":%s,"delta_count":%.0f,
 
 commit(commit_id, call, events)
 write_levels(item)
-remember("request:" .. request_id, integer(at))
+remember("request:" .. request_id, at)
 return accepted(events)

@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES EMAIL_TAKEN   (an existing id answers with its creation)
 -- EVENTS  user_created
--- @include begin, read_user, user_json, commit, accepted, remember, refuse
+-- @include begin, read_user, user_json, commit, accepted, remember, refuse, integer
 
 if user_id == "" or private_json == "" then
   return bad_arguments("user_id or private_json")
@@ -34,5 +34,5 @@ redis.call("HSET", users, user_id .. ":balance", "0", user_id .. ":credits", "10
 if email_key ~= "" then
   redis.call("HSET", emails, email_key, user_id)
 end
-remember("request:" .. request_id, integer(at))
+remember("request:" .. request_id, at)
 return accepted(events)

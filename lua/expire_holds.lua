@@ -2,14 +2,14 @@
 -- ExpireHolds: commits the expiry of due holds, at most 100: those of the given hold and SKUs, else the shop's oldest.
 --
 -- KEYS  meta, log, stock, holds, due, due_skus, limits, recent_0, recent_1
--- ARGV  epoch, expiry_commit_id, memory_count, clock_ms ("" = Redis' clock), hold_id ("" = none), then per SKU: sku
+-- ARGV  epoch, commit_id, memory_count, clock_ms ("" = Redis' clock), hold_id ("" = none), then per SKU: sku
 -- OK      events (always empty: nobody asked for them)
 -- AGAIN   when more of what was given is due
 -- EVENTS  hold_expired
--- @include open_meta, expire, expire_due, is_integer, bad_arguments
+-- @include open_meta, expire, expire_due, is_integer, bad_arguments, integer
 
-if expiry_commit_id == "" or not is_integer(memory_count, 1, 9007199254740991) or (clock_ms ~= "" and not is_integer(clock_ms, 0, 9007199254740991)) then
-  return bad_arguments("expiry_commit_id, memory_count or clock_ms")
+if #commit_id ~= 36 or not is_integer(memory_count, 1, 9007199254740991) or (clock_ms ~= "" and not is_integer(clock_ms, 0, 9007199254740991)) then
+  return bad_arguments("commit_id, memory_count or clock_ms")
 end
 local reply = open_meta()
 if reply then

@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_RELEASED, HOLD_COMMITTED, HOLD_LIMIT_REACHED
 -- EVENTS  hold_extended
--- @include begin, expire_due, ended_hold, read_hold, hold_json, due_member, demand, commit, accepted, remember
+-- @include begin, expire_due, ended_hold, read_hold, hold_json, due_member, demand, commit, accepted, remember, integer
 
 if hold_id == "" or not is_integer(hold_ms, 1, 86400000) then
   return bad_arguments("hold_id or hold_ms")
@@ -41,7 +41,7 @@ for _, line in ipairs(demand(item.lines)) do
   redis.call("ZREM", due_skus, due_member(line.sku, before, hold_id))
   redis.call("ZADD", due_skus, 0, due_member(line.sku, expire_at, hold_id))
 end
-redis.call("ZADD", due, integer(expire_at), hold_id)
-redis.call("HSET", holds, hold_id .. ":expire", integer(expire_at))
-remember("request:" .. request_id, integer(at))
+redis.call("ZADD", due, expire_at, hold_id)
+redis.call("HSET", holds, hold_id .. ":expire", expire_at)
+remember("request:" .. request_id, at)
 return accepted(events)

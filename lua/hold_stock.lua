@@ -6,17 +6,17 @@
 -- OK      events
 -- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT
 -- EVENTS  stock_held
--- @include begin, cart_lines, check_cart, expire_due, hold_json, stock_json, due_member, demand, count_units, write_levels, commit, accepted, remember
+-- @include begin, cart_lines, check_cart, expire_due, hold_json, stock_json, due_member, demand, count_units, write_levels, commit, accepted, remember, integer
 
 local lines = cart_lines(rest)
 if not lines or #lines == 0 or hold_id == "" or not is_integer(hold_ms, 1, 86400000) then
   return bad_arguments("hold_id, hold_ms or lines")
 end
-local reply = begin()
+local reply, ended = begin("hold:" .. hold_id)
 if reply then
   return reply
 end
-local taken_at = redis.call("HGET", holds, hold_id .. ":created") or recall("hold:" .. hold_id)
+local taken_at = ended or redis.call("HGET", holds, hold_id .. ":created")
 if taken_at then
   return answer_from_log("EXISTS", string.match(taken_at, "^%d+"))
 end
@@ -53,8 +53,8 @@ for _, line in ipairs(asked) do
   count_units(user_id, item, line.quantity)
   redis.call("ZADD", due_skus, 0, due_member(line.sku, made.expire, hold_id))
 end
-redis.call("ZADD", due, integer(made.expire), hold_id)
-redis.call("HSET", holds, hold_id .. ":user", user_id, hold_id .. ":expire", integer(made.expire),
+redis.call("ZADD", due, made.expire, hold_id)
+redis.call("HSET", holds, hold_id .. ":user", user_id, hold_id .. ":expire", made.expire,
   hold_id .. ":created", integer(at) .. " " .. integer(now), hold_id .. ":lines", table.concat(packed, ","))
-remember("request:" .. request_id, integer(at))
+remember("request:" .. request_id, at)
 return accepted(events)

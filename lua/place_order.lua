@@ -6,17 +6,16 @@
 -- OK      events
 -- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_RELEASED, HOLD_COMMITTED, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT, INSUFFICIENT_FUNDS, BALANCE_LIMIT
 -- EVENTS  hold_committed (from a hold), order_placed
--- @include begin, cart_lines, check_cart, expire_due, ended_hold, read_hold, hold_json, end_hold, read_user, demand, lines_json, count_units, write_levels, commit, accepted, remember
+-- @include begin, cart_lines, check_cart, expire_due, ended_hold, read_hold, hold_json, end_hold, read_user, demand, lines_json, count_units, write_levels, commit, accepted, remember, integer
 
 local lines = cart_lines(rest)
 if not lines or order_id == "" or (payment_method ~= "1" and payment_method ~= "3") or (hold_id == "") == (#lines == 0) then
   return bad_arguments("order_id, payment_method, hold_id or lines")
 end
-local reply = begin()
+local reply, taken_at = begin("order:" .. order_id)
 if reply then
   return reply
 end
-local taken_at = recall("order:" .. order_id)
 if taken_at then
   return answer_from_log("EXISTS", taken_at)
 end
@@ -115,8 +114,8 @@ if from_hold then
   end_hold(from_hold, "COMMITTED")
 end
 if buyer then
-  redis.call("HSET", users, user_id .. ":balance", integer(buyer.balance - paid), user_id .. ":orders", integer(buyer.order_count + 1),
-    user_id .. ":lifetime", integer(buyer.lifetime_value + paid))
+  redis.call("HSET", users, user_id .. ":balance", buyer.balance - paid, user_id .. ":orders", buyer.order_count + 1,
+    user_id .. ":lifetime", buyer.lifetime_value + paid)
 end
-remember("request:" .. request_id, integer(at), "order:" .. order_id, integer(at))
+remember("request:" .. request_id, at, "order:" .. order_id, at)
 return accepted(events)

@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES PRICE_REQUIRED, SALE_WINDOW (both answered as VALIDATION_FAILED)
 -- EVENTS  product_put
--- @include begin, read_product, commit, accepted, remember, refuse
+-- @include begin, read_product, commit, accepted, remember, refuse, integer
 
 local function optional(text, most)
   return text == "" or is_integer(text, 0, most)
@@ -63,7 +63,7 @@ local terms = ""
 if item.tracked or sale_start > 0 or sale_end > 0 or item.withdrawn then
   terms = string.format("%.0f %s %.0f %.0f %s", limit, item.tracked and "1" or "0", sale_start, sale_end, item.withdrawn and "1" or "0")
 end
-redis.call("HSET", stock, sku .. ":available", integer(item.available), sku .. ":held", integer(item.held), sku .. ":sold",
-  integer(item.sold), sku .. ":price", integer(item.price), sku .. ":terms", terms, sku .. ":created", integer(created_ms))
-remember("request:" .. request_id, integer(at))
+redis.call("HSET", stock, sku .. ":available", item.available, sku .. ":held", item.held, sku .. ":sold", item.sold,
+  sku .. ":price", item.price, sku .. ":terms", terms, sku .. ":created", created_ms)
+remember("request:" .. request_id, at)
 return accepted(events)

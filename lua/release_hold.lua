@@ -36,5 +36,5 @@ for _, line in ipairs(demand(item.lines)) do
   count_units(item.user, read_product(line.sku), -line.quantity)
 end
 end_hold(item, "RELEASED")
-remember("request:" .. request_id, integer(at))
+remember("request:" .. request_id, at)
 return accepted(events)

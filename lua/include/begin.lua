@@ -1,9 +1,9 @@
 -- begin: asserts what every call brings, opens the shop and answers a known request id.
--- Returns the reply to give at once, or nil to go on.
--- @include open_meta, integer, is_integer, bad_arguments, recall, answer_from_log
-local function begin()
-  if commit_id == "" or expiry_commit_id == "" or request_id == "" or call == "" then
-    return bad_arguments("commit_id, expiry_commit_id, request_id or call is empty")
+-- Returns the reply to give at once, or nil and what the recent memory holds of `resource` (`order:<id>`; nil = none).
+-- @include open_meta, is_integer, bad_arguments, recall, answer_from_log
+local function begin(resource)
+  if #commit_id ~= 36 or request_id == "" or call == "" then
+    return bad_arguments("commit_id, request_id or call")
   end
   if not is_integer(oldest_id_ms, 0, 9007199254740991) or not is_integer(memory_count, 1, 9007199254740991)
     or (clock_ms ~= "" and not is_integer(clock_ms, 0, 9007199254740991)) then
@@ -13,7 +13,7 @@ local function begin()
   if mismatch then
     return mismatch
   end
-  local known_at = recall("request:" .. request_id)
+  local known_at, resource_at = recall("request:" .. request_id, resource)
   if known_at then
     return answer_from_log("REPLAYED", known_at)
   end
@@ -21,5 +21,5 @@ local function begin()
   if forgotten > 0 and looked_up ~= "1" and tonumber(oldest_id_ms) < forgotten + 60000 then
     return { "LOOK_UP", position, last_commit_id }
   end
-  return nil
+  return nil, resource_at
 end

@@ -8,7 +8,9 @@ local function expire(ids)
     events[index] = string.format('{"hold_expired":{"hold":%s,"stocks":%s}}', hold_json(item, 4, "", position + 1), stocks)
     ended[index] = item
   end
-  commit(expiry_commit_id, '{"rpc":"ExpireHolds","request_id":"","request":{},"principal":""}', "[" .. table.concat(events, ",") .. "]")
+  -- An id of its own that nobody else can have: the call's fresh UUIDv7 as a UUIDv8.
+  local id = string.sub(commit_id, 1, 14) .. "8" .. string.sub(commit_id, 16)
+  commit(id, '{"rpc":"ExpireHolds","request_id":"","request":{},"principal":""}', "[" .. table.concat(events, ",") .. "]")
   local touched = {}
   for _, item in ipairs(ended) do
     for _, line in ipairs(demand(item.lines)) do

@@ -2,11 +2,12 @@
 -- Returns MISMATCH when the caller's epoch is not the shop's (a sealed or loading shop has none), else nil.
 -- @include state
 local function open_meta()
-  local at = redis.call("HMGET", meta, "epoch", "position", "commit_id", "time", "bucket", "forgotten")
+  local at = redis.call("HMGET", meta, "epoch", "position", "commit_id", "time", "bucket", "forgotten", "turn_time")
   if at[1] ~= epoch then
     return { "MISMATCH" }
   end
   position, last_commit_id, bucket, forgotten = tonumber(at[2]), at[3], at[5], tonumber(at[6])
+  turned = at[7] ~= "0"
   local clock
   if clock_ms ~= "" then
     clock = tonumber(clock_ms)

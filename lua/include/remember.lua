@@ -1,11 +1,8 @@
 -- remember: keeps `request:<id>` and other fields in the recent memory: two hashes, of which the older is emptied when the
 -- newer has `memory_count` fields, and never before its youngest field is durable and 10 minutes old.
--- @include state, integer
+-- @include state
 local function remember(...)
-  local current, previous = recent_0, recent_1
-  if bucket == "1" then
-    current, previous = recent_1, recent_0
-  end
+  local current = bucket == "1" and recent_1 or recent_0
   redis.call("HSET", current, ...)
   if position % 100 ~= 0 or redis.call("HLEN", current) < tonumber(memory_count) then
     return
@@ -15,9 +12,8 @@ local function remember(...)
   if now - turn_time < 600000 or turn_position > flushed then
     return
   end
-  if redis.call("EXISTS", previous) == 1 then
-    redis.call("UNLINK", previous)
-    redis.call("HSET", meta, "forgotten", integer(turn_time))
+  if redis.call("UNLINK", bucket == "1" and recent_0 or recent_1) == 1 then
+    redis.call("HSET", meta, "forgotten", turn_time)
   end
-  redis.call("HSET", meta, "bucket", bucket == "0" and "1" or "0", "turn_time", integer(now), "turn_position", integer(position))
+  redis.call("HSET", meta, "bucket", bucket == "0" and "1" or "0", "turn_time", now, "turn_position", position)
 end

@@ -1,5 +1,5 @@
 -- user_json: a User as it stands in events: without e-mail and display name, which stay erasable.
--- @include integer
+-- @include 
 local function user_json(user, at)
   return string.format(
     '{"user_id":"%s","balance_minor":%.0f,"credits":%.0f,"tier":"free","referral_count":0,"order_count":%.0f,'

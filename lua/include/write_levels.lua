@@ -1,6 +1,5 @@
 -- write_levels: stores the levels of one product after a commit changed them.
--- @include integer
 local function write_levels(item)
-  redis.call("HSET", stock, item.sku .. ":available", integer(item.available), item.sku .. ":held", integer(item.held),
-    item.sku .. ":sold", integer(item.sold))
+  local sku = item.sku
+  redis.call("HSET", stock, sku .. ":available", item.available, sku .. ":held", item.held, sku .. ":sold", item.sold)
 end

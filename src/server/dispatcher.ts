@@ -6,6 +6,7 @@ import type { CallContext, Handlers } from "./call-context.ts";
 import { createDeadlines } from "./deadlines.ts";
 import { isFault } from "./errors.ts";
 import type { Interceptor } from "./interceptors.ts";
+import { compileWriter } from "./message-writer.ts";
 import { createResponseStream, type ResponseStream } from "./response-stream.ts";
 
 /** Deadline of a unary call whose caller sets none, in milliseconds. */
@@ -132,6 +133,7 @@ function endpointsOf({ service, handlers }: BoundService): Endpoint[] {
     if (handler === undefined || (method.methodKind !== "unary" && method.methodKind !== "server_streaming")) {
       throw new Error(`${service.typeName}.${method.name} cannot be served: it has no handler or streams requests`);
     }
+    compileWriter(method.output);
     return {
       method,
       path: `/${service.typeName}/${method.name}`,

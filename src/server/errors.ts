@@ -1,5 +1,5 @@
-import { create, type DescMessage, type Message, toBinary } from "@bufbuild/protobuf";
-import { anyPack, DurationSchema } from "@bufbuild/protobuf/wkt";
+import { create, type DescMessage, type Message } from "@bufbuild/protobuf";
+import { AnySchema, DurationSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
   BadRequestSchema,
@@ -9,6 +9,7 @@ import {
 } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { type Reason, Refusal, type RefusalDetails } from "../refusal.ts";
+import { writeMessage } from "./message-writer.ts";
 
 /** `domain` of every google.rpc.ErrorInfo we send. */
 export const ERROR_DOMAIN = "holdfast";
@@ -116,8 +117,10 @@ export function isFault(error: unknown): boolean {
 
 /** A serialised google.rpc.Status: the trailer `grpc-status-details-bin`. */
 export function toStatusBytes({ code, message, details }: CallError): Uint8Array {
-  const packed = details.map(({ desc, value }) => anyPack(desc, value));
-  return toBinary(StatusSchema, create(StatusSchema, { code, message, details: packed }));
+  const packed = details.map(({ desc, value }) =>
+    create(AnySchema, { typeUrl: `type.googleapis.com/${desc.typeName}`, value: writeMessage(desc, value) }),
+  );
+  return writeMessage(StatusSchema, create(StatusSchema, { code, message, details: packed }));
 }
 
 /** The same error for connect, which writes it in the caller's protocol. */

@@ -1,8 +1,9 @@
-import { fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import { fromBinary, type Message } from "@bufbuild/protobuf";
 import { Metadata, type ServerInterceptingCallInterface } from "@grpc/grpc-js";
 import { Call } from "./call.ts";
 import type { Dispatcher, Endpoint } from "./dispatcher.ts";
 import { toCallError, toStatusBytes } from "./errors.ts";
+import { writeMessage } from "./message-writer.ts";
 import { validationFailed } from "./validation-interceptor.ts";
 
 // What a stream may hold that its reader has not taken yet; beyond it the handler is not asked for more.
@@ -77,7 +78,7 @@ abstract class GrpcCall extends Call {
   };
 
   protected serialise(response: Message): Buffer {
-    const { buffer, byteOffset, byteLength } = toBinary(this.method.output, response);
+    const { buffer, byteOffset, byteLength } = writeMessage(this.method.output, response);
     return Buffer.from(buffer, byteOffset, byteLength);
   }
 

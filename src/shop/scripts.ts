@@ -19,7 +19,6 @@ export interface Script {
 export const callArguments = [
   "epoch",
   "commit_id",
-  "expiry_commit_id",
   "request_id",
   "oldest_id_ms",
   "looked_up",

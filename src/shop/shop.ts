@@ -127,7 +127,7 @@ export class Shop {
       this.#admit();
       const flusher = await this.#ready();
       const { epoch } = flusher;
-      const args = [epoch, makeId(), makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
+      const args = [epoch, makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
       const reply = await this.#answer(await tries.attempt(() => this.#run(script, [...args, ...mutation.args])), flusher);
       if (reply === undefined) {
         continue;
