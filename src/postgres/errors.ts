@@ -1,11 +1,11 @@
-/** SQLSTATE classes that mean the server cannot be used now: connection, resources, operator intervention, system. */
-const downClasses = new Set(["08", "53", "57", "58"]);
+/** SQLSTATE classes that mean the server cannot be used now: connection, resources, system, and its shutting down. */
+const down = /^(08|53|58|57P0)/;
 
 /** Whether an error means that Postgres cannot be reached or used now, rather than that a statement is wrong. */
 export function isPostgresDown(error: unknown): boolean {
   const code = codeOf(error);
   if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) {
-    return downClasses.has(code.slice(0, 2));
+    return down.test(code);
   }
   // Socket errors have codes like ECONNREFUSED; a connection cut while a query ran has none.
   return error instanceof Error && (code?.startsWith("E") === true || /connection|Connection|timeout/.test(error.message));

@@ -165,6 +165,9 @@ export function createFlusher(options: FlusherOptions): Flusher {
   /** Step 3: compare-and-append. Returns whether the head moved. */
   const append = async (fresh: readonly LogEntry[], known: ShopHead): Promise<boolean> => {
     const observers = waiters.snapshot();
+    if (generation !== connection.generation) {
+      throw new Error("the flush connection was replaced since the head was read");
+    }
     const moved = await appendCommits(connection.db, shopId, { head: known, serverStart }, project(fresh)).catch((error) => {
       if (isDataError(error)) {
         options.onPoison(fresh, error);
@@ -254,9 +257,9 @@ export function createFlusher(options: FlusherOptions): Flusher {
       head = undefined;
       nextLook = undefined;
       failures += 1;
-      waiters.dropAbandoned();
       if (isPostgresDown(error)) {
         options.onPostgres(false);
+        waiters.giveUp();
       }
       if (failures === 1) {
         logger.warn({ err: error, shop: shopId }, "a flush failed; it is tried again");

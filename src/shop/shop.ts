@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
+import { isPostgresDown } from "../postgres/errors.ts";
 import type { Database } from "../postgres/schema.ts";
 import { type Reason, Refusal } from "../refusal.ts";
 import { createFlusher, type Flusher } from "./flusher.ts";
@@ -97,6 +98,7 @@ export class Shop {
   readonly #connection: FlushConnection;
   #flusher: Flusher | undefined;
   #opening: Promise<ShopHead> | undefined;
+  #isOpen = false;
   #fenced: Refusal | undefined;
   #lastPosition = 0;
 
@@ -125,10 +127,13 @@ export class Shop {
     for (;;) {
       caller.throwIfEnded();
       this.#admit();
-      const flusher = await this.#ready();
-      const { epoch } = flusher;
+      const flusher = await tries.attempt(() => this.#ready());
+      if (flusher === undefined) {
+        continue;
+      }
+      const { epoch, head } = flusher;
       const args = [epoch, makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
-      const reply = await this.#answer(await tries.attempt(() => this.#run(script, [...args, ...mutation.args])), flusher);
+      const reply = this.#answer(await tries.attempt(() => this.#run(script, [...args, ...mutation.args])), epoch, head);
       if (reply === undefined) {
         continue;
       }
@@ -168,14 +173,17 @@ export class Shop {
     for (;;) {
       caller.throwIfEnded();
       this.#refuseFenced();
-      const flusher = await this.#ready();
-      const { epoch } = flusher;
+      const flusher = await tries.attempt(() => this.#ready());
+      if (flusher === undefined) {
+        continue;
+      }
+      const { epoch, head } = flusher;
       const raw = await tries.attempt(() => this.#run(script, [epoch, this.#clock(), ...args]));
       if (raw?.kind === "DUE") {
         await this.expire(due.holdId ?? "", due.skus ?? []);
         continue;
       }
-      const reply = await this.#answer(raw, flusher);
+      const reply = this.#answer(raw, epoch, head);
       if (reply === undefined || !(await this.#isDurable(reply, true, flusher, caller))) {
         continue;
       }
@@ -202,9 +210,10 @@ export class Shop {
   /** Commits the expiry of due holds: of one hold and some SKUs, or of the shop's oldest. Returns whether more may be due. */
   async expire(holdId: string, skus: readonly string[]): Promise<boolean> {
     const flusher = await this.#ready();
-    const args = [flusher.epoch, makeId(), this.#deps.memoryCount, this.#clock(), holdId, ...skus];
+    const { epoch, head } = flusher;
+    const args = [epoch, makeId(), this.#deps.memoryCount, this.#clock(), holdId, ...skus];
     const reply = await this.#run(this.#deps.scripts.expireHolds, args);
-    await this.#answer(reply, flusher);
+    this.#answer(reply, epoch, head);
     return reply.kind === "AGAIN";
   }
 
@@ -231,8 +240,10 @@ export class Shop {
 
   /** Opens the shop anew; `force` rebuilds it from Postgres although it looks healthy. */
   reopen(force = false): Promise<ShopHead> {
+    this.#isOpen = false;
     this.#opening ??= openShop({ shopId: this.id, keys: this.keys, ...this.#deps }, force)
       .then((head) => {
+        this.#isOpen = true;
         if (this.#flusher !== undefined) {
           this.#flusher.epoch = head.epoch;
           this.#flusher.forgetHead();
@@ -277,7 +288,7 @@ export class Shop {
   #admit(): void {
     this.#refuseFenced();
     if (!this.#deps.postgres.up) {
-      throw new Refusal("SHOP_UNAVAILABLE", "Postgres does not answer; nothing was changed", { retryMs: 1000 });
+      throw postgresUnavailable();
     }
     const head = this.#flusher?.head;
     if (head !== undefined && this.#lastPosition - head.position > this.#deps.maxBacklogCommits) {
@@ -292,7 +303,7 @@ export class Shop {
   }
 
   async #ready(): Promise<Flusher> {
-    if (this.#flusher === undefined || this.#opening !== undefined) {
+    if (!this.#isOpen || this.#flusher === undefined) {
       const head = await this.reopen();
       this.#flusher ??= this.#createFlusher(head.epoch);
     }
@@ -307,7 +318,10 @@ export class Shop {
       connection: this.#connection,
       epoch,
       reopen: async () => (await this.reopen()).epoch,
-      onDurable: (entries) => this.#deps.onDurable(this.id, entries),
+      onDurable: (entries) => {
+        this.#fenced = undefined;
+        this.#deps.onDurable(this.id, entries);
+      },
       onPoison: (entries, error) => this.#fence(entries, error),
       onPostgres: (answers) => {
         this.#deps.postgres.up = answers;
@@ -324,15 +338,18 @@ export class Shop {
     });
   }
 
-  /** The answer in a reply; undefined when the script has to run again, after the shop was opened where that is needed. */
-  async #answer(reply: Reply | undefined, flusher: Flusher): Promise<Answer | undefined> {
+  /**
+   * The answer in a reply; undefined when the script has to run again. `epoch` and `head` are what was known when it was
+   * sent: a shop that is sealed, of another epoch, or behind that head (Redis lost its tail) is opened first.
+   */
+  #answer(reply: Reply | undefined, epoch: number, head: ShopHead | undefined): Answer | undefined {
     if (reply === undefined || reply.kind === "DUE") {
       return undefined;
     }
-    const { head } = flusher;
     if (reply.kind === "MISMATCH" || (head !== undefined && reply.position < head.position)) {
-      // Sealed, of another epoch, or behind what Postgres confirmed: Redis lost its tail.
-      await this.reopen();
+      if (this.#flusher?.epoch === epoch) {
+        this.#isOpen = false;
+      }
       return undefined;
     }
     this.#lastPosition = reply.position;
@@ -354,7 +371,11 @@ export class Shop {
     }
     const released = flusher.waiters.wait(reply.position, reply.commitId, observes, caller);
     flusher.wake();
-    return (await released) === "durable";
+    const release = await released;
+    if (release === "unavailable") {
+      throw postgresUnavailable();
+    }
+    return release === "durable";
   }
 
   /** What Postgres knows of a call's ids, which Redis let go. */
@@ -407,6 +428,10 @@ export class Shop {
   }
 }
 
+function postgresUnavailable(): Refusal {
+  return new Refusal("SHOP_UNAVAILABLE", "Postgres does not answer; nothing was changed", { retryMs: 1000 });
+}
+
 /** An earlier commit that answers a call. */
 interface Known {
   readonly entry: LogEntry;
@@ -432,31 +457,36 @@ class Tries {
     this.#requestId = requestId;
   }
 
-  /** The reply; undefined = try again; throws SHOP_UNAVAILABLE when the caller has to. */
-  async attempt(run: () => Promise<Reply>): Promise<Reply | undefined> {
+  /** What `run` gives; undefined = try again; throws SHOP_UNAVAILABLE when the caller has to. */
+  async attempt<Value>(run: () => Promise<Value>): Promise<Value | undefined> {
     try {
-      const reply = await run();
-      this.#unknownSinceMs = undefined;
-      return reply;
+      return await run();
     } catch (error) {
+      if (isPostgresDown(error)) {
+        throw this.#unavailable("Postgres");
+      }
       if (!(error instanceof RedisUnavailable)) {
         throw error;
       }
       if (error.outcome === "unknown") {
         this.#unknownSinceMs ??= performance.now();
       }
-      if (this.#unknownSinceMs === undefined) {
-        throw new Refusal("SHOP_UNAVAILABLE", "Redis does not answer; nothing was changed", { retryMs: 1000 });
-      }
-      if (performance.now() - this.#unknownSinceMs > unknownOutcomeMs) {
-        throw new Refusal("SHOP_UNAVAILABLE", "Redis does not answer; repeat with the same request id to learn the outcome", {
-          retryMs: 1000,
-          ...(this.#requestId === "" ? {} : { metadata: { request_id: this.#requestId } }),
-        });
+      if (this.#unknownSinceMs === undefined || performance.now() - this.#unknownSinceMs > unknownOutcomeMs) {
+        throw this.#unavailable("Redis");
       }
       this.#count += 1;
       await new Promise((resolve) => setTimeout(resolve, Math.min(5 * 2 ** this.#count, 200)));
       return undefined;
     }
+  }
+
+  #unavailable(store: string): Refusal {
+    if (this.#unknownSinceMs === undefined) {
+      return new Refusal("SHOP_UNAVAILABLE", `${store} does not answer; nothing was changed`, { retryMs: 1000 });
+    }
+    return new Refusal("SHOP_UNAVAILABLE", `${store} does not answer; repeat with the same request id to learn the outcome`, {
+      retryMs: 1000,
+      ...(this.#requestId === "" ? {} : { metadata: { request_id: this.#requestId } }),
+    });
   }
 }

@@ -54,6 +54,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
   const { db, redis, scripts, logger, flushConnections } = options;
   const shops = new Map<string, Shop>();
   const hubs = new Map<string, WatchHub>();
+  const sweptPositions = new Map<string, number>();
   const postgres = { up: true };
   const deps = {
     maxBatchCommits: 500,
@@ -85,7 +86,10 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     if (logPosition === 0) {
       return; // nobody used this shop since Redis started: nothing of it can be waiting there
     }
-    if (logPosition !== position || logCommitId !== commitId) {
+    const swept = sweptPositions.get(shopId) ?? 0;
+    sweptPositions.set(shopId, position);
+    // A head that moved on since the last sweep has somebody who flushes; one that stands still or went back has not.
+    if ((logPosition !== position || logCommitId !== commitId) && position <= swept) {
       await get(shopId).sweep();
     }
     if (nextDueMs >= 0 && nextDueMs <= (options.clock?.() ?? redisMs)) {

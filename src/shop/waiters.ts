@@ -5,8 +5,11 @@
  * never by the number alone. After a failover two histories can own one position.
  */
 
-/** What became of a waiter: what it saw is in Postgres, or it has to run its script again. */
-export type Release = "durable" | "run again";
+/**
+ * What became of a waiter: what it saw is in Postgres; it has to run its script again; or, for one that changed nothing,
+ * nobody can say now, because Postgres does not answer.
+ */
+export type Release = "durable" | "run again" | "unavailable";
 
 /** Somebody who waits until what a script saw is in Postgres. */
 export interface Waiter {
@@ -49,9 +52,10 @@ export class Waiters {
     });
   }
 
-  /** Lets go of those whose caller has gone: what they wait for may take as long as Postgres is away. */
-  dropAbandoned(): void {
+  /** Postgres does not answer. Who changed nothing need not wait for it; nor need a call that has ended. */
+  giveUp(): void {
     this.settle(new Set(this.#waiting.filter((each) => each.caller.ended)), "run again");
+    this.settle(new Set(this.#waiting.filter((each) => each.observes)), "unavailable");
   }
 
   /** Those who wait now; the list does not change under the caller's hands. */
