@@ -41,7 +41,7 @@ end
 -- From here on the call must succeed.
 local at = position + 1
 item.available = item.available + delta
-local events = string.format('[{"stock_adjusted":{"stock":%s,"delta_count":%.0f,"reason":%s,"reference":%s}}]', stock_json(item), delta,
+local events = string.format('[{"stock_adjusted":{"stock":%s,"delta_count":%d,"reason":%s,"reference":%s}}]', stock_json(item), delta,
   reason, reference_json)
 
 commit(commit_id, call, events)

@@ -28,7 +28,7 @@ end
 local at = position + 1
 payer.balance = payer.balance + amount
 payer.updated_ms = now
-local events = string.format('[{"funds_deposited":{"user":%s,"amount_minor":%.0f,"reference":%s}}]', user_json(payer, at), amount, reference_json)
+local events = string.format('[{"funds_deposited":{"user":%s,"amount_minor":%d,"reference":%s}}]', user_json(payer, at), amount, reference_json)
 
 commit(commit_id, call, events)
 redis.call("HSET", users, user_id .. ":balance", payer.balance)

@@ -20,7 +20,7 @@ for index = rest, #ARGV do
   if not item then
     return refuse("PRODUCT_NOT_FOUND", { "sku", sku })
   end
-  if any_due and #redis.call("ZRANGEBYLEX", due_skus, "[" .. sku .. ":", "(" .. sku .. ":" .. string.format("%016.0f", now + 1), "LIMIT", 0, 1) > 0 then
+  if any_due and #redis.call("ZRANGEBYLEX", due_skus, "[" .. sku .. ":", "(" .. sku .. ":" .. string.format("%016d", now + 1), "LIMIT", 0, 1) > 0 then
     return { "DUE" }
   end
   levels[#levels + 1] = { sku, item.available, item.held, item.sold, item.price }

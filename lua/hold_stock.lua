@@ -35,7 +35,7 @@ local at = position + 1
 local stocks, packed = {}, {}
 for index, line in ipairs(lines) do
   line.price = read_product(line.sku).price
-  packed[index] = string.format("%s %d %.0f", line.sku, line.quantity, line.price)
+  packed[index] = string.format("%s %d %d", line.sku, line.quantity, line.price)
 end
 for index, line in ipairs(asked) do
   local item = read_product(line.sku)

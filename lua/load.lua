@@ -14,7 +14,7 @@ if at[1] ~= token or at[2] ~= step_number then
 end
 local hashes = { stock = stock, holds = holds, users = users, emails = emails, limits = limits, recent = recent_0 }
 local sorted = { due = due, due_skus = due_skus }
-local loaded = string.format("%.0f", step_number + 1)
+local loaded = string.format("%d", step_number + 1)
 if step == "clear" then
   redis.call("UNLINK", stock, holds, due, due_skus, users, emails, limits, recent_0, recent_1)
   if ARGV[rest] ~= "1" then

@@ -61,12 +61,12 @@ end
 
 -- From here on the call must succeed.
 for user, count in pairs(counts) do
-  redis.call("HSET", limits, user .. ":" .. sku, string.format("%.0f", count))
+  redis.call("HSET", limits, user .. ":" .. sku, string.format("%d", count))
 end
 if final == "1" then
   for user, count in pairs(later) do
     redis.call("HINCRBY", limits, user .. ":" .. sku, count)
   end
-  redis.call("HSET", stock, sku .. ":terms", string.format("0 1 %.0f %.0f %s", item.sale_start, item.sale_end, item.withdrawn and "1" or "0"))
+  redis.call("HSET", stock, sku .. ":terms", string.format("0 1 %d %d %s", item.sale_start, item.sale_end, item.withdrawn and "1" or "0"))
 end
 return { "OK" }

@@ -14,7 +14,7 @@ if at[4] == "all" and head_in_log and force ~= "1" then
   end
   return { "KEEP", at[1] or "", at[2] or "", at[3] or "" }
 end
-local next_epoch = string.format("%.0f", math.max(tonumber(durable_epoch), tonumber(at[1] or 0), tonumber(at[3] or 0)) + 1)
+local next_epoch = string.format("%d", math.max(tonumber(durable_epoch), tonumber(at[1] or 0), tonumber(at[3] or 0)) + 1)
 redis.call("HDEL", meta, "epoch")
 redis.call("HSET", meta, "token", token, "next_epoch", next_epoch, "loaded", "0")
 return { "SEALED", next_epoch, head_in_log and 1 or 0, tonumber(at[5] or 0), tonumber(at[6] or 0) }

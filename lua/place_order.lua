@@ -86,14 +86,14 @@ end
 local paid = payment_method == "1" and amount or 0
 local buyer_after = ""
 if buyer then
-  buyer_after = string.format(',"order_count":%.0f,"lifetime_value_minor":%.0f', buyer.order_count + 1, buyer.lifetime_value + paid)
+  buyer_after = string.format(',"order_count":%d,"lifetime_value_minor":%d', buyer.order_count + 1, buyer.lifetime_value + paid)
 end
 if payment_method == "1" then
   buyer_after = ',"balance_minor":' .. integer(buyer.balance - amount) .. buyer_after
 end
 local placed = string.format(
-  '{"order_placed":{"order":{"order_id":"%s","user_id":"%s","lines":%s,"item_count":%.0f,"amount_minor":%.0f,"refunded_minor":0,'
-    .. '"state":2,"payment_method":%s,"hold_id":"%s","create_time":%.0f,"update_time":%.0f,"position":%.0f},"stocks":[%s]%s}}',
+  '{"order_placed":{"order":{"order_id":"%s","user_id":"%s","lines":%s,"item_count":%d,"amount_minor":%d,"refunded_minor":0,'
+    .. '"state":2,"payment_method":%s,"hold_id":"%s","create_time":%d,"update_time":%d,"position":%d},"stocks":[%s]%s}}',
   order_id, user_id, lines_json(lines), item_count, amount, payment_method, hold_id, now, now, at,
   table.concat(stocks, ","), buyer_after)
 local events = "[" .. placed .. "]"
@@ -114,8 +114,9 @@ if from_hold then
   end_hold(from_hold, "COMMITTED")
 end
 if buyer then
-  redis.call("HSET", users, user_id .. ":balance", buyer.balance - paid, user_id .. ":orders", buyer.order_count + 1,
-    user_id .. ":lifetime", buyer.lifetime_value + paid)
+  redis.call("HSET", users, user_id .. ":balance", integer(buyer.balance - paid), user_id .. ":orders", integer(buyer.order_count + 1),
+    user_id .. ":lifetime", integer(buyer.lifetime_value + paid))
 end
-remember("request:" .. request_id, at, "order:" .. order_id, at)
+local remembered = integer(at)
+remember("request:" .. request_id, remembered, "order:" .. order_id, remembered)
 return accepted(events)

@@ -54,14 +54,14 @@ if sale_end > 0 then
   window = window .. ',"sale_end_time":' .. integer(sale_end)
 end
 local events = string.format(
-  '[{"product_put":{"product":{"sku":"%s","title":%s,"price_minor":%.0f,"max_per_user":%.0f%s,"withdrawn":%s,"create_time":%.0f,'
-    .. '"update_time":%.0f,"position":%.0f},"created":%s}}]',
+  '[{"product_put":{"product":{"sku":"%s","title":%s,"price_minor":%d,"max_per_user":%d%s,"withdrawn":%s,"create_time":%d,'
+    .. '"update_time":%d,"position":%d},"created":%s}}]',
   sku, title_json, item.price, limit, window, item.withdrawn and "true" or "false", created_ms, now, at, found and "false" or "true")
 
 commit(commit_id, call, events)
 local terms = ""
 if item.tracked or sale_start > 0 or sale_end > 0 or item.withdrawn then
-  terms = string.format("%.0f %s %.0f %.0f %s", limit, item.tracked and "1" or "0", sale_start, sale_end, item.withdrawn and "1" or "0")
+  terms = string.format("%d %s %d %d %s", limit, item.tracked and "1" or "0", sale_start, sale_end, item.withdrawn and "1" or "0")
 end
 redis.call("HSET", stock, sku .. ":available", item.available, sku .. ":held", item.held, sku .. ":sold", item.sold,
   sku .. ":price", item.price, sku .. ":terms", terms, sku .. ":created", created_ms)

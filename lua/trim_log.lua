@@ -8,7 +8,7 @@
 if redis.call("HGET", meta, "epoch") == epoch then
   redis.call("HSET", meta, "flushed", head_position)
   if tonumber(head_position) > tonumber(margin) then
-    redis.call("XTRIM", log, "MINID", "~", string.format("%.0f", head_position - margin))
+    redis.call("XTRIM", log, "MINID", "~", string.format("%d", head_position - margin))
   end
 end
 redis.call("PUBLISH", hint_channel, hint)

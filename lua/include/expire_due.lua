@@ -11,7 +11,7 @@ local function expire_due(lines, own_hold)
   end
   for _, line in ipairs(lines) do
     local members = redis.call("ZRANGEBYLEX", due_skus, "[" .. line.sku .. ":",
-      "(" .. line.sku .. ":" .. string.format("%016.0f", now + 1), "LIMIT", 0, 101)
+      "(" .. line.sku .. ":" .. string.format("%016d", now + 1), "LIMIT", 0, 101)
     for _, member in ipairs(members) do
       local id = string.match(member, ":([^:]+)$")
       if not seen[id] then

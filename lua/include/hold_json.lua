@@ -3,6 +3,6 @@
 -- @include lines_json
 local function hold_json(item, hold_state, order, at)
   return string.format(
-    '{"hold_id":"%s","user_id":"%s","lines":%s,"state":%d,"create_time":%.0f,"expire_time":%.0f,"order_id":"%s","create_position":%s,"position":%.0f}',
+    '{"hold_id":"%s","user_id":"%s","lines":%s,"state":%d,"create_time":%d,"expire_time":%d,"order_id":"%s","create_position":%s,"position":%d}',
     item.id, item.user, lines_json(item.lines), hold_state, item.created_ms, item.expire, order, item.created_at, at)
 end

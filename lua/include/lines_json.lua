@@ -2,7 +2,7 @@
 local function lines_json(lines)
   local written = {}
   for index, line in ipairs(lines) do
-    written[index] = string.format('{"sku":"%s","quantity":%d,"price_minor":%.0f}', line.sku, line.quantity, line.price)
+    written[index] = string.format('{"sku":"%s","quantity":%d,"price_minor":%d}', line.sku, line.quantity, line.price)
   end
   return "[" .. table.concat(written, ",") .. "]"
 end

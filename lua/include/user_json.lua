@@ -2,7 +2,7 @@
 -- @include 
 local function user_json(user, at)
   return string.format(
-    '{"user_id":"%s","balance_minor":%.0f,"credits":%.0f,"tier":"free","referral_count":0,"order_count":%.0f,'
-      .. '"lifetime_value_minor":%.0f,"create_time":%.0f,"update_time":%.0f,"position":%.0f}',
+    '{"user_id":"%s","balance_minor":%d,"credits":%d,"tier":"free","referral_count":0,"order_count":%d,'
+      .. '"lifetime_value_minor":%d,"create_time":%d,"update_time":%d,"position":%d}',
     user.id, user.balance, user.credits, user.order_count, user.lifetime_value, user.created_ms, user.updated_ms, at)
 end
