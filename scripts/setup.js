@@ -4,7 +4,8 @@
 // usage: node scripts/setup.js [packages | server | tests]
 //   packages   the npm packages and Node 24
 //   server     these and redis-server, unless REDIS_URL names another Redis (default)
-//   tests      these and redis-server, which the tests start themselves whatever REDIS_URL says
+//   tests      these and redis-server, which the tests start themselves whatever REDIS_URL says; protoc where apt-get can
+//              install it, for the test that compiles stubs of another language
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
@@ -156,12 +157,22 @@ function install(name, command) {
   say("redis-server installed");
 }
 
+/** protoc is not needed to serve: where it cannot be installed, the one test that needs it says so and is left out. */
+function tryProtoc() {
+  if (findOnPath("protoc") !== undefined || findOnPath("apt-get") === undefined || process.getuid() !== 0) return;
+  say("protoc is missing; installing it with apt-get");
+  const script = "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends protobuf-compiler";
+  const { status } = run(["/bin/sh", "-c", script], { stdio: ["ignore", "ignore", "inherit"], env: outerEnvironment() });
+  say(status === 0 ? "protoc installed" : "protoc could not be installed; the test of other languages' stubs is left out");
+}
+
 function main(part) {
   if (!["packages", "server", "tests"].includes(part)) throw new SetupError(`unknown part ${part}`);
   if (!existsSync(join(root, "package-lock.json"))) throw new SetupError("package-lock.json is missing");
   if (!arePackagesCurrent()) installPackages();
   checkNode();
   if (part === "tests" || (part === "server" && !process.env.REDIS_URL)) ensureRedis();
+  if (part === "tests") tryProtoc();
 }
 
 try {

@@ -120,8 +120,7 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
       args,
       options: { buyers: { type: "string" }, stock: { type: "string" }, target: { type: "string" } },
     });
-    const isClean = await runDemo({ config, values, openStores: () => openStores(config), logger });
-    process.exitCode = isClean ? 0 : 1;
+    process.exitCode = await runDemo({ config, values, openStores: (dataDir) => openStores({ ...config, dataDir }) });
   },
   watch: async (_, args) => {
     const { values } = parseArgs({

@@ -1,5 +1,20 @@
-import type { Logger } from "pino";
+import { randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Config } from "../config.ts";
+import { StartError } from "../start-error.ts";
+import { agrees, auditApi, auditStores, type Check, type Witnesses } from "./audit.ts";
+import { connectionCount, createSaleClients, runSale, type SaleClients, setUpSale } from "./flash-sale.ts";
+import { createGrpcTransport } from "./grpc-transport.ts";
+import { startOwnServer } from "./own-server.ts";
+import { type DemoValues, parsePlan, type SalePlan } from "./plan.ts";
+import { type Output, showProgress } from "./progress-line.ts";
+import { readApi } from "./read-api.ts";
+import { readStores } from "./read-stores.ts";
+import * as report from "./report.ts";
+import { watchSale } from "./sale-watcher.ts";
 
 /** The stores of a command. */
 export interface DemoStores {
@@ -11,13 +26,137 @@ export interface DemoStores {
 /** What the demo needs. */
 export interface DemoOptions {
   readonly config: Config;
-  readonly values: { readonly buyers?: string; readonly stock?: string; readonly target?: string };
-  /** Opens the stores of the settings, or private ones; not called when a target is given. */
-  readonly openStores: () => Promise<DemoStores>;
-  readonly logger: Logger;
+  readonly values: DemoValues;
+  /** Opens the stores of the settings, or private ones in a data folder; not called when a target is given. */
+  readonly openStores: (dataDir: string) => Promise<DemoStores>;
+  /** Where the report goes. Default: standard output. */
+  readonly output?: Output;
 }
 
-/** Runs the flash sale; false when anything disagrees. */
-export async function runDemo(_options: DemoOptions): Promise<boolean> {
-  return false;
+/** The demo was interrupted by a signal. */
+const interruptedExitCode = 130;
+const reachMs = 5000;
+const watcherMs = 10_000;
+
+/** Runs the flash sale; returns the exit code: 0, or 1 when anything disagrees, or 130 when interrupted. */
+export async function runDemo(options: DemoOptions): Promise<number> {
+  const plan = parsePlan(options.values);
+  const output = options.output ?? process.stdout;
+  const interrupt = new AbortController();
+  const onSignal = (): void => interrupt.abort();
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  const cleanUp = new AsyncDisposableStack();
+  try {
+    const place = await openPlace(options, plan, cleanUp);
+    interrupt.signal.throwIfAborted();
+    const checks = await holdSale({ plan, place, output, signal: interrupt.signal, cleanUp });
+    return checks.every(agrees) ? 0 : 1;
+  } catch (error) {
+    if (interrupt.signal.aborted) {
+      output.write("\ninterrupted\n");
+      return interruptedExitCode;
+    }
+    throw error;
+  } finally {
+    await cleanUp.disposeAsync();
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+  }
+}
+
+/** Where the sale takes place: a Holdfast, and its stores when they are ours to read. */
+interface Place {
+  readonly target: string;
+  readonly stores: DemoStores | undefined;
+}
+
+async function openPlace(
+  { config, openStores }: DemoOptions,
+  plan: SalePlan,
+  cleanUp: AsyncDisposableStack,
+): Promise<Place> {
+  if (plan.target !== undefined) {
+    return { target: plan.target, stores: undefined };
+  }
+  const stores = await openStores(await makeDataFolder(cleanUp));
+  cleanUp.defer(() => stores.stop());
+  const { redisUrl, databaseUrl } = stores;
+  const server = await startOwnServer({ config, redisUrl, databaseUrl });
+  cleanUp.defer(() => server.stop());
+  return { target: server.target, stores };
+}
+
+/** A demo leaves nothing behind, and does not ask whether a Holdfast is running. */
+async function makeDataFolder(cleanUp: AsyncDisposableStack): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "holdfast-demo-"));
+  // PostgreSQL does not run as root and has to reach its own, closed folder in here.
+  await chmod(folder, 0o711);
+  const removeAtExit = (): void => rmSync(folder, { recursive: true, force: true });
+  process.once("exit", removeAtExit);
+  cleanUp.defer(async () => {
+    await rm(folder, { recursive: true, force: true });
+    process.off("exit", removeAtExit);
+  });
+  return folder;
+}
+
+interface Sale {
+  readonly plan: SalePlan;
+  readonly place: Place;
+  readonly output: Output;
+  readonly signal: AbortSignal;
+  readonly cleanUp: AsyncDisposableStack;
+}
+
+async function holdSale({ plan, place, output, signal, cleanUp }: Sale): Promise<Check[]> {
+  const clients = await connect(place.target, cleanUp);
+  const shopId = `demo-${randomBytes(6).toString("hex")}`;
+  const progress = { readyCount: 0, answeredCount: 0, soldCount: 0 };
+  const sale = { plan, shopId, clients, progress, signal };
+  const startedMs = performance.now();
+  output.write(report.heading(plan));
+
+  const setUpLine = showProgress(output, () => report.setUpProgress(progress, plan));
+  const afterPosition = await setUpSale(sale).finally(() => setUpLine.stop());
+  output.write(
+    report.line("set-up", `${report.seconds(performance.now() - startedMs)}   shop ${shopId} on ${place.target}`),
+  );
+
+  const watcher = watchSale({ events: clients.events, shopId, afterPosition });
+  cleanUp.defer(() => watcher.stop());
+  const saleLine = showProgress(output, () => report.saleProgress(progress, plan, watcher.unitCount));
+  const result = await runSale(sale).finally(() => saleLine.stop());
+  output.write(report.line("sale", report.seconds(result.durationMs)));
+  const lastPosition = result.orders.reduce((last, { position }) => Math.max(last, position), afterPosition);
+  await watcher.hasSeen(lastPosition, watcherMs);
+
+  const witnesses: Witnesses = { plan, result, watcher };
+  output.write(report.results(witnesses));
+  const { checks, source } = await audit(witnesses, place, clients, shopId, signal);
+  output.write(report.audit(checks, source));
+  output.write(report.verdict(checks));
+  return checks;
+}
+
+async function connect(target: string, cleanUp: AsyncDisposableStack): Promise<SaleClients> {
+  const transport = createGrpcTransport({ target, connectionCount });
+  cleanUp.defer(() => transport.close());
+  await transport.waitForReady(reachMs).catch(() => {
+    throw new StartError(`no Holdfast answers gRPC on ${target}: start one with npm start, or leave --target out`);
+  });
+  return createSaleClients(transport);
+}
+
+async function audit(
+  witnesses: Witnesses,
+  { stores }: Place,
+  clients: SaleClients,
+  shopId: string,
+  signal: AbortSignal,
+) {
+  if (stores === undefined) {
+    const checks = auditApi(witnesses, await readApi({ clients, shopId, signal }));
+    return { checks, source: "through the API (GetStock, GetShop, ListEvents): the stores are not ours to read" };
+  }
+  const checks = auditStores(witnesses, await readStores({ ...stores, shopId }));
+  return { checks, source: "read from PostgreSQL with SQL and from Redis with HMGET, HGET and HSCAN" };
 }

@@ -66,6 +66,7 @@ export function openFlushConnection({ url, onError }: FlushConnectionOptions): F
   let client: pg.Client | undefined;
   let connecting: Promise<number> | undefined;
   let generation = 0;
+  let lastQuery: Promise<unknown> = Promise.resolve();
   const statementNames = new Map<string, string>();
 
   const connect = async (): Promise<number> => {
@@ -93,7 +94,8 @@ export function openFlushConnection({ url, onError }: FlushConnectionOptions): F
     }
   };
   const query = (text: string, parameters: readonly unknown[]): Promise<pg.QueryResult> => {
-    if (client === undefined) {
+    const current = client;
+    if (current === undefined) {
       return Promise.reject(new Error("the flush connection is closed"));
     }
     let name = statementNames.get(text);
@@ -101,7 +103,14 @@ export function openFlushConnection({ url, onError }: FlushConnectionOptions): F
       name = `holdfast_${statementNames.size + 1}`;
       statementNames.set(text, name);
     }
-    return client.query({ name, text, values: parameters as unknown[] });
+    // Shops share the connection, and pg takes one query at a time.
+    const send = (): Promise<pg.QueryResult> =>
+      current === client
+        ? current.query({ name, text, values: parameters as unknown[] })
+        : Promise.reject(new Error("the flush connection was lost"));
+    const result = lastQuery.then(send, send);
+    lastQuery = result;
+    return result;
   };
   const onlyConnection = { query, release: () => {} } as unknown as PostgresPoolClient;
   const pool: PostgresPool = { connect: async () => onlyConnection, end: async () => {} } as PostgresPool;

@@ -30,6 +30,10 @@ const orReplace = (key: string, columns: readonly string[]): string =>
 
 const time = (column: string): string => `to_timestamp(r.${column} / 1000.0)`;
 
+/** For times that callers choose: from the year 2242 on, a double of seconds is off by a millisecond now and then. */
+const farTime = (column: string): string =>
+  `to_timestamp(floor(r.${column} / 1000.0)) + (r.${column}::bigint % 1000) * interval '1 millisecond'`;
+
 const parts: readonly Part[] = [
   {
     name: "commits",
@@ -43,7 +47,7 @@ const parts: readonly Part[] = [
     rows: (projection) => jsonRows(projection.products),
     sql: (rows) => `insert into products (shop_id, sku, title, price_minor, max_per_user, sale_start_time, sale_end_time, withdrawn,
         limit_tracked, create_time, update_time, position)
-      select shop_id, r.sku, r.title, r.price_minor, r.max_per_user, ${time("sale_start_time")}, ${time("sale_end_time")}, r.withdrawn,
+      select shop_id, r.sku, r.title, r.price_minor, r.max_per_user, ${farTime("sale_start_time")}, ${farTime("sale_end_time")}, r.withdrawn,
         r.max_per_user > 0, ${time("create_time")}, ${time("update_time")}, r.position
       from cas, json_to_recordset(${rows}) as r(sku text, title text, price_minor bigint, max_per_user bigint, sale_start_time float8,
         sale_end_time float8, withdrawn boolean, create_time float8, update_time float8, position bigint)

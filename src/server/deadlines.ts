@@ -18,8 +18,8 @@ const SWEEP_INTERVAL_MS = 5;
 const MAX_SLEEP_MS = 60_000;
 
 /**
- * Ends entries at their deadline with one timer for all of them. A timer of its own for each call is 1 us of the 30 us that
- * a whole call takes; nearly all calls end by themselves, and then adding and removing is all they pay here.
+ * Ends entries at their deadline with one timer for all of them. Nearly all calls end by themselves, and then adding and
+ * removing is all they pay: 0.08 us, where a timer of their own takes 0.28 us (November 2026).
  */
 export function createDeadlines(): Deadlines {
   const entries = new Set<Perishable>();

@@ -70,6 +70,11 @@ export interface DispatcherOptions {
  */
 export function createDispatcher({ services, interceptors, logger }: DispatcherOptions): Dispatcher {
   const endpoints = new Map(services.flatMap(endpointsOf).map((endpoint) => [endpoint.path, endpoint]));
+  for (const { method } of endpoints.values()) {
+    for (const { prepare } of interceptors) {
+      prepare?.(method);
+    }
+  }
   const deadlines = createDeadlines();
   const drain = new AbortController();
   const forget = (call: Call): void => deadlines.remove(call);

@@ -74,14 +74,14 @@ export function createGrpcDoor({ address, dispatcher, reflection, logger }: Grpc
     drain: async (graceMs) => {
       setServing(false);
       dispatcher.beginDrain();
-      const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
       for (const call of otherCalls) {
         call.sendStatus({ code: 0, details: "OK" });
       }
-      // Not forceShutdown: without channelz it knows no sessions.
-      const cut = setTimeout(() => boundAddress !== undefined && server.drain(boundAddress, 0), graceMs);
-      await closed;
-      clearTimeout(cut);
+      if (boundAddress !== undefined) {
+        // First: it cuts only sessions that were open when it was called. forceShutdown cuts none without channelz.
+        server.drain(boundAddress, graceMs);
+      }
+      await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
     },
   };
 }

@@ -5,7 +5,6 @@ import { Call } from "./call.ts";
 import type { Dispatcher, Endpoint } from "./dispatcher.ts";
 import { toCallError, toConnectError } from "./errors.ts";
 import type { ResponseStream } from "./response-stream.ts";
-import { assertWellFormed } from "./well-formed.ts";
 
 /** What the HTTP door and the handlers that connect calls tell each other about one call. */
 export interface HttpExchange {
@@ -72,14 +71,13 @@ class HttpCall extends Call {
 }
 
 /** The request, once it is known that nothing is wrong with how it was written. */
-function readFrom(endpoint: Endpoint, req: Message, context: HandlerContext): () => Message {
+function readFrom(req: Message, context: HandlerContext): () => Message {
   const exchange = context.values.get(httpExchange);
   exchange.reached = true;
   return () => {
     if (exchange.refusal !== undefined) {
       throw exchange.refusal;
     }
-    assertWellFormed(endpoint.method.input, req);
     return req;
   };
 }
@@ -87,7 +85,7 @@ function readFrom(endpoint: Endpoint, req: Message, context: HandlerContext): ()
 function answer(endpoint: Endpoint, dispatcher: Dispatcher, req: Message, context: HandlerContext): Promise<Message> {
   return new Promise((resolve, reject) => {
     const call = new HttpCall(endpoint, dispatcher, context, resolve, reject);
-    dispatcher.answer(call, readFrom(endpoint, req, context));
+    dispatcher.answer(call, readFrom(req, context));
   });
 }
 
@@ -100,7 +98,7 @@ function stream(
 ): AsyncIterable<Message> {
   const ignore = (): void => undefined;
   const call = new HttpCall(endpoint, dispatcher, context, ignore, ignore);
-  const read = readFrom(endpoint, req, context);
+  const read = readFrom(req, context);
   let responses: ResponseStream | undefined;
 
   async function next(): Promise<IteratorResult<Message>> {

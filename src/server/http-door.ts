@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { Code, ConnectError, createConnectRouter } from "@connectrpc/connect";
+import { createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "pino";
@@ -52,11 +52,11 @@ export function createHttpDoor({ address, dispatcher, corsOrigins, isReady, logg
       return;
     }
     serve(handler, req, res).catch((error: unknown) => {
-      // The caller left while it was being answered.
-      if (ConnectError.from(error).code !== Code.Aborted) {
+      // Else the caller left while it was being answered.
+      if (!res.destroyed) {
         logger.error({ err: error, rpc: path }, "a call could not be answered");
+        res.destroy();
       }
-      res.destroy();
     });
   });
 
@@ -106,7 +106,8 @@ function toUniversalRequest(req: IncomingMessage, res: ServerResponse) {
 
 /** Written like an error of connect, whose clients then show the message. */
 function answerJson(res: ServerResponse, status: number, code: string, message: string): void {
-  res.writeHead(status, { "content-type": "application/json" });
+  res.statusCode = status;
+  res.setHeader("content-type", "application/json");
   res.end(JSON.stringify({ code, message }));
 }
 

@@ -101,11 +101,11 @@ async function readMessage(req: UniversalServerRequest, body: RecordedBody): Pro
     return decompress(bytes, searchParams.get("compression"));
   }
   const bytes = body.bytes();
-  if (!body.complete || bytes.byteLength > MAX_REQUEST_BYTES) {
+  if (bytes.byteLength > MAX_REQUEST_BYTES) {
     return undefined;
   }
   if (!isEnveloped(req)) {
-    return decompress(bytes, req.header.get("content-encoding"));
+    return body.complete ? decompress(bytes, req.header.get("content-encoding")) : undefined;
   }
   const [flags = 0] = bytes;
   const message = bytes.subarray(ENVELOPE_HEADER_BYTES);

@@ -75,6 +75,14 @@ function compileField(field: DescField): WriteMessage {
       }
     };
   }
+  if (field.scalar === ScalarType.BYTES) {
+    return (writer, message) => {
+      const value = message[localName] as Uint8Array;
+      if (value.byteLength > 0) {
+        writeValue(writer, value);
+      }
+    };
+  }
   const zero = field.presence === IMPLICIT ? zeroOf(field) : undefined;
   return (writer, message) => {
     const value = message[localName];
@@ -103,8 +111,7 @@ function compileValue(field: DescField): WriteValue {
   }
   const varintTag = tagOf(field.number, VARINT);
   const lengthTag = tagOf(field.number, LENGTH_DELIMITED);
-  const isNumberList = field.fieldKind === "list" && field.scalar !== ScalarType.STRING;
-  switch (isNumberList ? undefined : field.enum === undefined ? field.scalar : ScalarType.INT32) {
+  switch (scalarOf(field)) {
     case ScalarType.STRING:
       return (writer, value) => writer.uint32(lengthTag).string(value as string);
     case ScalarType.BYTES:
@@ -118,6 +125,17 @@ function compileValue(field: DescField): WriteValue {
     default:
       throw notWritten(field);
   }
+}
+
+/** How the field's values are written; undefined: not here. */
+function scalarOf(field: DescField): ScalarType | undefined {
+  if (field.fieldKind === "list") {
+    return field.scalar === ScalarType.STRING ? ScalarType.STRING : undefined;
+  }
+  if (field.scalar === ScalarType.BYTES && field.presence !== IMPLICIT) {
+    return undefined;
+  }
+  return field.enum === undefined ? field.scalar : ScalarType.INT32;
 }
 
 function compileChild(field: DescField, schema: DescMessage): WriteValue {

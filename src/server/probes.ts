@@ -42,6 +42,8 @@ async function askReadiness(isReady: () => Readiness | Promise<Readiness>): Prom
 
 function answer(res: ServerResponse, readiness: Readiness): void {
   const why = typeof readiness === "string" ? readiness : "not ready";
-  res.writeHead(readiness === true ? 200 : 503, { "content-type": "text/plain", "cache-control": "no-store" });
+  res.statusCode = readiness === true ? 200 : 503;
+  res.setHeader("content-type", "text/plain");
+  res.setHeader("cache-control", "no-store");
   res.end(`${readiness === true ? "ok" : why}\n`);
 }

@@ -85,12 +85,13 @@ export function createReflection(services: readonly DescService[]): Reflection {
   };
 }
 
-/** The file asked for comes first, then what it imports. */
+/** The file asked for comes first, and every other after those that import it. */
 function fileAndImports(file: DescFile | undefined, what: string): Answer {
   if (file === undefined) {
     return failure(Code.NotFound, `not found: ${what}`);
   }
-  const fileDescriptorProto = withImports(file).map(({ proto }) => toBinary(FileDescriptorProtoSchema, proto));
+  const files = withImports(file).toReversed();
+  const fileDescriptorProto = files.map(({ proto }) => toBinary(FileDescriptorProtoSchema, proto));
   return { case: "fileDescriptorResponse", value: { fileDescriptorProto } };
 }
 
@@ -98,11 +99,12 @@ function failure(errorCode: Code, errorMessage: string): Answer {
   return { case: "errorResponse", value: { errorCode, errorMessage } };
 }
 
+/** The file after everything that it imports, directly or not. */
 function withImports(file: DescFile): DescFile[] {
-  return uniqueFiles([file, ...file.dependencies.flatMap(withImports)]);
+  return uniqueFiles([...file.dependencies.flatMap(withImports), file]);
 }
 
-/** Generated code may hold several descriptors of one well-known file. */
+/** Each name once, in the order of their first appearance. */
 function uniqueFiles(files: readonly DescFile[]): DescFile[] {
   return [...new Map(files.map((file) => [file.proto.name, file])).values()];
 }

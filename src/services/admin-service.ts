@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import * as pb from "../../gen/holdfast/v1/admin_service_pb.js";
 import { ShopSchema } from "../../gen/holdfast/v1/resources_pb.js";
-import { readCommit } from "../postgres/commits.ts";
+import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import { listName } from "../postgres/page-token.ts";
 import type { Selectable } from "kysely";
 import type { ShopRow } from "../postgres/schema.ts";
@@ -34,15 +34,20 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
         events: JSON.stringify([{ shop_created: { shop_id: shopId, currency_code: currencyCode } }]),
       });
       // A shop is the answer to its own CreateShop, whoever asks again: with an equal body it is a replay.
-      const first = await readCommit(shops.db, shopId, 1);
+      const [first, known] = await Promise.all([
+        readCommit(shops.db, shopId, 1),
+        made ? undefined : findByRequestId(shops.db, shopId, requestId, Number.POSITIVE_INFINITY),
+      ]);
       if (first === undefined) {
         throw new Error(`shop ${shopId} has no first commit`);
       }
       const stored = JSON.parse(first.call) as Call;
-      const field = firstDifference(stored.request, request);
+      const field = known === undefined || known.position === 1 ? firstDifference(stored.request, request) : "rpc";
       if (field !== undefined) {
-        const reason = stored.request_id === requestId ? "REQUEST_ID_REUSED" : "SHOP_EXISTS";
-        throw new Refusal(reason, `shop "${shopId}" exists with another "${field}"`, { metadata: { field, shop_id: shopId } });
+        const { position, epoch } = known ?? first;
+        throw new Refusal(known === undefined ? "SHOP_EXISTS" : "REQUEST_ID_REUSED", existsMessage(shopId, field), {
+          metadata: { field, shop_id: shopId, position: String(position), epoch: String(epoch) },
+        });
       }
       const born = { shop_id: shopId, currency_code: currencyCode, create_time: first.timeMs, head_position: 1, durable_position: 1 };
       const committed = { ...first, requestId: stored.request_id, replayed: !made, durable: true, events: [] };
@@ -69,6 +74,10 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
       });
     },
   };
+}
+
+function existsMessage(shopId: string, field: string): string {
+  return field === "rpc" ? `the request id was used in shop "${shopId}" by another RPC` : `shop "${shopId}" exists with another "${field}"`;
 }
 
 /** A shop's row as a message; the live head may be ahead of Postgres'. */

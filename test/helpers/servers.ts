@@ -7,6 +7,8 @@ import { inject } from "vitest";
 import type { TestProject } from "vitest/node";
 import { startEmbeddedPostgres } from "../../src/dev/embedded-postgres.ts";
 import { type PrivateRedis, startPrivateRedis } from "../../src/dev/private-redis.ts";
+import { openDatabase } from "../../src/postgres/connection.ts";
+import { migrate } from "../../src/postgres/migrate.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -14,6 +16,9 @@ declare module "vitest" {
     postgresUrl: string;
   }
 }
+
+/** A database with the schema and nothing in it; nobody is ever connected to it, so that it can be copied. */
+const templateName = "holdfast_template";
 
 /** A folder under the system's temporary one; the caller removes it. */
 export function createTemporaryFolder(): Promise<string> {
@@ -24,6 +29,7 @@ export function createTemporaryFolder(): Promise<string> {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dataDir = await createTemporaryFolder();
   const postgres = await startEmbeddedPostgres({ dataDir });
+  await createTemplate(postgres.url);
   project.provide("postgresUrl", postgres.url);
   return async () => {
     await postgres.stop();
@@ -31,26 +37,47 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
 }
 
+async function createTemplate(postgresUrl: string): Promise<void> {
+  await run(postgresUrl, `create database ${templateName}`);
+  const db = openDatabase({ url: urlOf(postgresUrl, templateName), size: 1, onError: () => {} });
+  await migrate(db).finally(() => db.destroy());
+}
+
 /** A database that one test file has for itself. */
 export interface TestDatabase {
+  readonly name: string;
   readonly url: string;
   /** Removes the database, also when connections to it are still open. */
   drop(): Promise<void>;
 }
 
-/** Creates an empty database in the PostgreSQL of the run. */
-export async function createDatabase(): Promise<TestDatabase> {
+/** Creates a database in the PostgreSQL of the run: with the schema and no rows, or with nothing at all. */
+export async function createDatabase(content: "schema" | "nothing" = "schema"): Promise<TestDatabase> {
   const name = `test_${randomBytes(6).toString("hex")}`;
-  await administrate(`create database ${name}`);
-  const url = new URL(inject("postgresUrl"));
-  url.pathname = `/${name}`;
-  return { url: url.href, drop: () => administrate(`drop database ${name} with (force)`) };
+  await administrate(`create database ${name}${content === "schema" ? ` template ${templateName}` : ""}`);
+  const url = urlOf(inject("postgresUrl"), name);
+  return { name, url, drop: () => administrate(`drop database ${name} with (force)`) };
 }
 
-async function administrate(statement: string): Promise<void> {
-  const client = new Client({ connectionString: inject("postgresUrl") });
+/** Runs statements as a superuser, in a database of nobody. Each is a transaction of its own. */
+export function administrate(...statements: string[]): Promise<void> {
+  return run(inject("postgresUrl"), ...statements);
+}
+
+async function run(url: string, ...statements: string[]): Promise<void> {
+  const client = new Client({ connectionString: url });
   await client.connect();
-  await client.query(statement).finally(() => client.end());
+  try {
+    for (const statement of statements) await client.query(statement);
+  } finally {
+    await client.end();
+  }
+}
+
+function urlOf(postgresUrl: string, database: string): string {
+  const url = new URL(postgresUrl);
+  url.pathname = `/${database}`;
+  return url.href;
 }
 
 /** Starts a Redis of the caller's own that keeps nothing; `stop` also removes its folder. */

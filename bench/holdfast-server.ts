@@ -1,0 +1,18 @@
+import { pino } from "pino";
+import { loadConfig } from "../src/config.ts";
+import { startServer } from "../src/serve.ts";
+import { answerParent } from "./child.ts";
+
+/** Where the stores are. */
+export interface HoldfastRequest {
+  readonly redisUrl: string;
+  readonly databaseUrl: string;
+}
+
+// All of Holdfast, with its default settings, on free ports.
+answerParent<HoldfastRequest>(async (stores) => {
+  const config = loadConfig({ HOLDFAST_GRPC_ADDR: "127.0.0.1:0", HOLDFAST_HTTP_ADDR: "127.0.0.1:0" });
+  const logger = pino({ level: "warn" }, pino.destination(2));
+  const { grpcPort } = await startServer({ config, ...stores, logger });
+  return grpcPort;
+});

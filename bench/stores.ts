@@ -1,0 +1,29 @@
+import { rmSync } from "node:fs";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startEmbeddedPostgres } from "../src/dev/embedded-postgres.ts";
+import { startPrivateRedis } from "../src/dev/private-redis.ts";
+
+/** The stores that all contestants of a benchmark use, with the settings Holdfast gives its own. */
+export interface BenchStores {
+  readonly databaseUrl: string;
+  readonly postgresPid: number;
+  readonly redisUrl: string;
+  readonly redisPid: number;
+}
+
+/** Starts both in a temporary folder; what the stack defers ends them and removes it. */
+export async function startStores(cleanUp: AsyncDisposableStack): Promise<BenchStores> {
+  const dataDir = await mkdtemp(join(tmpdir(), "holdfast-bench-"));
+  // PostgreSQL does not run as root and has to reach its own, closed folder in here.
+  await chmod(dataDir, 0o711);
+  const removeAtExit = (): void => rmSync(dataDir, { recursive: true, force: true });
+  process.once("exit", removeAtExit);
+  cleanUp.defer(() => rm(dataDir, { recursive: true, force: true }));
+  const postgres = await startEmbeddedPostgres({ dataDir });
+  cleanUp.defer(() => postgres.stop());
+  const redis = await startPrivateRedis({ dataDir, persist: false });
+  cleanUp.defer(() => redis.stop());
+  return { databaseUrl: postgres.url, postgresPid: postgres.pid, redisUrl: redis.url, redisPid: redis.pid };
+}

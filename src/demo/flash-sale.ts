@@ -1,0 +1,196 @@
+import { type Client, createClient, type Transport } from "@connectrpc/connect";
+import { AdminService } from "../../gen/holdfast/v1/admin_service_pb.js";
+import { EventService } from "../../gen/holdfast/v1/event_service_pb.js";
+import { InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
+import { OrderService, type PlaceOrderResponse } from "../../gen/holdfast/v1/order_service_pb.js";
+import { AdjustReason, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { UserService } from "../../gen/holdfast/v1/user_service_pb.js";
+import { makeId } from "../shop/ids.ts";
+import { inParallel } from "./in-parallel.ts";
+import { isImpatient, priceMinor, type SalePlan, walletOf } from "./plan.ts";
+import { reasonOf, untilAnswered } from "./until-answered.ts";
+
+/** Calls that are under way at the same time. */
+export const inFlightCount = 256;
+/** HTTP/2 connections they share. */
+export const connectionCount = 8;
+/** The one product. */
+export const sku = "console";
+
+const timeoutMs = 5000;
+
+/** The generated clients a sale uses. */
+export interface SaleClients {
+  readonly admin: Client<typeof AdminService>;
+  readonly events: Client<typeof EventService>;
+  readonly inventory: Client<typeof InventoryService>;
+  readonly orders: Client<typeof OrderService>;
+  readonly users: Client<typeof UserService>;
+}
+
+/** Makes the clients on one transport. */
+export function createSaleClients(transport: Transport): SaleClients {
+  return {
+    admin: createClient(AdminService, transport),
+    events: createClient(EventService, transport),
+    inventory: createClient(InventoryService, transport),
+    orders: createClient(OrderService, transport),
+    users: createClient(UserService, transport),
+  };
+}
+
+/** A sale on its way; the progress line reads it while it changes. */
+export interface SaleProgress {
+  /** Buyers whose wallet is ready. */
+  readyCount: number;
+  /** Buyers who have their answer. */
+  answeredCount: number;
+  soldCount: number;
+}
+
+/** What both halves of a sale need. */
+export interface SaleOptions {
+  readonly plan: SalePlan;
+  readonly shopId: string;
+  readonly clients: SaleClients;
+  readonly progress: SaleProgress;
+  /** Aborted when the demo is interrupted. */
+  readonly signal: AbortSignal;
+}
+
+/** Makes the shop, its product and its stock, and the buyers with their wallets; returns the last commit's position. */
+export async function setUpSale(options: SaleOptions): Promise<number> {
+  const { plan, shopId, clients, progress, signal } = options;
+  const callOptions = { signal, timeoutMs };
+  const repeat = <T>(call: () => Promise<T>): Promise<T> => untilAnswered(call, signal);
+  const shop = { shopId, requestId: makeId(), currencyCode: "USD" };
+  await repeat(() => clients.admin.createShop(shop, callOptions));
+  const product = { shopId, requestId: makeId(), sku, title: "Game console", priceMinor: BigInt(priceMinor) };
+  await repeat(() => clients.inventory.putProduct(product, callOptions));
+  if (plan.stockCount > 0) {
+    const deltaCount = BigInt(plan.stockCount);
+    const adjustment = { shopId, requestId: makeId(), sku, deltaCount, reason: AdjustReason.INITIAL };
+    await repeat(() => clients.inventory.adjustStock(adjustment, callOptions));
+  }
+  let last = 0n;
+  await inParallel(plan.buyerCount, inFlightCount, async (buyer) => {
+    const userId = buyerId(buyer);
+    const user = { shopId, requestId: makeId(), userId };
+    await repeat(() => clients.users.createUser(user, callOptions));
+    const deposit = { shopId, requestId: makeId(), userId, amountMinor: BigInt(walletOf(buyer)), reference: "demo" };
+    const { commit } = await repeat(() => clients.users.depositFunds(deposit, callOptions));
+    last = commit !== undefined && commit.position > last ? commit.position : last;
+    progress.readyCount += 1;
+  });
+  return Number(last);
+}
+
+/** An order as its buyer was told of it. */
+export interface ToldOrder {
+  readonly orderId: string;
+  readonly unitCount: number;
+  readonly amountMinor: number;
+  readonly position: number;
+}
+
+/** What the buyers were told. */
+export interface SaleResult {
+  readonly orders: readonly ToldOrder[];
+  /** Refused buyers by reason. */
+  readonly refusals: ReadonlyMap<string, number>;
+  /** Buyers who never got to know what became of their order. */
+  readonly unknownCount: number;
+  /** Impatient buyers: sent everything twice. */
+  readonly impatientCount: number;
+  /** Impatient buyers whose two answers contradict each other. */
+  readonly contradictedCount: number;
+  /** Calls that were repeated because they had no answer. */
+  readonly repeatedCount: number;
+  /** Answers, two for impatient buyers. */
+  readonly answerCount: number;
+  readonly durationMs: number;
+  /** From sending the order until its answer, over repetitions. */
+  readonly latenciesMs: readonly number[];
+}
+
+/** Lets every buyer order one unit, 256 at a time. */
+export async function runSale(options: SaleOptions): Promise<SaleResult> {
+  const { plan, progress, signal } = options;
+  const orders: ToldOrder[] = [];
+  const refusals = new Map<string, number>();
+  const latenciesMs: number[] = [];
+  const counts = { unknownCount: 0, impatientCount: 0, contradictedCount: 0, repeatedCount: 0 };
+  const order = createBuyer(options, latenciesMs, () => {
+    counts.repeatedCount += 1;
+  });
+  const startedMs = performance.now();
+  await inParallel(plan.buyerCount, inFlightCount, async (buyer) => {
+    const answers = await order(buyer);
+    const [answer] = answers;
+    counts.impatientCount += answers.length - 1;
+    counts.contradictedCount += answers.every((each) => isSameAnswer(each, answer)) ? 0 : 1;
+    if (answer.kind === "sold") {
+      orders.push(answer.order);
+      progress.soldCount += answer.order.unitCount;
+    } else if (answer.kind === "refused") {
+      refusals.set(answer.reason, (refusals.get(answer.reason) ?? 0) + 1);
+    } else {
+      counts.unknownCount += 1;
+    }
+    progress.answeredCount += 1;
+  });
+  signal.throwIfAborted();
+  const durationMs = performance.now() - startedMs;
+  return { orders, refusals, ...counts, answerCount: latenciesMs.length, durationMs, latenciesMs };
+}
+
+type Answer =
+  | { readonly kind: "sold"; readonly order: ToldOrder }
+  | { readonly kind: "refused"; readonly reason: string }
+  | { readonly kind: "unknown" };
+
+function createBuyer({ shopId, clients, signal }: SaleOptions, latenciesMs: number[], onRepeat: () => void) {
+  const placeOrder = async (userId: string, requestId: string): Promise<Answer> => {
+    const request = { shopId, requestId, userId, lines: [{ sku, quantity: 1 }], paymentMethod: PaymentMethod.WALLET };
+    const sentMs = performance.now();
+    try {
+      const place = (): Promise<PlaceOrderResponse> => clients.orders.placeOrder(request, { signal, timeoutMs });
+      return { kind: "sold", order: toldOrder(await untilAnswered(place, signal, onRepeat)) };
+    } catch (error) {
+      signal.throwIfAborted();
+      const reason = reasonOf(error);
+      return reason === undefined ? { kind: "unknown" } : { kind: "refused", reason };
+    } finally {
+      latenciesMs.push(performance.now() - sentMs);
+    }
+  };
+  return async (buyer: number): Promise<readonly [Answer, ...Answer[]]> => {
+    const userId = buyerId(buyer);
+    const requestId = makeId();
+    if (isImpatient(buyer)) {
+      return Promise.all([placeOrder(userId, requestId), placeOrder(userId, requestId)]);
+    }
+    return [await placeOrder(userId, requestId)];
+  };
+}
+
+function buyerId(buyer: number): string {
+  return `buyer-${buyer + 1}`;
+}
+
+function toldOrder({ order, commit }: PlaceOrderResponse): ToldOrder {
+  return {
+    orderId: order?.orderId ?? "",
+    unitCount: Number(order?.itemCount),
+    amountMinor: Number(order?.amountMinor),
+    position: Number(commit?.position),
+  };
+}
+
+/** Two answers to one request id: the same order, or twice none. */
+function isSameAnswer(left: Answer, right: Answer): boolean {
+  if (left.kind === "sold" && right.kind === "sold") {
+    return left.order.orderId === right.order.orderId && left.order.position === right.order.position;
+  }
+  return left.kind === right.kind;
+}

@@ -1,0 +1,159 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+
+/** Whether a request is meant; sees the bytes as they come from the client, usually one request at a time. */
+export type RequestMatch = (request: Buffer) => boolean;
+
+/** A TCP proxy in front of Redis or PostgreSQL that can do what networks do. */
+export interface Proxy {
+  /** The target's URL, with the proxy's port. */
+  readonly url: string;
+  /** Counts the requests that contain a text, from now on. */
+  countRequests(text: string): () => number;
+  /**
+   * Forwards the next request that matches, and cuts the connection in place of its answer, which the target has sent by
+   * then. Resolves when that has happened.
+   */
+  dropAnswer(match: RequestMatch): Promise<void>;
+  /** Keeps the next request that matches, and what follows it on its connection. Resolves when there is one. */
+  hold(match: RequestMatch): Promise<void>;
+  /** Forwards what was kept. */
+  release(): void;
+  /** Changes what the target answers. Texts must keep their length. */
+  replaceInAnswers(from: string, to: string): void;
+  /** Delays everything, in both directions, by so many milliseconds. */
+  delay(ms: number): void;
+  /** Cuts all connections at once; new ones are accepted. */
+  cut(): void;
+  /** Cuts all connections, and new ones until `accept`. */
+  refuse(): void;
+  accept(): void;
+  stop(): Promise<void>;
+}
+
+interface Wish {
+  readonly match: RequestMatch;
+  readonly done: () => void;
+}
+
+interface Pair {
+  readonly client: Socket;
+  readonly target: Socket;
+  /** Set once an answer is to be dropped. */
+  drops: (() => void) | undefined;
+  /** Set once requests are kept. */
+  kept: Buffer[] | undefined;
+}
+
+/** Starts a proxy on a free port in front of the server of a URL. */
+export async function startProxy(targetUrl: string): Promise<Proxy> {
+  const url = new URL(targetUrl);
+  const address = { host: url.hostname, port: Number(url.port) };
+  const pairs = new Set<Pair>();
+  const drops: Wish[] = [];
+  const holds: Wish[] = [];
+  const counters: ((request: Buffer) => void)[] = [];
+  let delayMs = 0;
+  let refuses = false;
+  let replacement: { from: string; to: string } | undefined;
+
+  const later = (act: () => void): void => {
+    if (delayMs === 0) act();
+    else setTimeout(act, delayMs);
+  };
+  const end = (pair: Pair): void => {
+    pairs.delete(pair);
+    pair.client.destroy();
+    pair.target.destroy();
+  };
+  const onRequest = (pair: Pair, request: Buffer): void => {
+    for (const count of counters) count(request);
+    const isHeld = pair.kept === undefined ? take(holds, request) : undefined;
+    if (isHeld !== undefined) pair.kept = [];
+    isHeld?.();
+    if (pair.kept !== undefined) {
+      pair.kept.push(request);
+      return;
+    }
+    pair.drops ??= take(drops, request);
+    later(() => pair.target.write(request));
+  };
+  const onAnswer = (pair: Pair, answer: Buffer): void => {
+    if (pair.drops !== undefined) {
+      end(pair);
+      pair.drops();
+      return;
+    }
+    const { from, to } = replacement ?? { from: "", to: "" };
+    const sent = from === "" ? answer : Buffer.from(answer.toString("latin1").replaceAll(from, to), "latin1");
+    later(() => pair.client.write(sent));
+  };
+  const server = createServer({ noDelay: true }, (client) => {
+    if (refuses) {
+      client.destroy();
+      return;
+    }
+    const pair: Pair = { client, target: connect({ ...address, noDelay: true }), drops: undefined, kept: undefined };
+    pairs.add(pair);
+    client.on("data", (request) => onRequest(pair, request as Buffer));
+    pair.target.on("data", (answer) => onAnswer(pair, answer as Buffer));
+    for (const socket of [client, pair.target]) {
+      // What went wrong shows as the end of the connection, on both sides.
+      socket.on("error", () => {});
+      socket.on("close", () => end(pair));
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  url.port = String((server.address() as AddressInfo).port);
+
+  const wish = (list: Wish[], match: RequestMatch): Promise<void> =>
+    new Promise((done) => {
+      list.push({ match, done });
+    });
+  const cut = (): void => [...pairs].forEach(end);
+  return {
+    url: url.href,
+    countRequests: (text) => {
+      let found = 0;
+      counters.push((request) => {
+        if (request.includes(text)) found += 1;
+      });
+      return () => found;
+    },
+    dropAnswer: (match) => wish(drops, match),
+    hold: (match) => wish(holds, match),
+    release: () => {
+      for (const pair of pairs) {
+        const kept = pair.kept ?? [];
+        pair.kept = undefined;
+        for (const request of kept) pair.target.write(request);
+      }
+    },
+    replaceInAnswers: (from, to) => {
+      replacement = { from, to };
+    },
+    delay: (ms) => {
+      delayMs = ms;
+    },
+    cut,
+    refuse: () => {
+      refuses = true;
+      cut();
+    },
+    accept: () => {
+      refuses = false;
+    },
+    stop: async () => {
+      cut();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+/** Takes the first wish that a request fulfils off the list; returns whom to tell. */
+function take(wishes: Wish[], request: Buffer): (() => void) | undefined {
+  const index = wishes.findIndex(({ match }) => match(request));
+  return index < 0 ? undefined : wishes.splice(index, 1)[0]?.done;
+}

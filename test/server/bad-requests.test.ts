@@ -1,0 +1,149 @@
+import { gzipSync } from "node:zlib";
+import type { ServiceError } from "@grpc/grpc-js";
+import { describe, expect, test } from "vitest";
+import { BadRequestSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { createClients, errorOf, PROTOCOLS, readAll, summaryOf } from "./clients.ts";
+import { openDoors, openGrpcClient } from "./open-doors.ts";
+
+const GET_STOCK = "/holdfast.v1.InventoryService/GetStock";
+const PLACE_ORDER = "/holdfast.v1.OrderService/PlaceOrder";
+const WATCH_EVENTS = "/holdfast.v1.EventService/WatchEvents";
+// Field 2, length 5, and only one byte of it.
+const MALFORMED = Buffer.from([0x12, 0x05, 0x61]);
+// Field 2 (sku), one byte that no UTF-8 text has.
+const BROKEN_TEXT = Buffer.from([0x12, 0x01, 0xff]);
+
+/** Sends bytes as a request over gRPC; gives the status code and the reason in the details. */
+async function sendRaw(grpcAddress: string, path: string, bytes: Buffer): Promise<string> {
+  const client = openGrpcClient(grpcAddress);
+  const keep = (value: Buffer): Buffer => value;
+  const error = await new Promise<ServiceError | null>((resolve) => {
+    client.makeUnaryRequest(path, keep, keep, bytes, (failure) => resolve(failure));
+  });
+  const details = String(error?.metadata.get("grpc-status-details-bin")[0] ?? "");
+  return `${error?.code} ${/[A-Z]+(_[A-Z]+)+/.exec(details)?.[0] ?? ""}`.trim();
+}
+
+interface JsonError {
+  readonly code: string;
+  readonly message: string;
+  readonly details?: readonly { readonly type: string; readonly debug: { readonly reason?: string } }[];
+}
+
+async function post(url: string, contentType: string, body: string | Buffer, headers: Record<string, string> = {}) {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": contentType, ...headers },
+    body: typeof body === "string" ? body : new Uint8Array(body),
+  });
+  const error = (await response.json()) as JsonError;
+  return { status: response.status, ...error, reason: error.details?.[0]?.debug.reason };
+}
+
+describe.each(PROTOCOLS)("by %s", (protocol) => {
+  test("every field that breaks a rule is named by its path", async () => {
+    const doors = await openDoors({ placeOrder: () => Promise.reject(new Error("the handler was called")) });
+    const lines = [
+      { sku: "ps5", quantity: 1 },
+      { sku: "p s 5", quantity: -1 },
+    ];
+    const error = await errorOf(createClients(protocol, doors).orders.placeOrder({ orderId: "o/1", lines }));
+
+    expect(summaryOf(error)).toBe("InvalidArgument VALIDATION_FAILED");
+    const fields = error.findDetails(BadRequestSchema)[0]?.fieldViolations.map(({ field }) => field);
+    expect(fields).toEqual(["order_id", "lines[1].sku", "lines[1].quantity"]);
+    expect(error.rawMessage).toMatch(/^order_id: .+ \(and 2 more\)$/);
+  });
+
+  test("a request above 64 KiB is RESOURCE_EXHAUSTED", async () => {
+    const doors = await openDoors({});
+    const call = createClients(protocol, doors).inventory.getStock({ sku: "x".repeat(70_000) });
+
+    expect(summaryOf(await errorOf(call))).toBe("ResourceExhausted");
+  });
+
+  test("a stream's request is looked at in the same way", async () => {
+    const doors = await openDoors({});
+    const reading = readAll(createClients(protocol, doors).events.watchEvents({ subjects: ["nothing"] }));
+
+    expect(summaryOf(await errorOf(reading))).toBe("InvalidArgument VALIDATION_FAILED");
+  });
+});
+
+test.each([
+  ["malformed protobuf", GET_STOCK, MALFORMED],
+  ["a string that is not UTF-8", GET_STOCK, BROKEN_TEXT],
+  ["a stream's malformed request", WATCH_EVENTS, MALFORMED],
+])("over gRPC %s is VALIDATION_FAILED", async (_name, path, bytes) => {
+  const doors = await openDoors({});
+
+  expect(await sendRaw(doors.grpcAddress, path, bytes)).toBe("3 VALIDATION_FAILED");
+  expect(doors.logged).toEqual([]);
+});
+
+test.each([
+  ["malformed protobuf", "application/proto", MALFORMED, {}],
+  ["compressed malformed protobuf", "application/proto", gzipSync(MALFORMED), { "content-encoding": "gzip" }],
+  ["a string that is not UTF-8", "application/proto", BROKEN_TEXT, {}],
+  ["text that is not JSON", "application/json", "{sku}", {}],
+  ["an empty body", "application/json", "", {}],
+  ["JSON that is not UTF-8", "application/json", Buffer.from('{"sku":"\xff"}', "latin1"), {}],
+  ["an unknown field", "application/json", '{"sku":"ps5","requestID":"r1"}', {}],
+  ["a value of another type", "application/json", '{"sku":5}', {}],
+  ["a lone surrogate", "application/json", '{"sku":"\\ud800"}', {}],
+  ["an unknown enum name", "application/json", '{"lines":[{"sku":"ps5","quantity":1}],"paymentMethod":"GOLD"}', {}],
+])("over HTTP %s is VALIDATION_FAILED", async (name, contentType, body, headers) => {
+  const doors = await openDoors({});
+  const path = name.includes("enum") ? PLACE_ORDER : GET_STOCK;
+  const answer = await post(doors.httpUrl + path, contentType, body, headers);
+
+  expect(answer).toMatchObject({ status: 400, code: "invalid_argument", reason: "VALIDATION_FAILED" });
+  expect(doors.logged).toEqual([]);
+});
+
+test("the refusal of an unknown JSON field names it", async () => {
+  const doors = await openDoors({});
+  const answer = await post(doors.httpUrl + PLACE_ORDER, "application/json", '{"requestID":"r1"}');
+
+  expect(answer.message).toContain('"requestID" is unknown');
+});
+
+test("a malformed query of a GET is VALIDATION_FAILED", async () => {
+  const doors = await openDoors({});
+  const query = new URLSearchParams({ encoding: "json", message: '{"sku":' });
+  const response = await fetch(`${doors.httpUrl}${GET_STOCK}?${query}`);
+
+  expect([response.status, await response.text()]).toEqual([400, expect.stringContaining("VALIDATION_FAILED")]);
+});
+
+test.each(["application/grpc-web+proto", "application/connect+proto"])(
+  "malformed %s is refused in its own framing",
+  async (contentType) => {
+    const doors = await openDoors({});
+    const path = contentType.includes("grpc-web") ? GET_STOCK : WATCH_EVENTS;
+    const body = Buffer.concat([Buffer.from([0, 0, 0, 0, MALFORMED.length]), MALFORMED]);
+    const response = await fetch(doors.httpUrl + path, {
+      method: "POST",
+      headers: { "content-type": contentType },
+      body,
+    });
+    const text = await response.text();
+
+    expect(response.status).toBe(200);
+    expect(text).toContain(contentType.includes("grpc-web") ? "grpc-status: 3" : '"code":"invalid_argument"');
+    expect(text).toContain(contentType.includes("grpc-web") ? "grpc-status-details-bin" : "VALIDATION_FAILED");
+  },
+);
+
+test("what connect refuses for another reason stays as it is", async () => {
+  const doors = await openDoors({});
+  const url = doors.httpUrl + GET_STOCK;
+
+  expect(await post(url, "application/json", "{}", { "connect-timeout-ms": "soon" })).toMatchObject({
+    status: 400,
+    reason: undefined,
+  });
+  expect(await post(url, "application/json", "{}", { "content-encoding": "zip" })).toMatchObject({ status: 501 });
+  expect((await fetch(url, { method: "POST", body: "sku=ps5" })).status).toBe(415);
+  expect((await fetch(doors.httpUrl + PLACE_ORDER)).status).toBe(405);
+});

@@ -1,0 +1,198 @@
+import { once } from "node:events";
+import { request } from "node:http";
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
+import { gzipSync } from "node:zlib";
+import { describe, expect, test } from "vitest";
+import { createClients } from "./clients.ts";
+import { aborted, openDoors, stockOf } from "./open-doors.ts";
+
+const GET_STOCK = "/holdfast.v1.InventoryService/GetStock";
+
+function post(
+  url: string,
+  body: string | Uint8Array<ArrayBuffer>,
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  return fetch(url, { method: "POST", headers: { "content-type": "application/json", ...headers }, body });
+}
+
+test("curl-like JSON gets JSON with zeros", async () => {
+  const { httpUrl } = await openDoors({});
+  const response = await post(httpUrl + GET_STOCK, '{"sku":"ps5"}');
+
+  expect(await response.json()).toEqual({
+    stock: { sku: "ps5", availableCount: "0", heldCount: "0", soldCount: "3", priceMinor: "0" },
+  });
+});
+
+test("a compressed request is understood", async () => {
+  const { httpUrl } = await openDoors({});
+  const response = await post(httpUrl + GET_STOCK, new Uint8Array(gzipSync('{"sku":"ps5"}')), {
+    "content-encoding": "gzip",
+  });
+
+  expect(response.status).toBe(200);
+});
+
+test("a compressed request that unpacks to more than 64 KiB is refused", async () => {
+  const { httpUrl } = await openDoors({});
+  const response = await post(httpUrl + GET_STOCK, new Uint8Array(gzipSync(`{"sku":"${"x".repeat(1_000_000)}"}`)), {
+    "content-encoding": "gzip",
+  });
+
+  expect(await response.json()).toMatchObject({ code: "resource_exhausted" });
+});
+
+test("reads can be called by GET", async () => {
+  const { httpUrl } = await openDoors({});
+  const query = new URLSearchParams({ encoding: "json", message: '{"sku":"ps5"}' });
+
+  expect(await (await fetch(`${httpUrl}${GET_STOCK}?${query}`)).json()).toMatchObject({ stock: { sku: "ps5" } });
+});
+
+test.each(["/", "/nothing", "/holdfast.v1.InventoryService/GetNothing", "/livez/more"])("%s is 404", async (path) => {
+  const { httpUrl } = await openDoors({});
+  const response = await post(httpUrl + path, "{}");
+
+  expect([response.status, await response.json()]).toEqual([
+    404,
+    { code: "unimplemented", message: "there is nothing at this path" },
+  ]);
+});
+
+test("gRPC proper is shown to its own door", async () => {
+  const { httpUrl } = await openDoors({});
+
+  expect((await post(httpUrl + GET_STOCK, "", { "content-type": "application/grpc" })).status).toBe(415);
+});
+
+test("a request without a usable host is answered, not dropped", async () => {
+  const { httpPort } = await openDoors({});
+  const socket = connect(httpPort, "127.0.0.1");
+  socket.end(`POST ${GET_STOCK} HTTP/1.1\r\nhost: a b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+
+  expect(await text(socket)).toMatch(/^HTTP\/1\.1 400 /);
+});
+
+describe("probes", () => {
+  async function probe(path: string, isReady: () => boolean | string | Promise<boolean | string>) {
+    const { httpUrl } = await openDoors({}, { isReady });
+    const response = await fetch(httpUrl + path);
+    return [response.status, await response.text()];
+  }
+
+  test.each(["/livez", "/health"])("%s is ok while the process runs", async (path) => {
+    expect(await probe(path, () => false)).toEqual([200, "ok\n"]);
+  });
+
+  test.each(["/readyz", "/ready"])("%s says whether calls are taken, or why not", async (path) => {
+    expect(await probe(path, () => true)).toEqual([200, "ok\n"]);
+    expect(await probe(path, async () => true)).toEqual([200, "ok\n"]);
+    expect(await probe(path, () => false)).toEqual([503, "not ready\n"]);
+    expect(await probe(path, () => "PostgreSQL is away")).toEqual([503, "PostgreSQL is away\n"]);
+    expect(await probe(path, () => Promise.reject(new Error("broken")))).toEqual([503, "the check failed\n"]);
+    expect(await probe(path, () => new Promise(() => undefined))).toEqual([503, "the check takes too long\n"]);
+  });
+
+  test("a door that drains is not ready, and says so until its last call is done", async () => {
+    const { promise: started, resolve: start } = Promise.withResolvers<void>();
+    const { promise: probed, resolve: letGo } = Promise.withResolvers<void>();
+    const doors = await openDoors({
+      getStock: async (req) => {
+        start();
+        await probed;
+        return stockOf(req.sku);
+      },
+    });
+    const socket = connect(doors.httpPort, "127.0.0.1");
+    await once(socket, "connect");
+    const call = createClients("Connect JSON", doors).inventory.getStock({ sku: "ps5" });
+    await started;
+    const drained = doors.httpDoor.drain(10_000);
+    socket.write("GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    const answer = await text(socket);
+    letGo();
+    await Promise.all([call, drained]);
+
+    expect(answer).toMatch(/^HTTP\/1\.1 503 .*connection: close.*draining\n$/is);
+  });
+});
+
+describe("CORS", () => {
+  const origin = "https://shop.example";
+
+  /** Sends any headers, which fetch does not. */
+  async function send(url: string, method: string, headers: Record<string, string>) {
+    const req = request(url, { method, headers }).end();
+    const [response] = await once(req, "response");
+    response.resume();
+    return response as { statusCode: number; headers: Record<string, string | undefined> };
+  }
+
+  test("a script of a configured origin may call", async () => {
+    const { httpUrl } = await openDoors({}, { corsOrigins: [origin] });
+    const preflight = await send(httpUrl + GET_STOCK, "OPTIONS", { origin, "access-control-request-method": "POST" });
+    const call = await send(httpUrl + GET_STOCK, "POST", { origin, "content-type": "application/json" });
+
+    expect(preflight).toMatchObject({
+      statusCode: 204,
+      headers: { vary: "Origin", "access-control-allow-origin": origin, "access-control-allow-methods": "POST, GET" },
+    });
+    const allowed = preflight.headers["access-control-allow-headers"]?.toLowerCase().split(", ");
+    expect(allowed).toEqual(
+      expect.arrayContaining(["content-type", "idempotency-key", "connect-protocol-version", "x-grpc-web"]),
+    );
+    expect(call.headers).toMatchObject({ vary: "Origin", "access-control-allow-origin": origin });
+    expect(call.headers["access-control-expose-headers"]).toMatch(/grpc-status.*grpc-status-details-bin/i);
+  });
+
+  test.each([
+    ["another origin", ["https://other.example"]],
+    ["no origin configured", []],
+  ])("with %s it may not", async (_name, corsOrigins) => {
+    const { httpUrl } = await openDoors({}, { corsOrigins });
+    const preflight = await send(httpUrl + GET_STOCK, "OPTIONS", { origin, "access-control-request-method": "POST" });
+
+    expect(preflight.statusCode).toBe(204);
+    expect(preflight.headers["access-control-allow-origin"]).toBeUndefined();
+  });
+
+  test("* stands for every origin", async () => {
+    const { httpUrl } = await openDoors({}, { corsOrigins: ["*"] });
+    const call = await send(`${httpUrl}/livez`, "GET", { origin });
+
+    expect(call.headers["access-control-allow-origin"]).toBe(origin);
+  });
+});
+
+test("a drain lets calls finish, closes idle connections and cuts the rest", async () => {
+  const { promise: started, resolve: start } = Promise.withResolvers<void>();
+  const doors = await openDoors({
+    getStock: async (req, ctx) => {
+      start();
+      await aborted(req.sku === "stuck" ? ctx.signal : ctx.draining);
+      return stockOf(req.sku);
+    },
+  });
+  const idle = connect(doors.httpPort, "127.0.0.1");
+  await once(idle, "connect");
+  const { inventory } = createClients("Connect", doors);
+  const finished = inventory.getStock({ sku: "ps5" });
+  const cut = expect(inventory.getStock({ sku: "stuck" })).rejects.toThrow();
+  await started;
+  const beganMs = Date.now();
+  await doors.httpDoor.drain(300);
+
+  expect((await finished).stock?.sku).toBe("ps5");
+  await cut;
+  expect(Date.now() - beganMs).toBeLessThan(2000);
+});
+
+test("a port in use is one line that says what to do", async () => {
+  const { httpPort } = await openDoors({});
+
+  await expect(openDoors({}, { httpPort })).rejects.toThrow(
+    `The HTTP door cannot listen on 127.0.0.1:${httpPort}: the port is in use. Stop what uses it, or set HOLDFAST_HTTP_ADDR`,
+  );
+});
