@@ -13,7 +13,6 @@ import {
   startRival,
 } from "./contestants.ts";
 import { alone, type Bystanders, type Measurement, many, measure } from "./measure.ts";
-import type { Purchase } from "./purchase-server.ts";
 import { startStores } from "./stores.ts";
 import { renderTables } from "./tables.ts";
 
@@ -48,6 +47,7 @@ interface Bench extends Bystanders {
 async function run(timing: Timing, signal: AbortSignal, cleanUp: AsyncDisposableStack): Promise<void> {
   say("starting the stores");
   const stores = await startStores(cleanUp);
+  signal.throwIfAborted();
   const database = new Client({ connectionString: stores.databaseUrl });
   await database.connect();
   cleanUp.defer(() => database.end());
@@ -77,7 +77,7 @@ async function run(timing: Timing, signal: AbortSignal, cleanUp: AsyncDisposable
 
 /** Tries pool sizes and keeps the rival with the best one. */
 async function startBestRival(bench: Bench, options: Omit<RivalOptions, "poolSize">, cleanUp: AsyncDisposableStack) {
-  await createRivalTables(options.database, options.purchase as Purchase);
+  await createRivalTables(options.database, options.purchase);
   let best = { poolSize: 0, perSecond: 0 };
   for (const poolSize of poolSizes) {
     const contestant = await startRival({ ...options, poolSize });
@@ -159,7 +159,7 @@ async function report(measurements: readonly Measurement[], about: About): Promi
   process.stdout.write(
     `\n${now.slice(0, 10)}, ${about.machine}. ${roundCount} rounds of ${manyMs / 1000} s and ${aloneMs / 1000} s; ` +
       `median (least to most) over the rounds; best pools: ${pools.join(", ")}. ` +
-      `The four columns on the right: CPU time per call in us, of whole process trees.\n\n` +
+      `The four columns on the right: CPU time per call in µs, of whole process trees.\n\n` +
       `${renderTables(measurements, baselines)}\nEvery number: bench/results/${file}\n`,
   );
 }
@@ -182,11 +182,21 @@ function say(text: string): void {
   process.stderr.write(`bench: ${text}\n`);
 }
 
+/** Undefined for options that do not exist. */
+function parseOptions() {
+  try {
+    return parseArgs({ options: { quick: { type: "boolean" }, help: { type: "boolean" } } }).values;
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    return undefined;
+  }
+}
+
 async function main(): Promise<number> {
-  const { values } = parseArgs({ options: { quick: { type: "boolean" }, help: { type: "boolean" } } });
-  if (values.help === true) {
+  const values = parseOptions();
+  if (values === undefined || values.help === true) {
     process.stdout.write(usage);
-    return 0;
+    return values === undefined ? 1 : 0;
   }
   const interrupt = new AbortController();
   const onSignal = (): void => interrupt.abort();

@@ -30,12 +30,9 @@ function renderMany(measurements: readonly Measurement[], { echo, rowLock }: Bas
       rounds.map((each) => each.p99Ms),
       (value) => value.toFixed(1),
     ),
-    ...["server", "redis", "postgres", "load"].map((process) => cpu(rounds, process)),
+    ...cpuColumns(rounds),
   ]);
-  return table(
-    [many.title, "calls/s", "of the echo", "x row lock", "p50 ms", "p99 ms", "server", "Redis", "PostgreSQL", "load"],
-    rows,
-  );
+  return table([many.title, "calls/s", "of the echo", "x row lock", "p50 ms", "p99 ms", ...cpuTitles], rows);
 }
 
 function renderAlone(measurements: readonly Measurement[]): string {
@@ -53,8 +50,9 @@ function renderAlone(measurements: readonly Measurement[]): string {
       rounds.map((each) => each.p99Ms),
       (value) => value.toFixed(2),
     ),
+    ...cpuColumns(rounds),
   ]);
-  return table([alone.title, "calls/s", "p50 ms", "p99 ms"], rows);
+  return table([alone.title, "calls/s", "p50 ms", "p99 ms", ...cpuTitles], rows);
 }
 
 function groupByContestant(measurements: readonly Measurement[], shape: string): Map<string, Measurement[]> {
@@ -78,6 +76,12 @@ export function median(values: readonly number[]): number {
 
 function withSpread(values: readonly number[], format: (value: number) => string): string {
   return `${format(median(values))} (${format(Math.min(...values))} to ${format(Math.max(...values))})`;
+}
+
+const cpuTitles = ["server", "Redis", "PostgreSQL", "load"];
+
+function cpuColumns(rounds: readonly Measurement[]): string[] {
+  return ["server", "redis", "postgres", "load"].map((process) => cpu(rounds, process));
 }
 
 function cpu(rounds: readonly Measurement[], process: string): string {

@@ -17,6 +17,7 @@ import { createInventoryService } from "./services/inventory-service.ts";
 import { createOrderService } from "./services/order-service.ts";
 import { createUserService } from "./services/user-service.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
+import { explainOutage } from "./shop/outage.ts";
 import { openStore, type Store } from "./store.ts";
 
 /** A Holdfast that serves. */
@@ -76,6 +77,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
       bindService(AdminService, createAdminService(deps)),
     ],
     interceptors: createInterceptors({ requireRequestId: config.isRequestIdRequired }),
+    explain: explainOutage,
     logger,
   });
   let isServing = false;

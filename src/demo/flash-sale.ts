@@ -7,7 +7,7 @@ import { AdjustReason, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.
 import { UserService } from "../../gen/holdfast/v1/user_service_pb.js";
 import { makeId } from "../shop/ids.ts";
 import { inParallel } from "./in-parallel.ts";
-import { isImpatient, priceMinor, type SalePlan, walletOf } from "./plan.ts";
+import { countMembers, isImpatient, memberOf, priceMinor, type SalePlan, walletOf } from "./plan.ts";
 import { reasonOf, untilAnswered } from "./until-answered.ts";
 
 /** Calls that are under way at the same time. */
@@ -41,7 +41,7 @@ export function createSaleClients(transport: Transport): SaleClients {
 
 /** A sale on its way; the progress line reads it while it changes. */
 export interface SaleProgress {
-  /** Buyers whose wallet is ready. */
+  /** Members whose wallet is ready. */
   readyCount: number;
   /** Buyers who have their answer. */
   answeredCount: number;
@@ -54,14 +54,14 @@ export interface SaleOptions {
   readonly shopId: string;
   readonly clients: SaleClients;
   readonly progress: SaleProgress;
-  /** Aborted when the demo is interrupted. */
+  /** Aborted when the demo is interrupted; ends all calls too. */
   readonly signal: AbortSignal;
 }
 
-/** Makes the shop, its product and its stock, and the buyers with their wallets; returns the last commit's position. */
+/** Makes the shop, its product and its stock, and the members with their wallets; returns the last commit's position. */
 export async function setUpSale(options: SaleOptions): Promise<number> {
   const { plan, shopId, clients, progress, signal } = options;
-  const callOptions = { signal, timeoutMs };
+  const callOptions = { timeoutMs };
   const repeat = <T>(call: () => Promise<T>): Promise<T> => untilAnswered(call, signal);
   const shop = { shopId, requestId: makeId(), currencyCode: "USD" };
   await repeat(() => clients.admin.createShop(shop, callOptions));
@@ -73,11 +73,11 @@ export async function setUpSale(options: SaleOptions): Promise<number> {
     await repeat(() => clients.inventory.adjustStock(adjustment, callOptions));
   }
   let last = 0n;
-  await inParallel(plan.buyerCount, inFlightCount, async (buyer) => {
-    const userId = buyerId(buyer);
+  await inParallel(countMembers(plan), inFlightCount, async (member) => {
+    const userId = userIdOf(member);
     const user = { shopId, requestId: makeId(), userId };
     await repeat(() => clients.users.createUser(user, callOptions));
-    const deposit = { shopId, requestId: makeId(), userId, amountMinor: BigInt(walletOf(buyer)), reference: "demo" };
+    const deposit = { shopId, requestId: makeId(), userId, amountMinor: BigInt(walletOf(member)), reference: "demo" };
     const { commit } = await repeat(() => clients.users.depositFunds(deposit, callOptions));
     last = commit !== undefined && commit.position > last ? commit.position : last;
     progress.readyCount += 1;
@@ -89,7 +89,8 @@ export async function setUpSale(options: SaleOptions): Promise<number> {
 export interface ToldOrder {
   readonly orderId: string;
   readonly unitCount: number;
-  readonly amountMinor: number;
+  /** Charged to the wallet; 0 for a guest. */
+  readonly chargedMinor: number;
   readonly position: number;
 }
 
@@ -149,12 +150,12 @@ type Answer =
   | { readonly kind: "refused"; readonly reason: string }
   | { readonly kind: "unknown" };
 
-function createBuyer({ shopId, clients, signal }: SaleOptions, latenciesMs: number[], onRepeat: () => void) {
-  const placeOrder = async (userId: string, requestId: string): Promise<Answer> => {
-    const request = { shopId, requestId, userId, lines: [{ sku, quantity: 1 }], paymentMethod: PaymentMethod.WALLET };
+function createBuyer({ plan, shopId, clients, signal }: SaleOptions, latenciesMs: number[], onRepeat: () => void) {
+  const placeOrder = async (buyer: number, requestId: string): Promise<Answer> => {
+    const request = { shopId, requestId, lines: [{ sku, quantity: 1 }], ...paymentOf(memberOf(plan, buyer)) };
     const sentMs = performance.now();
     try {
-      const place = (): Promise<PlaceOrderResponse> => clients.orders.placeOrder(request, { signal, timeoutMs });
+      const place = (): Promise<PlaceOrderResponse> => clients.orders.placeOrder(request, { timeoutMs });
       return { kind: "sold", order: toldOrder(await untilAnswered(place, signal, onRepeat)) };
     } catch (error) {
       signal.throwIfAborted();
@@ -165,24 +166,29 @@ function createBuyer({ shopId, clients, signal }: SaleOptions, latenciesMs: numb
     }
   };
   return async (buyer: number): Promise<readonly [Answer, ...Answer[]]> => {
-    const userId = buyerId(buyer);
     const requestId = makeId();
     if (isImpatient(buyer)) {
-      return Promise.all([placeOrder(userId, requestId), placeOrder(userId, requestId)]);
+      return Promise.all([placeOrder(buyer, requestId), placeOrder(buyer, requestId)]);
     }
-    return [await placeOrder(userId, requestId)];
+    return [await placeOrder(buyer, requestId)];
   };
 }
 
-function buyerId(buyer: number): string {
-  return `buyer-${buyer + 1}`;
+function paymentOf(member: number | undefined) {
+  return member === undefined
+    ? { paymentMethod: PaymentMethod.NONE }
+    : { paymentMethod: PaymentMethod.WALLET, userId: userIdOf(member) };
+}
+
+function userIdOf(member: number): string {
+  return `member-${member + 1}`;
 }
 
 function toldOrder({ order, commit }: PlaceOrderResponse): ToldOrder {
   return {
     orderId: order?.orderId ?? "",
     unitCount: Number(order?.itemCount),
-    amountMinor: Number(order?.amountMinor),
+    chargedMinor: order?.paymentMethod === PaymentMethod.WALLET ? Number(order.amountMinor) : 0,
     position: Number(commit?.position),
   };
 }

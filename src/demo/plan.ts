@@ -17,9 +17,9 @@ export interface DemoValues {
 
 /** Price of the one product, in cents. */
 export const priceMinor = 49_00;
-/** What a wallet is filled with, in cents: one unit, and nearly a second one. */
+/** What a member's wallet is filled with, in cents: one unit, and nearly a second one. */
 export const fullWalletMinor = 90_00;
-/** What the wallet of every twentieth buyer is filled with, in cents: too little for one unit. */
+/** What the wallet of every twentieth member is filled with, in cents: too little for one unit. */
 export const smallWalletMinor = 20_00;
 
 const maxBuyerCount = 1_000_000;
@@ -45,9 +45,23 @@ function parseCount(option: string, text: string, min: number, max: number): num
   throw new StartError(`${option} is ${JSON.stringify(text)}, accepted is a whole number from ${min} to ${max}`);
 }
 
-/** Whether a buyer, counted from 0, has too little money. */
-export function isPoor(buyer: number): boolean {
-  return buyer % 20 === 19;
+/** Members at most: making one is two commits, and they should not take longer than the sale. */
+const maxMemberCount = 2000;
+
+/** Buyers who have a user and pay from its wallet; the others are guests who pay elsewhere. */
+export function countMembers({ buyerCount }: SalePlan): number {
+  return Math.min(buyerCount, maxMemberCount);
+}
+
+/** Which member a buyer is, both counted from 0; undefined for a guest. Members are spread evenly over the buyers. */
+export function memberOf(plan: SalePlan, buyer: number): number | undefined {
+  const member = Math.ceil((buyer * countMembers(plan)) / plan.buyerCount);
+  return Math.floor((member * plan.buyerCount) / countMembers(plan)) === buyer ? member : undefined;
+}
+
+/** Whether a member, counted from 0, has too little money. */
+export function isPoor(member: number): boolean {
+  return member % 20 === 19;
 }
 
 /** Whether a buyer, counted from 0, is impatient: sends the order twice at the same moment, with one request id. */
@@ -55,9 +69,9 @@ export function isImpatient(buyer: number): boolean {
   return buyer % 10 === 4;
 }
 
-/** What a buyer's wallet is filled with before the sale, in cents. */
-export function walletOf(buyer: number): number {
-  return isPoor(buyer) ? smallWalletMinor : fullWalletMinor;
+/** What a member's wallet is filled with before the sale, in cents. */
+export function walletOf(member: number): number {
+  return isPoor(member) ? smallWalletMinor : fullWalletMinor;
 }
 
 /** What must come out, known beforehand: stock and money are all that can end the sale. */
@@ -67,11 +81,11 @@ export interface Expectation {
 }
 
 /** Works out what must come out of a sale. */
-export function expect({ buyerCount, stockCount }: SalePlan): Expectation {
-  const poorCount = Math.floor(buyerCount / 20);
-  const richCount = buyerCount - poorCount;
+export function expect(plan: SalePlan): Expectation {
+  const memberCount = countMembers(plan);
+  const poorCount = Math.floor(memberCount / 20);
   return {
-    soldCount: Math.min(stockCount, richCount),
-    depositedMinor: poorCount * smallWalletMinor + richCount * fullWalletMinor,
+    soldCount: Math.min(plan.stockCount, plan.buyerCount - poorCount),
+    depositedMinor: poorCount * smallWalletMinor + (memberCount - poorCount) * fullWalletMinor,
   };
 }

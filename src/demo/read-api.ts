@@ -28,7 +28,7 @@ const timeoutMs = 10_000;
 /** Asks GetStock and GetShop, and reads the whole log with ListEvents. */
 export async function readApi(options: ApiOptions): Promise<ApiRecords> {
   const { clients, shopId, signal } = options;
-  const callOptions = { signal, timeoutMs };
+  const callOptions = { timeoutMs };
   const { stock } = await untilAnswered(() => clients.inventory.getStock({ shopId, sku }, callOptions), signal);
   const { shop } = await untilAnswered(() => clients.admin.getShop({ shopId }, callOptions), signal);
   return {
@@ -50,7 +50,7 @@ async function readLog({ clients, shopId, signal }: ApiOptions): Promise<Event[]
   const events: Event[] = [];
   for (let afterPosition = 0n; ; ) {
     const request = { shopId, afterPosition, pageSize: 1000 };
-    const page = await untilAnswered(() => clients.events.listEvents(request, { signal, timeoutMs }), signal);
+    const page = await untilAnswered(() => clients.events.listEvents(request, { timeoutMs }), signal);
     events.push(...page.events);
     if (page.nextAfterPosition === afterPosition) {
       return events;
@@ -68,7 +68,9 @@ function summariseLog(events: readonly Event[]): ApiRecords["log"] {
     if (payload.case === "orderPlaced") {
       orderIds.push(payload.value.order?.orderId ?? "");
       orderedUnits += Number(payload.value.order?.itemCount);
-      balances.set(payload.value.order?.userId ?? "", Number(payload.value.balanceMinor));
+      if (payload.value.balanceMinor !== undefined) {
+        balances.set(payload.value.order?.userId ?? "", Number(payload.value.balanceMinor));
+      }
     } else if (payload.case === "fundsDeposited") {
       depositedMinor += Number(payload.value.amountMinor);
       balances.set(payload.value.user?.userId ?? "", Number(payload.value.user?.balanceMinor));

@@ -1,10 +1,11 @@
 import { agrees, type Check, type Witnesses } from "./audit.ts";
 import { connectionCount, inFlightCount, type SaleProgress } from "./flash-sale.ts";
 import { summariseLatencies } from "./latencies.ts";
-import { priceMinor, type SalePlan } from "./plan.ts";
+import { countMembers, priceMinor, type SalePlan } from "./plan.ts";
 
 const labelWidth = 13;
-const nameWidth = 25;
+const nameWidth = 16;
+const valueWidth = 11;
 
 const integers = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
@@ -24,17 +25,24 @@ export function seconds(ms: number): string {
 }
 
 /** The first line. */
-export function heading({ buyerCount, stockCount }: SalePlan): string {
+export function heading(plan: SalePlan): string {
   const price = `${(priceMinor / 100).toFixed(2)} USD`;
   return (
-    `\nFlash sale: ${count(buyerCount)} buyers, ${count(stockCount)} units at ${price}, ` +
+    `\nFlash sale: ${count(plan.buyerCount)} buyers for ${count(plan.stockCount)} units at ${price}, ` +
     `${inFlightCount} calls in flight on ${connectionCount} connections\n\n`
   );
 }
 
+/** What the set-up did. */
+export function setUpResult(plan: SalePlan, ms: number, shopId: string): string {
+  const memberCount = countMembers(plan);
+  const guests = plan.buyerCount === memberCount ? "" : `, ${count(plan.buyerCount - memberCount)} guests`;
+  return line("set-up", `${seconds(ms)}   shop ${shopId}: ${count(memberCount)} members with a wallet${guests}`);
+}
+
 /** The live line while the wallets are made ready. */
-export function setUpProgress({ readyCount }: SaleProgress, { buyerCount }: SalePlan): string {
-  return `  set-up       ${count(readyCount)} of ${count(buyerCount)} wallets ready`;
+export function setUpProgress({ readyCount }: SaleProgress, plan: SalePlan): string {
+  return `  set-up       ${count(readyCount)} of ${count(countMembers(plan))} wallets ready`;
 }
 
 /** The live line during the sale. */
@@ -79,11 +87,16 @@ export function audit(checks: readonly Check[], source: string): string {
 }
 
 function auditLine(check: Check): string {
-  const start = `    ${agrees(check) ? "ok" : "NO"}   ${check.name.padEnd(nameWidth)}`;
+  const name = check.name.padEnd(nameWidth);
   if (agrees(check)) {
-    return `${start}${count(check.values[0]?.[1] ?? 0)}\n`;
+    return `    ok   ${name}${count(check.values[0]?.[1] ?? 0).padStart(valueWidth)}   ${sources(check)}\n`;
   }
-  return `${start}${check.values.map(([source, value]) => `${count(value)} ${source}`).join(", ")}\n`;
+  return `    NO   ${name}${check.values.map(([source, value]) => `${source} ${count(value)}`).join(", ")}\n`;
+}
+
+function sources({ values }: Check): string {
+  const [first, ...others] = values.map(([source]) => source);
+  return first === "none" ? `none ${others.join(", ")}` : [first, ...others].join(" = ");
 }
 
 /** The last line. */

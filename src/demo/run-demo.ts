@@ -35,7 +35,7 @@ export interface DemoOptions {
 
 /** The demo was interrupted by a signal. */
 const interruptedExitCode = 130;
-const reachMs = 5000;
+const reachMs = 3000;
 const watcherMs = 10_000;
 
 /** Runs the flash sale; returns the exit code: 0, or 1 when anything disagrees, or 130 when interrupted. */
@@ -108,7 +108,7 @@ interface Sale {
 }
 
 async function holdSale({ plan, place, output, signal, cleanUp }: Sale): Promise<Check[]> {
-  const clients = await connect(place.target, cleanUp);
+  const clients = await connect(place.target, signal, cleanUp);
   const shopId = `demo-${randomBytes(6).toString("hex")}`;
   const progress = { readyCount: 0, answeredCount: 0, soldCount: 0 };
   const sale = { plan, shopId, clients, progress, signal };
@@ -137,8 +137,8 @@ async function holdSale({ plan, place, output, signal, cleanUp }: Sale): Promise
   return checks;
 }
 
-async function connect(target: string, cleanUp: AsyncDisposableStack): Promise<SaleClients> {
-  const transport = createGrpcTransport({ target, connectionCount });
+async function connect(target: string, signal: AbortSignal, cleanUp: AsyncDisposableStack): Promise<SaleClients> {
+  const transport = createGrpcTransport({ target, connectionCount, signal });
   cleanUp.defer(() => transport.close());
   await transport.waitForReady(reachMs).catch(() => {
     throw new StartError(`no Holdfast answers gRPC on ${target}: start one with npm start, or leave --target out`);

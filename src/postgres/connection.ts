@@ -43,6 +43,9 @@ export function openDatabase({ url, size, onError }: PoolOptions): Kysely<Databa
     keepAlive: true,
   });
   pool.on("error", onError);
+  // The pool listens to idle clients only. One that is lost in a transaction tells whoever uses it, with the next query;
+  // without a listener the event would end the process.
+  pool.on("connect", (client) => client.on("error", () => {}));
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }
 

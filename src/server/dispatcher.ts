@@ -61,6 +61,8 @@ export interface DispatcherOptions {
   readonly services: readonly BoundService[];
   /** Run in order before the handler; each may throw a Refusal. */
   readonly interceptors: readonly Interceptor[];
+  /** Turns an error of a handler into the Refusal the caller should get, where it has one; otherwise gives it back. */
+  readonly explain?: (error: unknown) => unknown;
   readonly logger: Logger;
 }
 
@@ -68,7 +70,7 @@ export interface DispatcherOptions {
  * Makes the dispatcher. Deadlines and cancellation are honoured before the handler begins; what a handler has decided
  * after that is decided, also when its caller no longer waits for the answer.
  */
-export function createDispatcher({ services, interceptors, logger }: DispatcherOptions): Dispatcher {
+export function createDispatcher({ services, interceptors, explain, logger }: DispatcherOptions): Dispatcher {
   const endpoints = new Map(services.flatMap(endpointsOf).map((endpoint) => [endpoint.path, endpoint]));
   for (const { method } of endpoints.values()) {
     for (const { prepare } of interceptors) {
@@ -92,7 +94,8 @@ export function createDispatcher({ services, interceptors, logger }: DispatcherO
     return call.endpoint.handle(req, call);
   }
 
-  function fail(call: Call, error: unknown): void {
+  function fail(call: Call, cause: unknown): void {
+    const error = explain === undefined ? cause : explain(cause);
     if (isFault(error)) {
       logger.error({ err: error, rpc: call.endpoint.path }, "a call failed");
     }

@@ -1,5 +1,5 @@
 import { create, type DescMessage, type Message } from "@bufbuild/protobuf";
-import { AnySchema, DurationSchema } from "@bufbuild/protobuf/wkt";
+import { type Any, DurationSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
   BadRequestSchema,
@@ -7,7 +7,7 @@ import {
   PreconditionFailureSchema,
   RetryInfoSchema,
 } from "../../gen/google/rpc/error_details_pb.js";
-import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import { type Status, StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { type Reason, Refusal, type RefusalDetails } from "../refusal.ts";
 import { writeMessage } from "./message-writer.ts";
 
@@ -117,10 +117,12 @@ export function isFault(error: unknown): boolean {
 
 /** A serialised google.rpc.Status: the trailer `grpc-status-details-bin`. */
 export function toStatusBytes({ code, message, details }: CallError): Uint8Array {
-  const packed = details.map(({ desc, value }) =>
-    create(AnySchema, { typeUrl: `type.googleapis.com/${desc.typeName}`, value: writeMessage(desc, value) }),
-  );
-  return writeMessage(StatusSchema, create(StatusSchema, { code, message, details: packed }));
+  const packed = details.map(({ desc, value }): Any => {
+    const typeUrl = `type.googleapis.com/${desc.typeName}`;
+    return { $typeName: "google.protobuf.Any", typeUrl, value: writeMessage(desc, value) };
+  });
+  const status: Status = { $typeName: "google.rpc.Status", code, message, details: packed };
+  return writeMessage(StatusSchema, status);
 }
 
 /** The same error for connect, which writes it in the caller's protocol. */

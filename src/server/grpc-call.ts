@@ -1,5 +1,5 @@
 import { fromBinary, type Message } from "@bufbuild/protobuf";
-import { Metadata, type ServerInterceptingCallInterface } from "@grpc/grpc-js";
+import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
 import { Call } from "./call.ts";
 import type { Dispatcher, Endpoint } from "./dispatcher.ts";
 import { toCallError, toStatusBytes } from "./errors.ts";
@@ -9,8 +9,7 @@ import { validationFailed } from "./validation-interceptor.ts";
 // What a stream may hold that its reader has not taken yet; beyond it the handler is not asked for more.
 const MAX_UNSENT_BYTES = 256 * 1024;
 
-const GRPC_OK = { code: 0, details: "OK" };
-const GRPC_UNIMPLEMENTED = 12;
+const OK = { code: status.OK, details: "OK" };
 
 /** What the two kinds of calls on the gRPC door have in common. It listens to the transport itself. */
 abstract class GrpcCall extends Call {
@@ -93,7 +92,7 @@ abstract class GrpcCall extends Call {
 
   #refuseMessageCount(count: string): void {
     if (this.close()) {
-      this.transport.sendStatus({ code: GRPC_UNIMPLEMENTED, details: `the call carries ${count} request message` });
+      this.transport.sendStatus({ code: status.UNIMPLEMENTED, details: `the call carries ${count} request message` });
     }
   }
 }
@@ -107,7 +106,7 @@ export class GrpcUnaryCall extends GrpcCall {
   protected override sendResponse(response: Message): void {
     this.transport.sendMessage(this.serialise(response), ignore);
     // Not in the callback of the message: response and status leave in one write.
-    this.transport.sendStatus(GRPC_OK);
+    this.transport.sendStatus(OK);
   }
 }
 
@@ -146,7 +145,7 @@ export class GrpcStreamCall extends GrpcCall {
         await this.#write(this.serialise(message));
       }
       if (this.close()) {
-        this.transport.sendStatus(GRPC_OK);
+        this.transport.sendStatus(OK);
       }
     } catch (error) {
       this.dispatcher.fail(this, error);

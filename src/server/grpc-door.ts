@@ -5,6 +5,7 @@ import {
   ServerInterceptingCall,
   type ServerInterceptor,
   setLogger,
+  status,
 } from "@grpc/grpc-js";
 import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
@@ -75,7 +76,7 @@ export function createGrpcDoor({ address, dispatcher, reflection, logger }: Grpc
       setServing(false);
       dispatcher.beginDrain();
       for (const call of otherCalls) {
-        call.sendStatus({ code: 0, details: "OK" });
+        call.sendStatus({ code: status.OK, details: "OK" });
       }
       if (boundAddress !== undefined) {
         // First: it cuts only sessions that were open when it was called. forceShutdown cuts none without channelz.
@@ -123,7 +124,8 @@ function registerReflection(server: Server, { paths, answer }: Reflection): void
       try {
         call.write(Buffer.from(answer(request)));
       } catch {
-        call.destroy(new Error("the request is not a serialised ServerReflectionRequest"));
+        const details = "the request is not a serialised ServerReflectionRequest";
+        call.emit("error", { code: status.INVALID_ARGUMENT, details });
       }
     });
     call.on("end", () => call.end());

@@ -96,8 +96,12 @@ function stream(
   req: Message,
   context: HandlerContext,
 ): AsyncIterable<Message> {
-  const ignore = (): void => undefined;
-  const call = new HttpCall(endpoint, dispatcher, context, ignore, ignore);
+  // What the dispatcher makes of an error, which need not be what was thrown.
+  let failure: unknown;
+  const keepFailure = (error: unknown): void => {
+    failure = error;
+  };
+  const call = new HttpCall(endpoint, dispatcher, context, () => undefined, keepFailure);
   const read = readFrom(req, context);
   let responses: ResponseStream | undefined;
 
@@ -112,7 +116,7 @@ function stream(
       return { done: true, value: undefined };
     } catch (error) {
       dispatcher.fail(call, error);
-      throw toConnectError(toCallError(error));
+      throw failure ?? toConnectError(toCallError(error));
     }
   }
 

@@ -5,7 +5,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { ServiceError } from "@grpc/grpc-js";
 import { expect, onTestFinished, test } from "vitest";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.js";
-import { createClients } from "./clients.ts";
+import { createClients, errorOf, summaryOf } from "./clients.ts";
 import { aborted, openDoors, openGrpcClient, stockOf } from "./open-doors.ts";
 
 const GET_STOCK = "/holdfast.v1.InventoryService/GetStock";
@@ -108,6 +108,21 @@ test("two request messages, or none, are UNIMPLEMENTED", async () => {
   expect(await Promise.all(codes)).toEqual([12, 12]);
 });
 
+test("an answer that cannot be written is INTERNAL, logged, and harmless for the next", async () => {
+  const doors = await openDoors({
+    getStock: (req) => {
+      const answer = stockOf(req.sku);
+      (answer.stock as { soldCount: unknown }).soldCount = req.sku === "bad" ? "many" : 3n;
+      return Promise.resolve(answer);
+    },
+  });
+  const { inventory } = createClients("gRPC", doors);
+
+  expect(summaryOf(await errorOf(inventory.getStock({ sku: "bad" })))).toBe("Internal");
+  expect(doors.logged).toHaveLength(1);
+  expect((await inventory.getStock({ sku: "good" })).stock).toMatchObject({ sku: "good", soldCount: 3n });
+});
+
 test("an RPC that does not exist is UNIMPLEMENTED", async () => {
   const { grpcAddress } = await openDoors({});
   const path = "/holdfast.v1.InventoryService/GetNothing";
@@ -116,6 +131,16 @@ test("an RPC that does not exist is UNIMPLEMENTED", async () => {
   });
 
   expect(error?.code).toBe(12);
+});
+
+test("a malformed question to reflection is INVALID_ARGUMENT", async () => {
+  const { grpcAddress } = await openDoors({});
+  const path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+  const call = openGrpcClient(grpcAddress).makeBidiStreamRequest(path, keep, keep);
+  call.on("error", () => undefined).resume();
+  call.write(Buffer.from([0x12, 0x05, 0x61]));
+
+  expect(await new Promise<number>((resolve) => call.on("status", ({ code }) => resolve(code)))).toBe(3);
 });
 
 test("header values that appear more than once arrive joined", async () => {

@@ -27,6 +27,7 @@ export interface TestOptions {
   readonly httpPort?: number;
   readonly requireRequestId?: boolean;
   readonly corsOrigins?: readonly string[];
+  readonly explain?: (error: unknown) => unknown;
   readonly isReady?: () => boolean | string | Promise<boolean | string>;
 }
 
@@ -41,6 +42,7 @@ export async function openDoors(handlers: TestHandlers, options: TestOptions = {
       bindService(EventService, { listEvents: elsewhere, watchEvents: handlers.watchEvents ?? threeBookmarks }),
     ],
     interceptors: createInterceptors({ requireRequestId: options.requireRequestId ?? false }),
+    explain: options.explain ?? ((error) => error),
     logger,
   });
   const host = "127.0.0.1";

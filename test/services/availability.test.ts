@@ -1,0 +1,161 @@
+import { Code } from "@connectrpc/connect";
+import { Redis } from "ioredis";
+import { Client } from "pg";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { auditShop } from "../helpers/audit.ts";
+import { type Clients, type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
+import { persist } from "../helpers/load.ts";
+import { type Proxy, startProxy } from "../helpers/proxy.ts";
+import { refusalOf } from "../helpers/refusals.ts";
+import { createShop } from "../helpers/shop.ts";
+import { useStores } from "../helpers/use-holdfast.ts";
+
+const stores = useStores();
+let redisProxy: Proxy;
+let postgresProxy: Proxy;
+let holdfast: Holdfast;
+
+beforeAll(async () => {
+  redisProxy = await startProxy(stores.redis.url);
+  postgresProxy = await startProxy(stores.database.url);
+  holdfast = await startHoldfast({ redisUrl: redisProxy.url, databaseUrl: postgresProxy.url });
+});
+
+afterAll(async () => {
+  await holdfast?.stop();
+  await Promise.all([redisProxy?.stop(), postgresProxy?.stop()]);
+});
+
+const order = { lines: [{ sku: "a", quantity: 1 }], paymentMethod: PaymentMethod.NONE };
+
+/** One call of each kind: decided in Redis, read from Redis, read from Postgres. */
+function callsOf({ orders, inventory, users, events, admin }: Clients, shopId: string) {
+  return {
+    PlaceOrder: () => orders.placeOrder({ shopId, ...order }),
+    DepositFunds: () => users.depositFunds({ shopId, userId: "ann", amountMinor: 1n }),
+    ReleaseHold: () => inventory.releaseHold({ shopId, holdId: "none" }),
+    GetStock: () => inventory.getStock({ shopId, sku: "a" }),
+    GetHold: () => inventory.getHold({ shopId, holdId: "h" }),
+    GetProduct: () => inventory.getProduct({ shopId, sku: "a" }),
+    GetUser: () => users.getUser({ shopId, userId: "ann" }),
+    ListEvents: () => events.listEvents({ shopId }),
+    GetShop: () => admin.getShop({ shopId }),
+    ListShops: () => admin.listShops({}),
+    CreateShop: () => admin.createShop({ shopId, currencyCode: "USD" }),
+  };
+}
+
+async function readLogLength(shopId: string): Promise<number> {
+  const redis = new Redis(stores.redis.url);
+  return redis.xlen(`{${shopId}}:log`).finally(() => redis.disconnect());
+}
+
+const unavailable = { code: Code.Unavailable, reason: "SHOP_UNAVAILABLE", retryMs: expect.any(Number) };
+
+describe("while Postgres cannot be reached", () => {
+  test("every call says UNAVAILABLE with a RetryInfo, no mutation reaches Redis, and all goes on when it is back", async () => {
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 100 }, users: { ann: 1000 } });
+    await holdfast.grpc.inventory.holdStock({ shopId, holdId: "h", ...order });
+    postgresProxy.refuse();
+    // The first calls find out. What they decided, if anything, is in the log and will be flushed.
+    await Promise.allSettled([holdfast.grpc.orders.placeOrder({ shopId, ...order }, { timeoutMs: 1000 })]);
+    await expect.poll(() => holdfast.server.store.shops.isPostgresUp(), { timeout: 5000 }).toBe(false);
+    const logLength = await readLogLength(shopId);
+    for (const door of ["grpc", "http"] as const) {
+      for (const [rpc, call] of Object.entries(callsOf(holdfast[door], shopId))) {
+        expect(await refusalOf(call()), `${rpc} on ${door}`).toMatchObject(unavailable);
+      }
+    }
+    expect(await readLogLength(shopId)).toBe(logLength);
+    postgresProxy.accept();
+    const answer = await persist(() => holdfast.grpc.orders.placeOrder({ shopId, ...order }));
+    expect(answer?.commit?.durable).toBe(true);
+    await auditShop({ ...stores.urls, shopId });
+  });
+});
+
+describe("while Redis cannot be reached", () => {
+  test("every call that needs it says UNAVAILABLE with a RetryInfo, and all goes on when it is back", async () => {
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 100 }, users: { ann: 1000 } });
+    await holdfast.grpc.inventory.holdStock({ shopId, holdId: "h", ...order });
+    redisProxy.refuse();
+    for (const door of ["grpc", "http"] as const) {
+      const calls = callsOf(holdfast[door], shopId);
+      for (const rpc of ["PlaceOrder", "DepositFunds", "ReleaseHold", "GetStock", "GetHold", "GetShop"] as const) {
+        expect(await refusalOf(calls[rpc]()), `${rpc} on ${door}`).toMatchObject(unavailable);
+      }
+    }
+    redisProxy.accept();
+    const answer = await persist(() => holdfast.grpc.orders.placeOrder({ shopId, ...order }));
+    expect(answer?.commit?.durable).toBe(true);
+    await auditShop({ ...stores.urls, shopId });
+  });
+
+  test("a shop that this process has not opened yet is UNAVAILABLE too", async () => {
+    const shopId = await createShop(holdfast.grpc);
+    redisProxy.refuse();
+    expect(await refusalOf(holdfast.grpc.orders.placeOrder({ shopId, ...order }))).toMatchObject(unavailable);
+    expect(await refusalOf(holdfast.grpc.inventory.getStock({ shopId, sku: "a" }))).toMatchObject(unavailable);
+    redisProxy.accept();
+    await persist(() => holdfast.grpc.inventory.putProduct({ shopId, sku: "a", priceMinor: 1n }));
+  });
+});
+
+describe("a mutation without a request id", () => {
+  test.each(["grpc", "http"] as const)("is refused when it is a client's automatic retry, on the %s door", async (door) => {
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
+    const retry = { headers: { "grpc-previous-rpc-attempts": "1" } };
+    expect(await refusalOf(holdfast[door].orders.placeOrder({ shopId, ...order }, retry))).toMatchObject({
+      code: Code.InvalidArgument,
+      reason: "REQUEST_ID_REQUIRED",
+    });
+    await holdfast[door].orders.placeOrder({ shopId, ...order, requestId: "r1" }, retry);
+  });
+
+  test("is refused everywhere where the setting says so", async () => {
+    const strict = await startHoldfast({ ...stores.urls, settings: { HOLDFAST_REQUIRE_REQUEST_ID: "1" } });
+    const refusal = await refusalOf(strict.grpc.admin.createShop({ shopId: "strict", currencyCode: "USD" }));
+    expect(refusal).toMatchObject({ code: Code.InvalidArgument, reason: "REQUEST_ID_REQUIRED" });
+    const headers = { "idempotency-key": '"key-1"' };
+    const { commit } = await strict.http.admin.createShop({ shopId: "strict", currencyCode: "USD" }, { headers });
+    expect(commit?.requestId).toBe("key-1");
+    await strict.stop();
+  });
+});
+
+test("a shop whose Postgres is further behind than the log reaches back is fenced, and says so", async () => {
+  const shopId = await createShop(holdfast.grpc, { stock: { a: 9 } });
+  await holdfast.grpc.orders.placeOrder({ shopId, ...order });
+  const { commits } = await loseNewestCommit(shopId);
+  const redis = new Redis(stores.redis.url);
+  await redis.xtrim(`{${shopId}}:log`, "MINID", String(commits));
+  redis.disconnect();
+  // Whoever comes first finds out, and learns nothing of the outcome before the deadline.
+  await Promise.allSettled([holdfast.grpc.orders.placeOrder({ shopId, ...order }, { timeoutMs: 500 })]);
+  for (const door of ["grpc", "http"] as const) {
+    for (const call of [
+      holdfast[door].orders.placeOrder({ shopId, ...order }),
+      holdfast[door].inventory.getStock({ shopId, sku: "a" }),
+    ]) {
+      expect(await refusalOf(call)).toMatchObject({ code: Code.Unavailable, reason: "SHOP_FENCED", retryMs: undefined });
+    }
+  }
+  expect(holdfast.faults.join()).toContain(shopId);
+});
+
+/** Takes the newest commit of a shop out of Postgres, as a failover to a standby that lags would. */
+async function loseNewestCommit(shopId: string): Promise<{ commits: number }> {
+  const client = new Client({ connectionString: stores.database.url });
+  await client.connect();
+  const { rows } = await client.query(
+    `with lost as (delete from commits where shop_id = $1
+       and position = (select head_position from shops where shop_id = $1) returning position)
+     update shops s set head_position = c.position, head_commit_id = c.commit_id from commits c, lost
+     where s.shop_id = $1 and c.shop_id = $1 and c.position = lost.position - 1 returning lost.position`,
+    [shopId],
+  );
+  await client.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'holdfast-flush'");
+  await client.end();
+  return { commits: Number(rows[0]?.position) };
+}

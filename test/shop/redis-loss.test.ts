@@ -1,0 +1,232 @@
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { AdjustReason, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { auditShop } from "../helpers/audit.ts";
+import { type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
+import { commitOf, persist, startLoad } from "../helpers/load.ts";
+import { type Proxy, startProxy } from "../helpers/proxy.ts";
+import { copyShop, readRedisState, restoreShop } from "../helpers/redis-state.ts";
+import { type RestartableRedis, startRestartableRedis } from "../helpers/restartable-redis.ts";
+import { createShop } from "../helpers/shop.ts";
+import { useStores } from "../helpers/use-holdfast.ts";
+
+const stores = useStores();
+let postgres: Proxy;
+let direct: Redis;
+/** Two Holdfasts on the same stores; one of them sees Postgres through a proxy. */
+let one: Holdfast;
+let two: Holdfast;
+
+beforeAll(async () => {
+  postgres = await startProxy(stores.database.url);
+  direct = new Redis(stores.redis.url);
+  one = await startHoldfast({ redisUrl: stores.redis.url, databaseUrl: postgres.url });
+  two = await startHoldfast(stores.urls);
+});
+afterAll(async () => {
+  direct?.disconnect();
+  await Promise.all([one?.stop(), two?.stop()]);
+  await postgres?.stop();
+});
+
+const users = Object.fromEntries(Array.from({ length: 10 }, (_, index) => [`u${index}`, 100_000]));
+const lines = [{ sku: "ps5", quantity: 1 }];
+const none = { paymentMethod: PaymentMethod.NONE };
+
+/** Sells 800 of 1,000 requests from 32 callers and two Holdfasts while something is done every 150 answers. */
+async function sellWhile(act: (shopId: string, round: number) => Promise<void>): Promise<{ retryCount: number }> {
+  const shopId = await createShop(one.grpc, { stock: { ps5: 800 }, users });
+  const clients = [one.grpc, two.grpc];
+  const load = startLoad({ clients, shopId, callerCount: 32, requestCount: 1000 });
+  for (let round = 1; round <= 5; round += 1) {
+    await load.reached(round * 150);
+    await act(shopId, round);
+  }
+  const { acknowledged, refusedCount, retryCount } = await load.result;
+  expect(acknowledged).toHaveLength(800);
+  expect(refusedCount).toBe(200);
+  await auditShop({ ...stores.urls, shopId }, acknowledged);
+  return { retryCount };
+}
+
+describe("under load", () => {
+  test("an emptied Redis loses nothing and sells nothing twice", async () => {
+    await sellWhile(async () => {
+      await direct.flushall();
+    });
+  });
+
+  test("an emptied script cache is not noticed", async () => {
+    const { retryCount } = await sellWhile(async () => {
+      await direct.script("FLUSH");
+    });
+    expect(retryCount).toBe(0);
+  });
+
+  test("a Redis that went back to an older copy is fenced and rebuilt", async () => {
+    let copy: Awaited<ReturnType<typeof copyShop>> = [];
+    await sellWhile(async (shopId, round) => {
+      if (round % 2 === 1) copy = await copyShop(direct, shopId);
+      else await restoreShop(direct, shopId, copy);
+    });
+  });
+
+  test("a forced rebuild keeps every promise", async () => {
+    await sellWhile(async (shopId, round) => {
+      await (round % 2 === 1 ? one : two).server.store.shops.get(shopId).reopen(true);
+    });
+  });
+});
+
+describe("a Redis that lost its tail", () => {
+  test("loses what was never acknowledged, which is then decided anew; what was acknowledged is there", async () => {
+    const shopId = await createShop(one.grpc, { stock: { ps5: 10 }, users });
+    const place = (requestId: string) =>
+      one.grpc.orders.placeOrder({ shopId, requestId, orderId: `o-${requestId}`, lines, ...none });
+    const before = await place("r-acknowledged");
+    const copy = await copyShop(direct, shopId);
+    // The flush of the next order is kept on its way to Postgres, so it is in Redis only.
+    const held = postgres.hold((request) => request.includes("r-pending"));
+    const pending = place("r-pending");
+    await held;
+    expect(await direct.hget(`{${shopId}}:stock`, "ps5:sold")).toBe("2");
+    await restoreShop(direct, shopId, copy);
+    postgres.cut();
+    const after = await pending;
+    expect(after.commit).toMatchObject({ requestId: "r-pending", replayed: false, durable: true });
+    expect(after.stocks).toMatchObject([{ availableCount: 8n, soldCount: 2n }]);
+    await auditShop({ ...stores.urls, shopId }, [commitOf(before), commitOf(after)]);
+  });
+
+  test("beyond what Postgres has is fenced by the next call, whoever makes it", async () => {
+    const shopId = await createShop(one.grpc, { stock: { ps5: 10 }, users });
+    const place = (holdfast: Holdfast) => holdfast.grpc.orders.placeOrder({ shopId, userId: "u0", lines });
+    const copy = await copyShop(direct, shopId);
+    const acknowledged = [await place(one), await place(one)];
+    await restoreShop(direct, shopId, copy);
+    // The other one never saw the two orders.
+    const next = await place(two);
+    expect(next).toMatchObject({ balanceMinor: 99_700n, stocks: [{ availableCount: 7n, soldCount: 3n }] });
+    expect(next.commit?.epoch).toBeGreaterThan(acknowledged[0]?.commit?.epoch ?? 0n);
+    await auditShop({ ...stores.urls, shopId }, [...acknowledged, next].map(commitOf));
+  });
+
+  test("answers no read and no refusal from the older state", async () => {
+    const shopId = await createShop(one.grpc, { stock: { ps5: 1 }, users });
+    const copy = await copyShop(direct, shopId);
+    await one.grpc.orders.placeOrder({ shopId, userId: "u0", lines });
+    for (const holdfast of [two, one]) {
+      await restoreShop(direct, shopId, copy);
+      const { stock } = await holdfast.grpc.inventory.getStock({ shopId, sku: "ps5" });
+      expect(stock).toMatchObject({ availableCount: 0n, soldCount: 1n });
+      await restoreShop(direct, shopId, copy);
+      const refused = await persist(() => holdfast.grpc.orders.placeOrder({ shopId, userId: "u1", lines }));
+      expect(refused).toBeUndefined();
+    }
+    await auditShop({ ...stores.urls, shopId });
+  });
+});
+
+describe("a rebuilt shop", () => {
+  /** A shop with everything in it that Redis keeps. */
+  async function fill(): Promise<string> {
+    const { inventory, orders } = one.grpc;
+    const shopId = await createShop(one.grpc, { stock: { ps5: 1000, b: 50, c: 50, sold: 1 }, users });
+    await inventory.putProduct({ shopId, sku: "b", maxPerUser: 5, priceMinor: 7n });
+    await inventory.putProduct({ shopId, sku: "c", saleStartTime: { seconds: 5n }, saleEndTime: { seconds: 9_999_999_999n } });
+    await inventory.putProduct({ shopId, sku: "sold", withdrawn: true });
+    await startLoad({ clients: [one.grpc, two.grpc], shopId, callerCount: 8, requestCount: 150 }).result;
+    const carts = [
+      { userId: "u1", lines: [{ sku: "b", quantity: 2 }, { sku: "ps5", quantity: 1 }, { sku: "b", quantity: 1 }] },
+      { userId: "", lines: [{ sku: "c", quantity: 3 }] },
+      { userId: "u2", lines: [{ sku: "b", quantity: 5 }] },
+      { userId: "u3", lines: [{ sku: "b", quantity: 1 }] },
+      { userId: "u3", lines: [{ sku: "b", quantity: 1 }] },
+      { userId: "", lines: [{ sku: "ps5", quantity: 1 }] },
+    ];
+    for (const [index, cart] of carts.entries()) await inventory.holdStock({ shopId, holdId: `h${index}`, ...cart });
+    await inventory.extendHold({ shopId, holdId: "h1", holdDuration: { seconds: 5000n } });
+    await orders.placeOrder({ shopId, orderId: "from-hold", holdId: "h2", ...none });
+    await inventory.releaseHold({ shopId, holdId: "h4" });
+    await inventory.holdStock({ shopId, holdId: "h-due", userId: "u4", lines: [{ sku: "b", quantity: 1 }], holdDuration: { nanos: 1_000_000 } });
+    await expect.poll(async () => (await inventory.getHold({ shopId, holdId: "h-due" })).hold?.state).toBe(4);
+    await inventory.adjustStock({ shopId, sku: "c", deltaCount: -1n, reason: AdjustReason.DAMAGE });
+    await auditShop({ ...stores.urls, shopId });
+    return shopId;
+  }
+
+  test("equals the one before, from an empty Redis and by force", async () => {
+    const shopId = await fill();
+    const before = await readRedisState(stores.redis.url, shopId);
+    expect(Object.keys(before.hashes["limits"] ?? {})).not.toHaveLength(0);
+    expect(before.sortedSets["due_skus"]).not.toHaveLength(0);
+    await one.server.store.shops.get(shopId).reopen(true);
+    expect(await readRedisState(stores.redis.url, shopId)).toEqual(before);
+    await direct.flushall();
+    await two.grpc.inventory.getStock({ shopId, sku: "b" });
+    expect(await readRedisState(stores.redis.url, shopId)).toEqual(before);
+  });
+
+  test("decides as the one before", async () => {
+    const shopId = await fill();
+    await direct.flushall();
+    const { inventory, orders } = two.grpc;
+    const wants = (userId: string, quantity: number) =>
+      persist(() => orders.placeOrder({ shopId, userId, ...none, lines: [{ sku: "b", quantity }] }));
+    expect(await wants("u1", 3), "u1 holds 3 of 5").toBeUndefined();
+    expect(await wants("u1", 2)).toBeDefined();
+    expect(await wants("u2", 1), "u2 bought 5 of 5").toBeUndefined();
+    expect(await wants("u3", 5), "u3 holds 1 of 5, after a release").toBeUndefined();
+    expect(await wants("u3", 4)).toBeDefined();
+    expect(await wants("u4", 5), "the hold of u4 expired").toBeDefined();
+    const { order } = await orders.placeOrder({ shopId, orderId: "o-h0", holdId: "h0" });
+    expect(order).toMatchObject({ userId: "u1", amountMinor: 121n });
+    await inventory.releaseHold({ shopId, holdId: "h1" });
+    await auditShop({ ...stores.urls, shopId });
+  });
+});
+
+test("holds that are due expire without traffic, also when Redis was emptied", async () => {
+  const shopId = await createShop(one.grpc, { stock: { ps5: 10 } });
+  await one.grpc.inventory.holdStock({ shopId, holdId: "h", lines, holdDuration: { seconds: 1n } });
+  await direct.flushall();
+  // Nobody uses the shop: what follows looks at the log in Postgres only.
+  await expect
+    .poll(async () => (await one.grpc.events.listEvents({ shopId, eventTypes: ["hold_expired"] })).events.length, {
+      timeout: 5000,
+      interval: 100,
+    })
+    .toBe(1);
+});
+
+describe("a Redis that is killed", () => {
+  let redis: RestartableRedis;
+  let holdfast: Holdfast;
+  beforeAll(async () => {
+    redis = await startRestartableRedis();
+    holdfast = await startHoldfast({ redisUrl: redis.url, databaseUrl: stores.database.url });
+  });
+  afterAll(async () => {
+    await holdfast?.stop();
+    await redis?.stop();
+  });
+
+  test("and comes back empty under load loses nothing and sells nothing twice", async () => {
+    const shopId = await createShop(holdfast.grpc, { stock: { ps5: 400 }, users });
+    const load = startLoad({ clients: [holdfast.grpc], shopId, callerCount: 32, requestCount: 500 });
+    for (const count of [100, 200, 300]) {
+      await load.reached(count);
+      await redis.kill();
+      await redis.restart();
+    }
+    const { acknowledged, refusedCount } = await load.result;
+    expect(acknowledged).toHaveLength(400);
+    expect(refusedCount).toBe(100);
+    await auditShop({ databaseUrl: stores.database.url, redisUrl: redis.url, shopId }, acknowledged);
+    expect(holdfast.faults).toEqual([]);
+  });
+});
+
+test("nothing of all this is a fault of ours", () => {
+  expect([...one.faults, ...two.faults]).toEqual([]);
+});
