@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES PRODUCT_NOT_FOUND, STOCK_CHANGED, SOLD_OUT, HELD_OUT, BALANCE_LIMIT
 -- EVENTS  stock_adjusted
--- @include begin, expire_due, read_product, stock_json, write_levels, commit, accepted, remember, refuse, integer
+-- @include begin, expire_due, read_product, stock_json, write_levels, commit, accepted, remember, refuse, until_next_due, integer
 
 if sku == "" or not is_integer(delta_count, -9007199254740991, 9007199254740991) or delta_count == "0" or not is_integer(reason, 1, 99)
   or reference_json == "" or (expected_available_count ~= "" and not is_integer(expected_available_count, 0, 9007199254740991)) then
@@ -31,7 +31,7 @@ local delta = tonumber(delta_count)
 if item.available + delta < 0 then
   local held_out = item.available + item.held + delta >= 0
   return refuse(held_out and "HELD_OUT" or "SOLD_OUT", { "sku", sku, "requested_count", integer(-delta), "available_count",
-    integer(item.available), "held_count", integer(item.held) }, held_out and 1000 or nil)
+    integer(item.available), "held_count", integer(item.held) }, held_out and until_next_due() or nil)
 end
 -- The sum of all deltas is available + held + sold, and it is what must stay a safe integer.
 if item.available + item.held + item.sold + delta > 9007199254740991 then

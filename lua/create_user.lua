@@ -8,7 +8,7 @@
 -- EVENTS  user_created
 -- @include begin, read_user, user_json, commit, accepted, remember, refuse, integer
 
-if user_id == "" or private_json == "" then
+if user_id == "" or not private_json or private_json == "" then
   return bad_arguments("user_id or private_json")
 end
 local reply = begin()

@@ -37,7 +37,11 @@ export class Refusal extends Error {
   readonly details: RefusalDetails;
 
   constructor(reason: Reason, message: string, details: RefusalDetails = {}) {
+    // A refusal is an answer, not a fault: nobody reads its stack, and to take one costs 3.2 of 3.6 us (2026-11).
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super(message);
+    Error.stackTraceLimit = stackTraceLimit;
     this.reason = reason;
     this.details = details;
   }

@@ -1,9 +1,9 @@
 -- check_cart: whether every SKU of a cart can be served. Returns the refusal, or nil. Every failing SKU gets one violation,
 -- its first reason in the order below; the refusal's own reason is the first of that order that occurs.
--- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, HELD_OUT or SOLD_OUT
+-- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT
 -- `needs_user`: a guest will not do. A limited SKU always needs a user.
--- @include state, read_product, read_user, integer, refuse
-local cart_ranks = { PRODUCT_NOT_FOUND = 1, NOT_ON_SALE = 3, PRICE_CHANGED = 4, PER_USER_LIMIT = 5, SOLD_OUT = 6, HELD_OUT = 6 }
+-- @include state, read_product, read_user, integer, refuse, until_next_due
+local cart_ranks = { PRODUCT_NOT_FOUND = 1, NOT_ON_SALE = 3, PRICE_CHANGED = 4, PER_USER_LIMIT = 5, SOLD_OUT = 6, HELD_OUT = 7 }
 
 local function cart_violation(line, lines, user)
   local item = read_product(line.sku)
@@ -34,9 +34,7 @@ local function cart_violation(line, lines, user)
   if item.available < line.quantity then
     local reason, retry_ms = "SOLD_OUT", nil
     if line.quantity <= item.available + item.held then
-      reason = "HELD_OUT"
-      local next_due = redis.call("ZRANGE", due, 0, 0, "WITHSCORES")
-      retry_ms = math.min(math.max(tonumber(next_due[2] or now) - now, 1000), 60000)
+      reason, retry_ms = "HELD_OUT", until_next_due()
     end
     return { reason, "sku", line.sku, "requested_count", integer(line.quantity), "available_count", integer(item.available),
       "held_count", integer(item.held) }, retry_ms

@@ -28,16 +28,16 @@ export function seconds(ms: number): string {
 export function heading(plan: SalePlan): string {
   const price = `${(priceMinor / 100).toFixed(2)} USD`;
   return (
-    `\nFlash sale: ${count(plan.buyerCount)} buyers for ${count(plan.stockCount)} units at ${price}, ` +
+    `\nFlash sale: ${count(plan.buyerCount)} buyers, ${count(plan.stockCount)} units at ${price}, ` +
     `${inFlightCount} calls in flight on ${connectionCount} connections\n\n`
   );
 }
 
 /** What the set-up did. */
-export function setUpResult(plan: SalePlan, ms: number, shopId: string): string {
+export function setUpResult(plan: SalePlan, ms: number, shop: string): string {
   const memberCount = countMembers(plan);
   const guests = plan.buyerCount === memberCount ? "" : `, ${count(plan.buyerCount - memberCount)} guests`;
-  return line("set-up", `${seconds(ms)}   shop ${shopId}: ${count(memberCount)} members with a wallet${guests}`);
+  return line("set-up", `${seconds(ms)}   shop ${shop}: ${count(memberCount)} wallets${guests}`);
 }
 
 /** The live line while the wallets are made ready. */

@@ -117,9 +117,7 @@ async function holdSale({ plan, place, output, signal, cleanUp }: Sale): Promise
 
   const setUpLine = showProgress(output, () => report.setUpProgress(progress, plan));
   const afterPosition = await setUpSale(sale).finally(() => setUpLine.stop());
-  output.write(
-    report.line("set-up", `${report.seconds(performance.now() - startedMs)}   shop ${shopId} on ${place.target}`),
-  );
+  output.write(report.setUpResult(plan, performance.now() - startedMs, `${shopId} on ${place.target}`));
 
   const watcher = watchSale({ events: clients.events, shopId, afterPosition });
   cleanUp.defer(() => watcher.stop());

@@ -71,17 +71,24 @@ export function describeBadArguments(
 
   test(`takes no bad argument: ${Object.keys(values).join(", ")}${tails.length > 0 ? ", rest" : ""}`, async () => {
     const shop = await prepare(shops, call);
-    for (const [title, args, tail] of rows) {
-      await expectNoChange(shop, () =>
-        expect(shop.raw(call.script, { ...call.args, ...args }, tail), title).rejects.toThrow(/^BADARG/),
-      );
-    }
+    await expectNoChange(shop, async () => {
+      for (const [title, args, tail] of rows) {
+        await expect(shop.raw(call.script, { ...call.args, ...args }, tail), title).rejects.toThrow(/^BADARG/);
+      }
+    });
   });
+}
 
-  test("does nothing when a value is missing", async () => {
+/** A call that stops in mid-list: an error, and no key changed. */
+function describeMissingValues(shops: Shops, call: GoodCall): void {
+  test("does nothing when values are missing", async () => {
     const shop = await prepare(shops, call);
-    const fixed = shop.values(call.script, call.args).slice(0, -1);
-    await expectNoChange(shop, () => expect(shop.send(call.script, fixed)).rejects.toThrow());
+    const values = shop.values(call.script, call.args);
+    await expectNoChange(shop, async () => {
+      for (let count = 1; count < values.length; count += 1) {
+        await expect(shop.send(call.script, values.slice(0, count)), `${count} values`).rejects.toThrow();
+      }
+    });
   });
 }
 
@@ -99,6 +106,7 @@ export function describeMutation(shops: Shops, call: GoodCall): void {
   const { script, args, tail } = call;
 
   describeBadArguments(shops, call, badCallArguments);
+  describeMissingValues(shops, call);
   describeMismatch(shops, call);
 
   test.each(["in", "no longer in"])("answers a known request id with its commit, which is %s the log", async (where) => {
@@ -226,19 +234,9 @@ export function describeExpiry(shops: Shops, call: GoodCall, { touched, refused 
     await holdUntilDue(shop, touched, ...holdIds);
     return { shop, from: Number((await shop.dump())["meta"]?.["position"]) + 1 };
   };
-  /** What the shop is after an expiry by the run's own commit id, without the run. */
-  const afterExpiry = async (shop: LuaShop, clock_ms: number, commit_id: string): Promise<Dump> => {
-    const restore = await shop.snapshot();
-    await shop.raw("expireHolds", { commit_id, clock_ms }, [touched]);
-    const dump = await shop.dump();
-    await restore();
-    return dump;
-  };
-  const commitId = "11111111-1111-7111-8111-111111111111";
-
   test("commits the due holds of its SKUs first, as an entry of its own", async () => {
     const { shop, from } = await open("due1", "due2");
-    const expired = await afterExpiry(shop, dueMs, commitId);
+    const expired = await afterExpiry(shop, {}, [touched]);
     await shop.commit(script, { ...args, commit_id: commitId, clock_ms: dueMs }, tail);
     const entries = await readEntries(shop, from);
     expect(entries.map((entry) => entry.commitId)).toEqual([expiryIdOf(commitId), commitId]);
@@ -254,7 +252,7 @@ export function describeExpiry(shops: Shops, call: GoodCall, { touched, refused 
 
   test("changes nothing but the expiry when it is refused", async () => {
     const { shop } = await open("due1", "due2");
-    const expired = await afterExpiry(shop, dueMs, commitId);
+    const expired = await afterExpiry(shop, {}, [touched]);
     const refusedArgs = { ...args, ...refused.args, commit_id: commitId, clock_ms: dueMs };
     const reply = await shop.run(script, refusedArgs, refused.tail ?? tail);
     expect(reply).toMatchObject({ kind: "REFUSED", reason: refused.reason, commitId: expiryIdOf(commitId) });
@@ -284,6 +282,42 @@ export function describeExpiry(shops: Shops, call: GoodCall, { touched, refused 
     expect(await shop.run(script, again, tail)).toMatchObject({ kind: "OK", position: from + 2 });
     const entries = await readEntries(shop, from);
     expect(entries.map(({ events }) => events.length)).toEqual([100, 1, entries[2]?.events.length]);
+  });
+}
+
+/** The commit id of the runs whose expiry is compared. */
+const commitId = "11111111-1111-7111-8111-111111111111";
+
+/** What a shop is once an expiry at `dueMs` was committed by a run of that commit id, and nothing else. */
+async function afterExpiry(shop: LuaShop, args: Arguments, tail: readonly Value[]): Promise<Dump> {
+  const restore = await shop.snapshot();
+  await shop.raw("expireHolds", { ...args, commit_id: commitId, clock_ms: dueMs }, tail);
+  const dump = await shop.dump();
+  await restore();
+  return dump;
+}
+
+/** A call about one hold, which `given` leaves without: its expiry is committed before the call is refused. */
+export function describeOwnExpiry(shops: Shops, call: GoodCall, holdId: string, sku: string): void {
+  const { script, args, tail } = call;
+  const open = async () => {
+    const shop = await prepare(shops, call);
+    await holdUntilDue(shop, sku, holdId);
+    return shop;
+  };
+
+  test("refuses HOLD_EXPIRED from the millisecond the hold is due, and commits its expiry", async () => {
+    const shop = await open();
+    const expired = await afterExpiry(shop, { hold_id: holdId }, []);
+    const reply = await shop.run(script, { ...args, commit_id: commitId, clock_ms: dueMs }, tail);
+    expect(reply).toMatchObject({ kind: "REFUSED", reason: "HOLD_EXPIRED", metadata: { hold_id: holdId } });
+    expect(changesBetween(expired, await shop.dump())).toEqual({});
+    expect(expired["recent_0"]).toHaveProperty(`hold:${holdId}`);
+  });
+
+  test("still serves a hold a millisecond before it is due", async () => {
+    const shop = await open();
+    await shop.commit(script, { ...args, clock_ms: dueMs - 1 }, tail);
   });
 }
 

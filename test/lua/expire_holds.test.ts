@@ -1,0 +1,137 @@
+import { describe, expect, test } from "vitest";
+import { entryFields } from "../../src/shop/log-entry.ts";
+import {
+  describeBadArguments,
+  describeMismatch,
+  dueMs,
+  expectNoChange,
+  type GoodCall,
+  holdUntilDue,
+  notPositive,
+  notCounts,
+  present,
+} from "./decision-tables.ts";
+import { cart, expiryIdOf, level, type LuaShop, readEntries, useShops, type Value } from "./fixture.ts";
+
+const shops = useShops();
+const given = async (shop: LuaShop) => {
+  await shop.user("u1");
+  await shop.product("ps5", { count: 10, maxPerUser: 5 });
+  await shop.product("tv", { count: 200 });
+};
+const call: GoodCall = {
+  script: "expireHolds",
+  given: async (shop) => {
+    await given(shop);
+    await holdUntilDue(shop, "tv", "due1");
+  },
+  args: { clock_ms: dueMs },
+};
+const expiryCall = '{"rpc":"ExpireHolds","request_id":"","request":{},"principal":""}';
+
+describe("ExpireHolds", () => {
+  describeMismatch(shops, call);
+  describeBadArguments(shops, call, {
+    commit_id: ["", "x"],
+    memory_count: notPositive,
+    clock_ms: present(notCounts),
+  });
+
+  test("ends several holds in one commit", async () => {
+    const shop = await shops.open();
+    await given(shop);
+    const hold_ms = dueMs - shop.nowMs - 1;
+    const at = await shop.commit("holdStock", { hold_id: "h1", user_id: "u1", hold_ms }, cart(["ps5", 2], ["tv", 1], ["ps5", 1]));
+    const createdMs = shop.nowMs;
+    await holdUntilDue(shop, "tv", "h2");
+    const observed = await shop.observe("expireHolds", { clock_ms: dueMs });
+    const hold = (holdId: string, user_id: string, lines: object[], position: number) => ({
+      hold_id: holdId,
+      user_id,
+      lines,
+      state: 4,
+      create_time: createdMs + position - at,
+      expire_time: dueMs,
+      order_id: "",
+      create_position: position,
+      position: at + 2,
+    });
+    const line = (sku: string, quantity: number) => ({ sku, quantity, price_minor: 100 });
+    const h1 = hold("h1", "u1", [line("ps5", 2), line("tv", 1), line("ps5", 1)], at);
+    const h2 = hold("h2", "", [line("tv", 1)], at + 1);
+    const events = [
+      { hold_expired: { hold: h1, stocks: [level("ps5", [10, 0, 0], 100), level("tv", [199, 1, 0], 100)] } },
+      { hold_expired: { hold: h2, stocks: [level("tv", [200, 0, 0], 100)] } },
+    ];
+    const commitId = expiryIdOf(shop.commitId);
+    const position = at + 2;
+    expect(observed.reply).toEqual({ kind: "OK", position, commitId, timeMs: dueMs, payload: "[]" });
+    expect((await readEntries(shop, position)).map((entry) => entry.events)).toEqual([events]);
+    const text = (observed.changes["log"]?.[`${position}-0`] as string[])[11] as string;
+    const entry = { position, commitId, epoch: Number(shop.epoch), timeMs: dueMs, call: expiryCall, events: text, private: "" };
+    const gone = (holdId: string) => [`${holdId}:user`, `${holdId}:expire`, `${holdId}:created`, `${holdId}:lines`];
+    const removed = (names: string[]) => Object.fromEntries(names.map((name) => [name, null]));
+    expect(observed.changes).toEqual({
+      log: { [`${position}-0`]: entryFields(entry) },
+      meta: { position: String(position), commit_id: commitId, time: String(dueMs) },
+      stock: { "ps5:available": "10", "ps5:held": "0", "tv:available": "200", "tv:held": "0" },
+      holds: removed([...gone("h1"), ...gone("h2")]),
+      due: removed(["h1", "h2"]),
+      due_skus: removed([`ps5:000${dueMs}:h1`, `tv:000${dueMs}:h1`, `tv:000${dueMs}:h2`]),
+      limits: { "u1:ps5": null },
+      recent_0: { "hold:h1": `${at} ${position} EXPIRED`, "hold:h2": `${at + 1} ${position} EXPIRED` },
+    });
+  });
+
+  test.each<[string, Record<string, Value>, Value[]]>([
+    ["nothing is due", { clock_ms: dueMs - 1 }, []],
+    ["nothing of a SKU is due", { clock_ms: dueMs }, ["ps5", "nope"]],
+    ["a hold is not due", { clock_ms: dueMs - 1, hold_id: "due1" }, []],
+    ["a hold is not open", { clock_ms: dueMs, hold_id: "nope" }, []],
+  ])("changes nothing when %s", async (_, args, tail) => {
+    const shop = await shops.open();
+    await call.given(shop);
+    const reply = await expectNoChange(shop, () => shop.run("expireHolds", args, tail));
+    expect(reply).toMatchObject({ kind: "OK", payload: "[]" });
+  });
+
+  test("ends what it is asked for, and only that", async () => {
+    const shop = await shops.open();
+    await given(shop);
+    await holdUntilDue(shop, "ps5", "a", "b");
+    await holdUntilDue(shop, "tv", "c", "d");
+    await shop.commit("holdStock", { hold_id: "both", hold_ms: dueMs - shop.nowMs - 1 }, cart(["ps5", 1], ["tv", 1]));
+    const openHolds = async () => Object.keys((await shop.dump())["due"] ?? {}).sort();
+    await shop.run("expireHolds", { clock_ms: dueMs, hold_id: "c" });
+    expect(await openHolds()).toEqual(["a", "b", "both", "d"]);
+    await shop.run("expireHolds", { clock_ms: dueMs, hold_id: "b" }, ["tv"]);
+    expect(await openHolds()).toEqual(["a"]);
+    await shop.run("expireHolds", { clock_ms: dueMs });
+    expect(await openHolds()).toEqual([]);
+  });
+
+  test("keeps apart SKUs of which one begins like the other", async () => {
+    const shop = await shops.open();
+    await shop.product("tv", { count: 5 });
+    for (const sku of ["tv2", "tv-2", "t", "tv.", "TV"]) {
+      await shop.product(sku, { count: 5 });
+      await holdUntilDue(shop, sku, `of-${sku}`);
+    }
+    await expectNoChange(shop, () => shop.run("expireHolds", { clock_ms: dueMs }, ["tv"]));
+  });
+
+  test.each([
+    ["the shop's oldest", {}, []],
+    ["one SKU's", {}, ["tv"]],
+    ["a hold and its SKU's", { hold_id: "due50" }, ["tv", "tv"]],
+  ])("ends 100 at a time: %s", async (_, args, tail) => {
+    const shop = await shops.open();
+    await given(shop);
+    await holdUntilDue(shop, "tv", ...Array.from({ length: 101 }, (_, index) => `due${index}`));
+    const at = { ...args, clock_ms: dueMs };
+    expect(await shop.run("expireHolds", at, tail)).toMatchObject({ kind: "AGAIN" });
+    expect(await shop.redis.zcard(shop.keys["due"] as string)).toBe(1);
+    expect(await shop.run("expireHolds", at, tail)).toMatchObject({ kind: "OK" });
+    expect((await shop.dump())["stock"]).toMatchObject({ "tv:available": "200", "tv:held": "0" });
+  });
+});
