@@ -4,7 +4,11 @@
 -- KEYS  meta
 -- ARGV  token, next_epoch
 -- OK      1 or 0
+-- @include is_integer, bad_arguments
 
+if token == "" or not is_integer(next_epoch, 1, 9007199254740991) then
+  return bad_arguments("token or next_epoch")
+end
 local at = redis.call("HMGET", meta, "token", "loaded")
 if at[1] ~= token or at[2] ~= "all" then
   return 0

@@ -7,7 +7,26 @@
 --
 -- Steps: clear <keep_log>; stock|holds|users|emails|limits|recent <field> <value> ...; due|due_skus <score> <member> ...;
 -- log <position> <n> <n fields and values> ...; head <position> <commit_id> <time> <forgotten> (the last one).
+-- @include is_integer, bad_arguments
 
+local function read_entries()
+  local entries, index = {}, rest
+  while index <= #ARGV do
+    local count = ARGV[index + 1]
+    if not is_integer(ARGV[index], 1, 9007199254740991) or not is_integer(count, 2, 100) or index + 1 + count > #ARGV then
+      return nil
+    end
+    entries[#entries + 1] = { id = ARGV[index] .. "-0", from = index + 2, to = index + 1 + count }
+    index = index + 2 + count
+  end
+  return entries
+end
+local entries = step == "log" and read_entries()
+if not is_integer(step_number, 0, 9007199254740991) or entries == nil or (step == "clear" and ARGV[rest] ~= "0" and ARGV[rest] ~= "1")
+  or (step == "head" and not (is_integer(ARGV[rest], 1, 9007199254740991) and #ARGV[rest + 1] == 36
+    and is_integer(ARGV[rest + 2], 0, 9007199254740991) and is_integer(ARGV[rest + 3], 0, 9007199254740991))) then
+  return bad_arguments("step_number or the values of " .. step)
+end
 local at = redis.call("HMGET", meta, "token", "loaded")
 if at[1] ~= token or at[2] ~= step_number then
   return 0
@@ -25,18 +44,15 @@ elseif hashes[step] then
 elseif sorted[step] then
   redis.call("ZADD", sorted[step], unpack(ARGV, rest))
 elseif step == "log" then
-  local index = rest
-  while index <= #ARGV do
-    local count = tonumber(ARGV[index + 1])
-    redis.call("XADD", log, ARGV[index] .. "-0", unpack(ARGV, index + 2, index + 1 + count))
-    index = index + 2 + count
+  for _, entry in ipairs(entries) do
+    redis.call("XADD", log, entry.id, unpack(ARGV, entry.from, entry.to))
   end
 elseif step == "head" then
   redis.call("HSET", meta, "position", ARGV[rest], "commit_id", ARGV[rest + 1], "time", ARGV[rest + 2], "forgotten", ARGV[rest + 3],
     "flushed", ARGV[rest], "bucket", "0", "turn_time", "0", "turn_position", "0")
   loaded = "all"
 else
-  return redis.error_reply("BADARG step " .. step)
+  return bad_arguments("step " .. step)
 end
 redis.call("HSET", meta, "loaded", loaded)
 return 1

@@ -56,6 +56,7 @@ else
   end
 end
 
+-- A refused amount may be past what %d writes, 2^63.
 local amount, item_count = 0, 0
 for _, line in ipairs(lines) do
   line.price = line.price or read_product(line.sku).price
@@ -64,10 +65,10 @@ for _, line in ipairs(lines) do
 end
 local buyer = read_user(user_id)
 if payment_method == "1" and buyer.balance < amount then
-  return refuse("INSUFFICIENT_FUNDS", { "user_id", user_id, "required_minor", integer(amount), "balance_minor", integer(buyer.balance) })
+  return refuse("INSUFFICIENT_FUNDS", { "user_id", user_id, "required_minor", string.format("%.0f", amount), "balance_minor", integer(buyer.balance) })
 end
 if amount > 9007199254740991 or (payment_method == "1" and buyer.lifetime_value + amount > 9007199254740991) then
-  return refuse("BALANCE_LIMIT", { "amount_minor", integer(amount) })
+  return refuse("BALANCE_LIMIT", { "amount_minor", string.format("%.0f", amount) })
 end
 
 -- From here on the call must succeed.

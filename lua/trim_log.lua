@@ -4,7 +4,11 @@
 -- KEYS  meta, log
 -- ARGV  epoch, head_position, margin, hint_channel, hint
 -- OK      nothing
+-- @include is_integer, bad_arguments
 
+if not is_integer(head_position, 1, 9007199254740991) or not is_integer(margin, 0, 9007199254740991) then
+  return bad_arguments("head_position or margin")
+end
 if redis.call("HGET", meta, "epoch") == epoch then
   redis.call("HSET", meta, "flushed", head_position)
   if tonumber(head_position) > tonumber(margin) then

@@ -32,7 +32,10 @@ export function createUserService({ shops }: Deps): Handlers<typeof pb.UserServi
     async getUser(req, ctx) {
       const found = await readRecord(shops, req, ctx, (db, shopId) => findUser(db, shopId, req.userId));
       const row = required(found, "USER_NOT_FOUND", "user", req.userId);
-      return create(pb.GetUserResponseSchema, { user: messageFromRow(UserSchema, { ...row, tier: "free" }), asOf: readPoint(found) });
+      return create(pb.GetUserResponseSchema, {
+        user: messageFromRow(UserSchema, { ...row, tier: "free" }),
+        asOf: readPoint(found),
+      });
     },
 
     async depositFunds(req, ctx) {
@@ -41,7 +44,12 @@ export function createUserService({ shops }: Deps): Handlers<typeof pb.UserServi
         args: [req.userId, req.amountMinor.toString(), JSON.stringify(req.reference)],
       });
       const response = respond(pb.DepositFundsResponseSchema, committed, "funds_deposited");
-      const user = await findUser(shops.db, shopIdOf(req), req.userId);
+      let user = await findUser(shops.db, shopIdOf(req), req.userId);
+      if (user === undefined) {
+        // Acknowledged by Redis a moment ago: Postgres does not have the user yet.
+        await shops.get(shopIdOf(req)).settle(ctx);
+        user = await findUser(shops.db, shopIdOf(req), req.userId);
+      }
       Object.assign(response.user ?? {}, { email: user?.email ?? "", displayName: user?.display_name ?? "" });
       return response;
     },

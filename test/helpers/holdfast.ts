@@ -47,14 +47,19 @@ export interface Holdfast extends Doors {
   stop(): Promise<void>;
 }
 
-
 /** Starts a Holdfast in this process; `clock` replaces the shops' clock, in milliseconds since the epoch. */
 export async function startHoldfast(options: HoldfastOptions & { readonly clock?: () => number }): Promise<Holdfast> {
   const faults: string[] = [];
   const logger = pino({ level: "error" }, { write: (line) => faults.push(line) });
   const { redisUrl, databaseUrl, clock } = options;
   const config = loadConfig(environment(options));
-  const server = await startServer({ config, redisUrl, databaseUrl, logger, ...(clock === undefined ? {} : { clock }) });
+  const server = await startServer({
+    config,
+    redisUrl,
+    databaseUrl,
+    logger,
+    ...(clock === undefined ? {} : { clock }),
+  });
   const doors = openDoors(`127.0.0.1:${server.grpcPort}`, `http://127.0.0.1:${server.httpPort}`);
   return {
     ...doors,
@@ -134,7 +139,7 @@ function environment({ redisUrl, databaseUrl, settings }: HoldfastOptions): Reco
 function spawnCommand(args: readonly string[], env: Record<string, string>): ChildProcess {
   return spawn(process.execPath, ["--import", guard, "src/main.ts", ...args], {
     cwd: projectFolder,
-    env: { PATH: process.env["PATH"], ...env },
+    env: { PATH: process.env.PATH, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });
 }

@@ -125,5 +125,9 @@ export async function persist<Answer>(call: (attempt: number) => Promise<Answer>
 
 /** Whether the server went away while it was being called. */
 function isLostConnection(error: unknown): boolean {
-  return error instanceof ConnectError && error.details.length === 0 && /ECONN|EPIPE|NGHTTP2|socket|closed/.test(error.message);
+  return (
+    error instanceof ConnectError &&
+    error.details.length === 0 &&
+    /ECONN|EPIPE|NGHTTP2|socket|closed/.test(error.message)
+  );
 }

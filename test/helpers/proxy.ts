@@ -5,7 +5,7 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 export type RequestMatch = (request: Buffer) => boolean;
 
 /** A TCP proxy in front of Redis or PostgreSQL that can do what networks do. */
-export interface Proxy {
+export interface TcpProxy {
   /** The target's URL, with the proxy's port. */
   readonly url: string;
   /** Counts the requests that contain a text, from now on. */
@@ -46,7 +46,7 @@ interface Pair {
 }
 
 /** Starts a proxy on a free port in front of the server of a URL. */
-export async function startProxy(targetUrl: string): Promise<Proxy> {
+export async function startProxy(targetUrl: string): Promise<TcpProxy> {
   const url = new URL(targetUrl);
   const address = { host: url.hostname, port: Number(url.port) };
   const pairs = new Set<Pair>();

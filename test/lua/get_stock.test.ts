@@ -26,8 +26,8 @@ describe("GetStock", () => {
     await call.given(shop);
     const { commitId } = shop;
     const reply = await shop.run("getStock", { clock_ms: dueMs - 1 }, call.tail);
-    const gold = ["ps5", largest - 1, 1, 0, largest];
-    const payload = [gold, ["tv", 4, 0, 1, 0], gold];
+    const gold = ["ps5", String(largest - 1), "1", "0", String(largest)];
+    const payload = [gold, ["tv", "4", "0", "1", "0"], gold];
     expect(reply).toEqual({ kind: "OK", position: 7, commitId, timeMs: dueMs - 1, payload });
   });
 

@@ -5,7 +5,7 @@ import { cart, type LuaShop } from "./fixture.ts";
 const end = {
   RELEASED: (shop: LuaShop) => shop.commit("releaseHold", { hold_id: "ended" }),
   COMMITTED: (shop: LuaShop) => shop.commit("placeOrder", { order_id: "of-ended", hold_id: "ended" }),
-  EXPIRED: (shop: LuaShop) => shop.commit("expireHolds", { hold_id: "ended", clock_ms: shop.nowMs + 600_000 }),
+  EXPIRED: (shop: LuaShop) => shop.run("expireHolds", { hold_id: "ended", clock_ms: shop.nowMs + 600_000 }),
 };
 
 /** The refusals of a hold that is not open, as every call about a hold gives them. */

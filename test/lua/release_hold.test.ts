@@ -31,6 +31,7 @@ describe("ReleaseHold", () => {
     call,
     holdRefusals.filter(({ reason }) => reason !== "HOLD_RELEASED"),
   );
+  describeExpiry(shops, call, { touched: "ps5" });
   describeOwnExpiry(shops, { ...call, given: givenCart }, "h1", "ps5");
 
   test("gives the units of every line back", async () => {
@@ -71,9 +72,4 @@ describe("ReleaseHold", () => {
     await shop.forgetLog(at);
     expect(await shop.run("releaseHold", call.args)).toMatchObject({ kind: "EXISTS", at, fields: undefined });
   });
-});
-
-describe("ReleaseHold with other holds of its SKUs", () => {
-  const refused = { args: { hold_id: "nope" }, reason: "HOLD_NOT_FOUND" };
-  describeExpiry(shops, call, { touched: "ps5", refused, refusedWithout: true });
 });

@@ -100,7 +100,8 @@ describe.each(["grpc", "http"] as const)("AdminService on the %s door", (door) =
   });
 
   test("ListShops pages by id in byte order", async () => {
-    for (const shopId of ["Z", "_", "a", "a-b", "a.b"]) await clients().admin.createShop({ shopId, currencyCode: "USD" });
+    for (const shopId of ["Z", "_", "a", "a-b", "a.b"])
+      await clients().admin.createShop({ shopId, currencyCode: "USD" });
     const found: string[] = [];
     let pageToken = "";
     do {

@@ -6,14 +6,14 @@ import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { auditShop } from "../helpers/audit.ts";
 import { type Clients, type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
 import { persist } from "../helpers/load.ts";
-import { type Proxy, startProxy } from "../helpers/proxy.ts";
+import { startProxy, type TcpProxy } from "../helpers/proxy.ts";
 import { refusalOf } from "../helpers/refusals.ts";
 import { createShop } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
 
 const stores = useStores();
-let redisProxy: Proxy;
-let postgresProxy: Proxy;
+let redisProxy: TcpProxy;
+let postgresProxy: TcpProxy;
 let holdfast: Holdfast;
 
 beforeAll(async () => {
@@ -103,15 +103,18 @@ describe("while Redis cannot be reached", () => {
 });
 
 describe("a mutation without a request id", () => {
-  test.each(["grpc", "http"] as const)("is refused when it is a client's automatic retry, on the %s door", async (door) => {
-    const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
-    const retry = { headers: { "grpc-previous-rpc-attempts": "1" } };
-    expect(await refusalOf(holdfast[door].orders.placeOrder({ shopId, ...order }, retry))).toMatchObject({
-      code: Code.InvalidArgument,
-      reason: "REQUEST_ID_REQUIRED",
-    });
-    await holdfast[door].orders.placeOrder({ shopId, ...order, requestId: "r1" }, retry);
-  });
+  test.each(["grpc", "http"] as const)(
+    "is refused when it is a client's automatic retry, on the %s door",
+    async (door) => {
+      const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
+      const retry = { headers: { "grpc-previous-rpc-attempts": "1" } };
+      expect(await refusalOf(holdfast[door].orders.placeOrder({ shopId, ...order }, retry))).toMatchObject({
+        code: Code.InvalidArgument,
+        reason: "REQUEST_ID_REQUIRED",
+      });
+      await holdfast[door].orders.placeOrder({ shopId, ...order, requestId: "r1" }, retry);
+    },
+  );
 
   test("is refused everywhere where the setting says so", async () => {
     const strict = await startHoldfast({ ...stores.urls, settings: { HOLDFAST_REQUIRE_REQUEST_ID: "1" } });
@@ -138,7 +141,11 @@ test("a shop whose Postgres is further behind than the log reaches back is fence
       holdfast[door].orders.placeOrder({ shopId, ...order }),
       holdfast[door].inventory.getStock({ shopId, sku: "a" }),
     ]) {
-      expect(await refusalOf(call)).toMatchObject({ code: Code.Unavailable, reason: "SHOP_FENCED", retryMs: undefined });
+      expect(await refusalOf(call)).toMatchObject({
+        code: Code.Unavailable,
+        reason: "SHOP_FENCED",
+        retryMs: undefined,
+      });
     }
   }
   expect(holdfast.faults.join()).toContain(shopId);
@@ -155,7 +162,9 @@ async function loseNewestCommit(shopId: string): Promise<{ commits: number }> {
      where s.shop_id = $1 and c.shop_id = $1 and c.position = lost.position - 1 returning lost.position`,
     [shopId],
   );
-  await client.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'holdfast-flush'");
+  await client.query(
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'holdfast-flush'",
+  );
   await client.end();
   return { commits: Number(rows[0]?.position) };
 }

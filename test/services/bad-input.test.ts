@@ -1,6 +1,6 @@
 import { type DescField, type DescMethod, ScalarType } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
-import { Client as GrpcClient, credentials } from "@grpc/grpc-js";
+import { credentials, Client as GrpcClient } from "@grpc/grpc-js";
 import { Redis } from "ioredis";
 import { beforeAll, describe, expect, test } from "vitest";
 import { AdminService } from "../../gen/holdfast/v1/admin_service_pb.js";
@@ -155,7 +155,10 @@ const badRequests: Readonly<Record<string, readonly BadRequest[]>> = {
     ...badSubjects.map((subject) => ({ fields: { subjects: ["sku:a", subject] }, field: "subjects[1]" })),
     { fields: { subjects: Array.from({ length: 101 }, (_, index) => `sku:${index}`) }, field: "subjects" },
   ],
-  CreateShop: ["", "usd", "US", "USDX", "U$D"].map((currencyCode) => ({ fields: { currencyCode }, field: "currency_code" })),
+  CreateShop: ["", "usd", "US", "USDX", "U$D"].map((currencyCode) => ({
+    fields: { currencyCode },
+    field: "currency_code",
+  })),
 };
 
 /** Every key of the shop with its content. */
@@ -193,7 +196,9 @@ describe.each(["grpc", "http"] as const)("on the %s door", (door) => {
       for (const { fields, field } of bad) {
         const call = client[method.localName]?.({ shopId, ...valid, ...fields }) ?? Promise.resolve();
         const refusal = await refusalOf(call).catch((error) => {
-          throw new Error(`${JSON.stringify(fields, (_, value) => (typeof value === "bigint" ? `${value}` : value))}: ${error}`);
+          throw new Error(
+            `${JSON.stringify(fields, (_, value) => (typeof value === "bigint" ? `${value}` : value))}: ${error}`,
+          );
         });
         expect(refusal).toMatchObject({ code: Code.InvalidArgument, reason: "VALIDATION_FAILED" });
         expect(refusal.fields).toContain(field);
@@ -304,7 +309,9 @@ describe("what no client of ours would send", () => {
     const keep = (bytes: Buffer): Buffer => bytes;
     await leavesTheShopAlone(async () => {
       const code = await new Promise((resolve) => {
-        client.makeUnaryRequest("/holdfast.v1.OrderService/PlaceOrder", keep, keep, body, (error) => resolve(error?.code));
+        client.makeUnaryRequest("/holdfast.v1.OrderService/PlaceOrder", keep, keep, body, (error) =>
+          resolve(error?.code),
+        );
       });
       expect(code).toBe(Code.InvalidArgument);
     });

@@ -17,7 +17,13 @@ describe.each(["grpc", "http"] as const)("ListEvents on the %s door", (door) => 
     const { inventory, orders, users, events } = clients();
     const shopId = await createShop(clients());
     const put = await inventory.putProduct({ shopId, sku: "a", title: "A", priceMinor: 5n });
-    const adjusted = await inventory.adjustStock({ shopId, sku: "a", deltaCount: 9n, reason: AdjustReason.RETURN, reference: "n" });
+    const adjusted = await inventory.adjustStock({
+      shopId,
+      sku: "a",
+      deltaCount: 9n,
+      reason: AdjustReason.RETURN,
+      reference: "n",
+    });
     const created = await users.createUser({ shopId, userId: "ann" });
     const deposited = await users.depositFunds({ shopId, userId: "ann", amountMinor: 50n, reference: "d" });
     const lines = [{ sku: "a", quantity: 2 }];
@@ -88,7 +94,12 @@ describe.each(["grpc", "http"] as const)("ListEvents on the %s door", (door) => 
       for (const [index, sku] of ["a", "b", "a", "b"].entries()) {
         const lines = [{ sku, quantity: 1 }];
         await clients().inventory.holdStock({ shopId, holdId: `h${index}`, lines });
-        await clients().orders.placeOrder({ shopId, orderId: `o${index}`, holdId: `h${index}`, paymentMethod: PaymentMethod.NONE });
+        await clients().orders.placeOrder({
+          shopId,
+          orderId: `o${index}`,
+          holdId: `h${index}`,
+          paymentMethod: PaymentMethod.NONE,
+        });
       }
       return shopId;
     };

@@ -327,7 +327,14 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
         ["PRODUCT_NOT_FOUND sku:none"],
       ],
       ["an unknown user", { userId: "nobody", lines: [line] }, Code.NotFound, "USER_NOT_FOUND", {}, undefined],
-      ["a guest, for what has a limit", { lines: [{ sku: "lim", quantity: 1 }] }, Code.NotFound, "USER_NOT_FOUND", {}, undefined],
+      [
+        "a guest, for what has a limit",
+        { lines: [{ sku: "lim", quantity: 1 }] },
+        Code.NotFound,
+        "USER_NOT_FOUND",
+        {},
+        undefined,
+      ],
       [
         "what is withdrawn",
         { lines: [{ sku: "gone", quantity: 1 }] },
@@ -346,7 +353,13 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
       ],
       [
         "more than a user may have",
-        { userId: "ann", lines: [{ sku: "lim", quantity: 2 }, { sku: "lim", quantity: 1 }] },
+        {
+          userId: "ann",
+          lines: [
+            { sku: "lim", quantity: 2 },
+            { sku: "lim", quantity: 1 },
+          ],
+        },
         Code.FailedPrecondition,
         "PER_USER_LIMIT",
         { sku: "lim", limit: "2", had_count: "0", requested_count: "3" },
@@ -354,7 +367,12 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
       ],
       [
         "more than there is, summed over lines",
-        { lines: [{ sku: "a", quantity: 6 }, { sku: "a", quantity: 5 }] },
+        {
+          lines: [
+            { sku: "a", quantity: 6 },
+            { sku: "a", quantity: 5 },
+          ],
+        },
         Code.FailedPrecondition,
         "SOLD_OUT",
         { sku: "a", requested_count: "11", available_count: "10", held_count: "0" },
@@ -362,7 +380,13 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
       ],
       [
         "a cart for every SKU that fails, and is about the first reason in order",
-        { lines: [{ sku: "a", quantity: 99 }, { sku: "gone", quantity: 1 }, { sku: "b", quantity: 1 }] },
+        {
+          lines: [
+            { sku: "a", quantity: 99 },
+            { sku: "gone", quantity: 1 },
+            { sku: "b", quantity: 1 },
+          ],
+        },
         Code.FailedPrecondition,
         "NOT_ON_SALE",
         { sku: "gone" },
@@ -415,9 +439,15 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
     test("moves the end to now + duration, never back", async () => {
       const shopId = await createShop(clients(), { stock: { a: 1 } });
       const lines = [{ sku: "a", quantity: 1 }];
-      const { hold: made } = await clients().inventory.holdStock({ shopId, holdId: "h", lines, holdDuration: seconds(60) });
+      const { hold: made } = await clients().inventory.holdStock({
+        shopId,
+        holdId: "h",
+        lines,
+        holdDuration: seconds(60),
+      });
       clock.nowMs += 30_000;
-      const extend = (count: number) => clients().inventory.extendHold({ shopId, holdId: "h", holdDuration: seconds(count) });
+      const extend = (count: number) =>
+        clients().inventory.extendHold({ shopId, holdId: "h", holdDuration: seconds(count) });
       const shorter = await extend(10);
       expect(shorter.hold).toEqual({ ...made, position: shorter.commit?.position });
       const longer = await extend(60);
@@ -483,7 +513,12 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
       await expectRefusal(clients(), shopId, () => clients().inventory.extendHold({ shopId, holdId: "h" }), expected);
       await expectRefusal(clients(), shopId, () => clients().orders.placeOrder(order), expected);
       if (reason !== "HOLD_RELEASED") {
-        await expectRefusal(clients(), shopId, () => clients().inventory.releaseHold({ shopId, holdId: "h" }), expected);
+        await expectRefusal(
+          clients(),
+          shopId,
+          () => clients().inventory.releaseHold({ shopId, holdId: "h" }),
+          expected,
+        );
       }
     });
 
@@ -511,7 +546,12 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
       await stockProduct(clients(), shopId, "a", 10);
       await createUser(clients(), shopId, "ann", 0);
       for (const [index, userId] of ["ann", "", "ann", "", "ann"].entries()) {
-        await clients().inventory.holdStock({ shopId, holdId: `h${index}`, userId, lines: [{ sku: "a", quantity: 1 }] });
+        await clients().inventory.holdStock({
+          shopId,
+          holdId: `h${index}`,
+          userId,
+          lines: [{ sku: "a", quantity: 1 }],
+        });
       }
       await clients().inventory.releaseHold({ shopId, holdId: "h2" });
       const list = async (userId: string) => {

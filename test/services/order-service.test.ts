@@ -48,7 +48,13 @@ describe.each(["grpc", "http"] as const)("OrderService on the %s door", (door) =
       { sku: "a", availableCount: 8n, heldCount: 0n, soldCount: 2n, priceMinor: 100n },
     ]);
     expect(answer.balanceMinor).toBe(400n);
-    expect(answer.commit).toMatchObject({ requestId: "r1", epoch: 1n, commitTime: now, replayed: false, durable: true });
+    expect(answer.commit).toMatchObject({
+      requestId: "r1",
+      epoch: 1n,
+      commitTime: now,
+      replayed: false,
+      durable: true,
+    });
 
     const found = await clients().orders.getOrder({ shopId, orderId: "o1" });
     expect(found).toMatchObject({ order: answer.order, asOf: { position: answer.commit?.position, epoch: 1n } });
@@ -87,7 +93,9 @@ describe.each(["grpc", "http"] as const)("OrderService on the %s door", (door) =
     await clients().inventory.putProduct(put);
     const answer = await clients().orders.placeOrder({ shopId, orderId: "o1", holdId: "h1" });
     expect(answer.order).toMatchObject({ userId: "ann", holdId: "h1", amountMinor: 400n, itemCount: 4n });
-    expect(answer.order?.lines).toMatchObject(hold?.lines.map(({ sku, quantity, priceMinor }) => ({ sku, quantity, priceMinor })) ?? []);
+    expect(answer.order?.lines).toMatchObject(
+      hold?.lines.map(({ sku, quantity, priceMinor }) => ({ sku, quantity, priceMinor })) ?? [],
+    );
     expect(answer.stocks).toMatchObject([
       { sku: "a", availableCount: 7n, heldCount: 0n, soldCount: 3n, priceMinor: 999n },
       { sku: "b", availableCount: 4n, heldCount: 0n, soldCount: 1n },
@@ -138,14 +146,63 @@ describe.each(["grpc", "http"] as const)("OrderService on the %s door", (door) =
   const wallet = { userId: "ann" };
   const none = { paymentMethod: PaymentMethod.NONE };
   test.each<[string, object, Code, string, object, string[] | undefined]>([
-    ["an unknown product", { ...wallet, lines: [line("x", 1)] }, Code.NotFound, "PRODUCT_NOT_FOUND", { sku: "x" }, ["PRODUCT_NOT_FOUND sku:x"]],
-    ["an unknown user", { userId: "eve", lines: [line("a", 1)] }, Code.NotFound, "USER_NOT_FOUND", { user_id: "eve" }, undefined],
+    [
+      "an unknown product",
+      { ...wallet, lines: [line("x", 1)] },
+      Code.NotFound,
+      "PRODUCT_NOT_FOUND",
+      { sku: "x" },
+      ["PRODUCT_NOT_FOUND sku:x"],
+    ],
+    [
+      "an unknown user",
+      { userId: "eve", lines: [line("a", 1)] },
+      Code.NotFound,
+      "USER_NOT_FOUND",
+      { user_id: "eve" },
+      undefined,
+    ],
     ["a guest with a wallet", { lines: [line("a", 1)] }, Code.NotFound, "USER_NOT_FOUND", { user_id: "" }, undefined],
-    ["another price", { ...wallet, lines: [{ ...line("a", 1), expectedPriceMinor: 1n }] }, Code.FailedPrecondition, "PRICE_CHANGED", { sku: "a", expected_minor: "1", price_minor: "100" }, ["PRICE_CHANGED sku:a"]],
-    ["more than there is, before looking at the money", { ...wallet, lines: [line("a", 11)] }, Code.FailedPrecondition, "SOLD_OUT", { sku: "a", requested_count: "11", available_count: "10", held_count: "0" }, ["SOLD_OUT sku:a"]],
-    ["two lines of one SKU that only fit alone", { ...none, lines: [line("b", 3), line("b", 3)] }, Code.FailedPrecondition, "SOLD_OUT", { sku: "b", requested_count: "6", available_count: "5" }, ["SOLD_OUT sku:b"]],
-    ["every SKU that fails", { ...none, lines: [line("b", 6), line("a", 11), line("b", 1)] }, Code.FailedPrecondition, "SOLD_OUT", { sku: "b", requested_count: "7" }, ["SOLD_OUT sku:b", "SOLD_OUT sku:a"]],
-    ["more than the wallet has", { ...wallet, lines: [line("a", 10), line("b", 1)] }, Code.FailedPrecondition, "INSUFFICIENT_FUNDS", { required_minor: "1100", balance_minor: "1000" }, undefined],
+    [
+      "another price",
+      { ...wallet, lines: [{ ...line("a", 1), expectedPriceMinor: 1n }] },
+      Code.FailedPrecondition,
+      "PRICE_CHANGED",
+      { sku: "a", expected_minor: "1", price_minor: "100" },
+      ["PRICE_CHANGED sku:a"],
+    ],
+    [
+      "more than there is, before looking at the money",
+      { ...wallet, lines: [line("a", 11)] },
+      Code.FailedPrecondition,
+      "SOLD_OUT",
+      { sku: "a", requested_count: "11", available_count: "10", held_count: "0" },
+      ["SOLD_OUT sku:a"],
+    ],
+    [
+      "two lines of one SKU that only fit alone",
+      { ...none, lines: [line("b", 3), line("b", 3)] },
+      Code.FailedPrecondition,
+      "SOLD_OUT",
+      { sku: "b", requested_count: "6", available_count: "5" },
+      ["SOLD_OUT sku:b"],
+    ],
+    [
+      "every SKU that fails",
+      { ...none, lines: [line("b", 6), line("a", 11), line("b", 1)] },
+      Code.FailedPrecondition,
+      "SOLD_OUT",
+      { sku: "b", requested_count: "7" },
+      ["SOLD_OUT sku:b", "SOLD_OUT sku:a"],
+    ],
+    [
+      "more than the wallet has",
+      { ...wallet, lines: [line("a", 10), line("b", 1)] },
+      Code.FailedPrecondition,
+      "INSUFFICIENT_FUNDS",
+      { required_minor: "1100", balance_minor: "1000" },
+      undefined,
+    ],
   ])("PlaceOrder refuses %s", async (_, fields, code, reason, metadata, violations) => {
     const shopId = await createShop(clients(), content);
     await expectRefusal(clients(), shopId, () => clients().orders.placeOrder({ shopId, ...fields }), {

@@ -57,7 +57,9 @@ describe.each(["grpc", "http"] as const)("UserService on the %s door", (door) =>
     });
     const client = new Client({ connectionString: holdfast.database.url });
     await client.connect();
-    const { rows } = await client.query("select call::text || events::text as text from commits where shop_id = $1", [shopId]);
+    const { rows } = await client.query("select call::text || events::text as text from commits where shop_id = $1", [
+      shopId,
+    ]);
     await client.end();
     expect(rows.map(({ text }) => text).join()).not.toMatch(/secret/i);
   });
@@ -108,7 +110,12 @@ describe.each(["grpc", "http"] as const)("UserService on the %s door", (door) =>
     });
     expect((await clients().users.getUser({ shopId, userId: "ann" })).user).toEqual(first.user);
     const expected = { code: Code.OutOfRange, reason: "BALANCE_LIMIT" };
-    await expectRefusal(clients(), shopId, () => clients().users.depositFunds({ ...deposit, amountMinor: 2n }), expected);
+    await expectRefusal(
+      clients(),
+      shopId,
+      () => clients().users.depositFunds({ ...deposit, amountMinor: 2n }),
+      expected,
+    );
     const { user } = await clients().users.depositFunds({ ...deposit, amountMinor: 1n });
     expect(user?.balanceMinor).toBe(mostMinor);
     expect((await clients().users.getUser({ shopId, userId: "ann" })).user).toEqual(user);

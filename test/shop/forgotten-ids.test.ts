@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AdjustReason, HoldState, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { auditShop } from "../helpers/audit.ts";
 import { type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
-import { type Proxy, startProxy } from "../helpers/proxy.ts";
+import { startProxy, type TcpProxy } from "../helpers/proxy.ts";
 import { expectRefusal } from "../helpers/refusals.ts";
 import { createShop } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
@@ -18,7 +18,7 @@ import { useStores } from "../helpers/use-holdfast.ts";
 const settings = { HOLDFAST_REQUEST_MEMORY_COUNT: "100" };
 const clock = { nowMs: Date.now() + 3_600_000 };
 const stores = useStores();
-let postgres: Proxy;
+let postgres: TcpProxy;
 let holdfast: Holdfast;
 let redis: Redis;
 
@@ -187,7 +187,11 @@ describe("what Redis let go of", () => {
       ["h-committed", "HOLD_COMMITTED", HoldState.COMMITTED],
       ["h-expired", "HOLD_EXPIRED", HoldState.EXPIRED],
     ] as const) {
-      const expected = { code: Code.FailedPrecondition, reason, metadata: expect.objectContaining({ hold_id: holdId }) };
+      const expected = {
+        code: Code.FailedPrecondition,
+        reason,
+        metadata: expect.objectContaining({ hold_id: holdId }),
+      };
       await expectRefusal(holdfast.grpc, shopId, () => inventory.extendHold({ shopId, holdId }), expected);
       await expectRefusal(holdfast.grpc, shopId, () => orders.placeOrder({ shopId, holdId, ...none }), expected);
       if (holdId !== "h-released") {
@@ -247,7 +251,9 @@ test("nothing is let go before it is 10 minutes old, however many ids there are"
   await adjustMany(shopId, 350);
   clock.nowMs += 599_999;
   await adjustMany(shopId, 350);
-  const found = await Promise.all(["recent_0", "recent_1"].map((key) => redis.hexists(`{${shopId}}:${key}`, "request:r-first")));
+  const found = await Promise.all(
+    ["recent_0", "recent_1"].map((key) => redis.hexists(`{${shopId}}:${key}`, "request:r-first")),
+  );
   expect(found).toContain(1);
   expect(await holdfast.grpc.orders.placeOrder(request)).toEqual(replayed(answer));
 });

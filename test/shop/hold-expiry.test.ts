@@ -49,7 +49,12 @@ describe("a hold", () => {
         subjects: ["hold:h", "sku:a", "sku:b"],
         payload: {
           value: {
-            hold: { holdId: "h", state: HoldState.EXPIRED, expireTime: timestampFromMs(end), createTime: hold?.createTime },
+            hold: {
+              holdId: "h",
+              state: HoldState.EXPIRED,
+              expireTime: timestampFromMs(end),
+              createTime: hold?.createTime,
+            },
             stocks: [
               { sku: "a", availableCount: 2n, heldCount: 0n },
               { sku: "b", availableCount: 1n, heldCount: 0n },
@@ -78,16 +83,24 @@ describe("a hold", () => {
       refusalOf(holdfast.grpc.orders.placeOrder({ shopId, lines: [{ sku: "a", quantity: 6 }], ...none })),
   };
 
-  test.each(Object.entries(touches))("that is over has expired, committed and durable, before %s is answered", async (_, touch) => {
-    const shopId = await createShop(holdfast.grpc, { stock: { a: 5, b: 5 } });
-    await holdfast.grpc.inventory.holdStock({ shopId, holdId: "h", lines: [{ sku: "a", quantity: 5 }], holdDuration: seconds(1) });
-    clock.nowMs += 1000;
-    const answer = await touch(shopId);
-    if (typeof answer === "object" && answer !== null && "reason" in answer) {
-      expect(["HOLD_EXPIRED", "SOLD_OUT"]).toContain(answer.reason);
-    }
-    expect(await expiryEvents(shopId)).toHaveLength(1);
-  });
+  test.each(Object.entries(touches))(
+    "that is over has expired, committed and durable, before %s is answered",
+    async (_, touch) => {
+      const shopId = await createShop(holdfast.grpc, { stock: { a: 5, b: 5 } });
+      await holdfast.grpc.inventory.holdStock({
+        shopId,
+        holdId: "h",
+        lines: [{ sku: "a", quantity: 5 }],
+        holdDuration: seconds(1),
+      });
+      clock.nowMs += 1000;
+      const answer = await touch(shopId);
+      if (typeof answer === "object" && answer !== null && "reason" in answer) {
+        expect(["HOLD_EXPIRED", "SOLD_OUT"]).toContain(answer.reason);
+      }
+      expect(await expiryEvents(shopId)).toHaveLength(1);
+    },
+  );
 
   test("that ends with others of one SKU, more than a script takes at once, makes room for one order", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { a: 250 } });
@@ -115,7 +128,12 @@ describe("a hold", () => {
 
   test("stays expired when Redis is emptied and the clock goes back", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
-    await holdfast.grpc.inventory.holdStock({ shopId, holdId: "h", lines: [{ sku: "a", quantity: 1 }], holdDuration: seconds(60) });
+    await holdfast.grpc.inventory.holdStock({
+      shopId,
+      holdId: "h",
+      lines: [{ sku: "a", quantity: 1 }],
+      holdDuration: seconds(60),
+    });
     clock.nowMs += 60_000;
     expect((await holdfast.grpc.inventory.getHold({ shopId, holdId: "h" })).hold?.state).toBe(HoldState.EXPIRED);
     const { commit: before } = await holdfast.grpc.inventory.putProduct({ shopId, sku: "a" });
@@ -126,7 +144,9 @@ describe("a hold", () => {
     const order = { shopId, holdId: "h", ...none };
     expect(await refusalOf(holdfast.grpc.orders.placeOrder(order))).toMatchObject({ reason: "HOLD_EXPIRED" });
     const { commit: after } = await holdfast.grpc.inventory.putProduct({ shopId, sku: "a" });
-    expect(after?.commitTime && timestampMs(after.commitTime)).toBe(before?.commitTime && timestampMs(before.commitTime));
+    expect(after?.commitTime && timestampMs(after.commitTime)).toBe(
+      before?.commitTime && timestampMs(before.commitTime),
+    );
     clock.nowMs += 50_000;
   });
 });
@@ -134,9 +154,20 @@ describe("a hold", () => {
 describe("the sweeper", () => {
   test("expires what is due without traffic, in commits of their own", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { a: 300, b: 300 } });
-    const hold = { shopId, lines: [{ sku: "a", quantity: 1 }, { sku: "b", quantity: 1 }], holdDuration: seconds(5) };
+    const hold = {
+      shopId,
+      lines: [
+        { sku: "a", quantity: 1 },
+        { sku: "b", quantity: 1 },
+      ],
+      holdDuration: seconds(5),
+    };
     await Promise.all(Array.from({ length: 220 }, () => holdfast.grpc.inventory.holdStock(hold)));
-    const later = await holdfast.grpc.inventory.holdStock({ ...hold, holdId: "later", holdDuration: { seconds: 5n, nanos: 1_000_000 } });
+    const later = await holdfast.grpc.inventory.holdStock({
+      ...hold,
+      holdId: "later",
+      holdDuration: { seconds: 5n, nanos: 1_000_000 },
+    });
     const before = await headOf(shopId);
     clock.nowMs += 5000;
     await expect.poll(async () => (await expiryEvents(shopId)).length, { timeout: 4000, interval: 50 }).toBe(220);
@@ -149,10 +180,19 @@ describe("the sweeper", () => {
 
   test("leaves an idle shop with nothing due alone", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
-    await holdfast.grpc.inventory.holdStock({ shopId, holdId: "h", lines: [{ sku: "a", quantity: 1 }], holdDuration: seconds(5) });
+    await holdfast.grpc.inventory.holdStock({
+      shopId,
+      holdId: "h",
+      lines: [{ sku: "a", quantity: 1 }],
+      holdDuration: seconds(5),
+    });
     const before = await headOf(shopId);
     const other = await createShop(holdfast.grpc, { stock: { a: 1 } });
-    await holdfast.grpc.inventory.holdStock({ shopId: other, lines: [{ sku: "a", quantity: 1 }], holdDuration: seconds(1) });
+    await holdfast.grpc.inventory.holdStock({
+      shopId: other,
+      lines: [{ sku: "a", quantity: 1 }],
+      holdDuration: seconds(1),
+    });
     clock.nowMs += 1000;
     // By then the sweeper has been at both shops.
     await expect.poll(async () => (await expiryEvents(other)).length, { timeout: 4000, interval: 50 }).toBe(1);
@@ -164,15 +204,25 @@ describe("ExtendHold", () => {
   test("goes to exactly 24 hours after the hold was made, and refuses a millisecond more", async () => {
     const { inventory } = holdfast.grpc;
     const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
-    const { hold } = await inventory.holdStock({ shopId, holdId: "h", lines: [{ sku: "a", quantity: 1 }], holdDuration: seconds(86_400) });
+    const { hold } = await inventory.holdStock({
+      shopId,
+      holdId: "h",
+      lines: [{ sku: "a", quantity: 1 }],
+      holdDuration: seconds(86_400),
+    });
     const end = clock.nowMs + dayMs;
     expect(hold?.expireTime).toEqual(timestampFromMs(end));
     clock.nowMs += 1;
-    await expectRefusal(holdfast.grpc, shopId, () => inventory.extendHold({ shopId, holdId: "h", holdDuration: seconds(86_400) }), {
-      code: Code.FailedPrecondition,
-      reason: "HOLD_LIMIT_REACHED",
-      metadata: expect.objectContaining({ hold_id: "h", last_expire_time: new Date(end).toISOString() }),
-    });
+    await expectRefusal(
+      holdfast.grpc,
+      shopId,
+      () => inventory.extendHold({ shopId, holdId: "h", holdDuration: seconds(86_400) }),
+      {
+        code: Code.FailedPrecondition,
+        reason: "HOLD_LIMIT_REACHED",
+        metadata: expect.objectContaining({ hold_id: "h", last_expire_time: new Date(end).toISOString() }),
+      },
+    );
     clock.nowMs = end - 1000;
     const extended = await inventory.extendHold({ shopId, holdId: "h", holdDuration: seconds(1) });
     expect(extended.hold?.expireTime).toEqual(timestampFromMs(end));

@@ -45,12 +45,25 @@ async function copyDatabase(): Promise<string> {
 async function restoreDatabase(copy: string): Promise<void> {
   const { name } = database;
   copies.push(`${name}_lost${copies.length}`);
-  await withoutSessions([name], `alter database ${name} rename to ${copies.at(-1)}`, `alter database ${copy} rename to ${name}`);
+  await withoutSessions(
+    [name],
+    `alter database ${name} rename to ${copies.at(-1)}`,
+    `alter database ${copy} rename to ${name}`,
+  );
 }
 
 async function withoutSessions(names: readonly string[], ...statements: string[]): Promise<void> {
   for (const name of names) await administrate(`alter database ${name} allow_connections false`, endSessions(name));
-  await expect.poll(() => administrate(...statements).then(() => true, () => false), { timeout: 5000, interval: 20 }).toBe(true);
+  await expect
+    .poll(
+      () =>
+        administrate(...statements).then(
+          () => true,
+          () => false,
+        ),
+      { timeout: 5000, interval: 20 },
+    )
+    .toBe(true);
   for (const name of names) await administrate(`alter database ${name} allow_connections true`).catch(() => {});
 }
 
@@ -155,7 +168,10 @@ test("sessions that are killed again and again under load and rebuilds lose noth
   for (let count = 60; count <= 480; count += 60) {
     await load.reached(count);
     // The rebuild holds a transaction open, which is among what is killed.
-    const rebuild = holdfast.server.store.shops.get(shopId).reopen(true).catch(() => {});
+    const rebuild = holdfast.server.store.shops
+      .get(shopId)
+      .reopen(true)
+      .catch(() => {});
     await administrate(endSessions(database.name));
     await rebuild;
   }

@@ -38,14 +38,20 @@ test("what a process left in the log when it was killed is flushed by another, w
   const victim = await spawn({ ...stores.urls, databaseUrl: postgres.url });
   const request = { shopId, requestId: "r-orphan", orderId: "o-orphan", userId: "u0", lines };
   const held = postgres.hold((bytes) => bytes.includes("r-orphan"));
-  const answer = victim.grpc.orders.placeOrder(request).then(() => "answered", () => "failed");
+  const answer = victim.grpc.orders.placeOrder(request).then(
+    () => "answered",
+    () => "failed",
+  );
   await held;
   await victim.kill();
   await postgres.stop();
   expect(await answer).toBe("failed");
   expect(await direct.hget(`{${shopId}}:stock`, "ps5:sold"), "the script ran").toBe("1");
   await expect
-    .poll(async () => (await here.grpc.admin.getShop({ shopId })).shop?.durablePosition, { timeout: 5000, interval: 50 })
+    .poll(async () => (await here.grpc.admin.getShop({ shopId })).shop?.durablePosition, {
+      timeout: 5000,
+      interval: 50,
+    })
     .toBe(BigInt((await direct.hget(`{${shopId}}:meta`, "position")) ?? ""));
   const { order } = await here.grpc.orders.getOrder({ shopId, orderId: "o-orphan" });
   expect(order?.state).toBe(OrderState.PAID);
@@ -104,7 +110,9 @@ test("a process whose stores come and go serves on when they are back", async ()
   for (const proxies of [[redis], [postgres], [redis, postgres]]) {
     for (const proxy of proxies) proxy.refuse();
     await Promise.allSettled(
-      Array.from({ length: 8 }, () => child.grpc.orders.placeOrder({ shopId, userId: "u0", lines }, { timeoutMs: 300 })),
+      Array.from({ length: 8 }, () =>
+        child.grpc.orders.placeOrder({ shopId, userId: "u0", lines }, { timeoutMs: 300 }),
+      ),
     );
     for (const proxy of proxies) proxy.accept();
     const answer = await persist(() => child.grpc.users.depositFunds({ shopId, userId: "u0", amountMinor: 1n }));

@@ -4,14 +4,14 @@ import { AdjustReason, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.
 import { auditShop } from "../helpers/audit.ts";
 import { type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
 import { commitOf, persist, startLoad } from "../helpers/load.ts";
-import { type Proxy, startProxy } from "../helpers/proxy.ts";
+import { startProxy, type TcpProxy } from "../helpers/proxy.ts";
 import { copyShop, readRedisState, restoreShop } from "../helpers/redis-state.ts";
 import { type RestartableRedis, startRestartableRedis } from "../helpers/restartable-redis.ts";
 import { createShop } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
 
 const stores = useStores();
-let postgres: Proxy;
+let postgres: TcpProxy;
 let direct: Redis;
 /** Two Holdfasts on the same stores; one of them sees Postgres through a proxy. */
 let one: Holdfast;
@@ -133,11 +133,23 @@ describe("a rebuilt shop", () => {
     const { inventory, orders } = one.grpc;
     const shopId = await createShop(one.grpc, { stock: { ps5: 1000, b: 50, c: 50, sold: 1 }, users });
     await inventory.putProduct({ shopId, sku: "b", maxPerUser: 5, priceMinor: 7n });
-    await inventory.putProduct({ shopId, sku: "c", saleStartTime: { seconds: 5n }, saleEndTime: { seconds: 9_999_999_999n } });
+    await inventory.putProduct({
+      shopId,
+      sku: "c",
+      saleStartTime: { seconds: 5n },
+      saleEndTime: { seconds: 9_999_999_999n },
+    });
     await inventory.putProduct({ shopId, sku: "sold", withdrawn: true });
     await startLoad({ clients: [one.grpc, two.grpc], shopId, callerCount: 8, requestCount: 150 }).result;
     const carts = [
-      { userId: "u1", lines: [{ sku: "b", quantity: 2 }, { sku: "ps5", quantity: 1 }, { sku: "b", quantity: 1 }] },
+      {
+        userId: "u1",
+        lines: [
+          { sku: "b", quantity: 2 },
+          { sku: "ps5", quantity: 1 },
+          { sku: "b", quantity: 1 },
+        ],
+      },
       { userId: "", lines: [{ sku: "c", quantity: 3 }] },
       { userId: "u2", lines: [{ sku: "b", quantity: 5 }] },
       { userId: "u3", lines: [{ sku: "b", quantity: 1 }] },
@@ -148,7 +160,13 @@ describe("a rebuilt shop", () => {
     await inventory.extendHold({ shopId, holdId: "h1", holdDuration: { seconds: 5000n } });
     await orders.placeOrder({ shopId, orderId: "from-hold", holdId: "h2", ...none });
     await inventory.releaseHold({ shopId, holdId: "h4" });
-    await inventory.holdStock({ shopId, holdId: "h-due", userId: "u4", lines: [{ sku: "b", quantity: 1 }], holdDuration: { nanos: 1_000_000 } });
+    await inventory.holdStock({
+      shopId,
+      holdId: "h-due",
+      userId: "u4",
+      lines: [{ sku: "b", quantity: 1 }],
+      holdDuration: { nanos: 1_000_000 },
+    });
     await expect.poll(async () => (await inventory.getHold({ shopId, holdId: "h-due" })).hold?.state).toBe(4);
     await inventory.adjustStock({ shopId, sku: "c", deltaCount: -1n, reason: AdjustReason.DAMAGE });
     await auditShop({ ...stores.urls, shopId });
@@ -158,8 +176,8 @@ describe("a rebuilt shop", () => {
   test("equals the one before, from an empty Redis and by force", async () => {
     const shopId = await fill();
     const before = await readRedisState(stores.redis.url, shopId);
-    expect(Object.keys(before.hashes["limits"] ?? {})).not.toHaveLength(0);
-    expect(before.sortedSets["due_skus"]).not.toHaveLength(0);
+    expect(Object.keys(before.hashes.limits ?? {})).not.toHaveLength(0);
+    expect(before.sortedSets.due_skus).not.toHaveLength(0);
     await one.server.store.shops.get(shopId).reopen(true);
     expect(await readRedisState(stores.redis.url, shopId)).toEqual(before);
     await direct.flushall();

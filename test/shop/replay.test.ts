@@ -305,20 +305,23 @@ describe("the id of a resource", () => {
     ["HoldStock", "HOLD_EXISTS", "holdId"],
     ["PlaceOrder", "ORDER_EXISTS", "orderId"],
     ["CreateUser", "USER_EXISTS", "userId"],
-  ] as const)("of %s answers an equal body with another request id, and refuses another body", async (rpc, reason, idField) => {
-    const { call, request, others } = mutations[rpc] as Mutation;
-    const shopId = await prepareShop();
-    const answer = await call(first.grpc, { shopId, requestId: "r1", ...request });
-    await changeEverything(shopId);
-    for (const requestId of ["", "r2"]) {
-      expect(await call(second.http, { shopId, requestId, ...request })).toEqual(replayed(answer));
-    }
-    for (const [field, other] of others.filter(([, fields]) => !(idField in fields))) {
-      await expectRefusal(first.grpc, shopId, () => call(first.grpc, { shopId, ...request, ...other }), {
-        code: Code.AlreadyExists,
-        reason,
-        metadata: expect.objectContaining({ field }),
-      });
-    }
-  });
+  ] as const)(
+    "of %s answers an equal body with another request id, and refuses another body",
+    async (rpc, reason, idField) => {
+      const { call, request, others } = mutations[rpc] as Mutation;
+      const shopId = await prepareShop();
+      const answer = await call(first.grpc, { shopId, requestId: "r1", ...request });
+      await changeEverything(shopId);
+      for (const requestId of ["", "r2"]) {
+        expect(await call(second.http, { shopId, requestId, ...request })).toEqual(replayed(answer));
+      }
+      for (const [field, other] of others.filter(([, fields]) => !(idField in fields))) {
+        await expectRefusal(first.grpc, shopId, () => call(first.grpc, { shopId, ...request, ...other }), {
+          code: Code.AlreadyExists,
+          reason,
+          metadata: expect.objectContaining({ field }),
+        });
+      }
+    },
+  );
 });

@@ -1,0 +1,142 @@
+import { describe, expect, test } from "vitest";
+import { changesBetween } from "./dump.ts";
+import { describeBadArguments, expectNoChange, type GoodCall, notCounts } from "./decision-tables.ts";
+import { birthFields, birthId, cart, type LuaShop, lookArguments, startMs, useShops, type Value } from "./fixture.ts";
+
+const shops = useShops();
+/** A shop with something under every key, sealed for a rebuild. */
+const call: GoodCall = {
+  script: "load",
+  given: async (shop) => {
+    await shop.commit("createUser", { user_id: "u1", email_key: "u1@example.com" });
+    await shop.product("few", { count: 5, maxPerUser: 3 });
+    await shop.commit("holdStock", { hold_id: "h1", user_id: "u1" }, cart(["few", 2]));
+    await shop.redis.hset(shop.keys["recent_1"] as string, "request:old", 1);
+    await shop.raw("look", { ...lookArguments, force: 1 });
+  },
+  args: { token: "token", step_number: 0, step: "clear" },
+  tail: [1],
+};
+const load = (shop: LuaShop, step_number: Value, step: string, values: readonly Value[], token = "token") =>
+  shop.raw("load", { token, step_number, step }, values);
+
+async function changesOf(shop: LuaShop, run: () => Promise<unknown>): Promise<object> {
+  const before = await shop.dump();
+  expect(await run()).toBe(1);
+  return changesBetween(before, await shop.dump());
+}
+
+describe("Load", () => {
+  describeBadArguments(shops, call, { step_number: notCounts, step: ["", "log2", "meta"] });
+
+  test.each([
+    ["log", 1],
+    ["no log", 0],
+  ])("clears a shop first, and keeps %s", async (_, keep) => {
+    const shop = await shops.open();
+    await call.given(shop);
+    const before = await shop.dump();
+    const all = ["due", "due_skus", "emails", "holds", "limits", "log", "meta", "recent_0", "recent_1", "stock", "users"];
+    expect(Object.keys(before)).toEqual(all);
+    expect(await load(shop, 0, "clear", [keep])).toBe(1);
+    const meta = { ...before["meta"], loaded: "1" };
+    expect(await shop.dump()).toEqual(keep === 1 ? { log: before["log"], meta } : { meta });
+  });
+
+  const steps: [string, Value[], object][] = [
+    ["stock", ["ps5:available", 1, "ps5:held", 2], { stock: { "ps5:available": "1", "ps5:held": "2" } }],
+    ["holds", ["h1:user", ""], { holds: { "h1:user": "" } }],
+    ["users", ["u1:balance", 1], { users: { "u1:balance": "1" } }],
+    ["emails", ["a@example.com", "u1"], { emails: { "a@example.com": "u1" } }],
+    ["limits", ["u1:ps5", 1], { limits: { "u1:ps5": "1" } }],
+    ["recent", ["request:r1", 1, "hold:h1", "1 2 EXPIRED"], { recent_0: { "request:r1": "1", "hold:h1": "1 2 EXPIRED" } }],
+    ["due", [startMs, "h1", 5, "h2"], { due: { h1: String(startMs), h2: "5" } }],
+    ["due_skus", [0, "ps5:1:h1"], { due_skus: { "ps5:1:h1": "0" } }],
+    ["log", [1, 4, "v", "1", "commit", "a", 2, 2, "v", "1"], { log: { "1-0": ["v", "1", "commit", "a"], "2-0": ["v", "1"] } }],
+  ];
+  test.each(steps)("writes %s, and nothing else", async (step, values, expected) => {
+    const shop = await shops.open();
+    await call.given(shop);
+    await load(shop, 0, "clear", [0]);
+    expect(await changesOf(shop, () => load(shop, 1, step, values))).toEqual({ ...expected, meta: { loaded: "2" } });
+  });
+
+  test("ends with the head: where the shop stands, and an empty older half of the memory", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    await shop.setMeta({ bucket: 1, turn_time: 5, turn_position: 5 });
+    await load(shop, 0, "clear", [0]);
+    const head = ["head", [9, birthId, startMs + 1, startMs]] as const;
+    await changesOf(shop, () => load(shop, 1, ...head));
+    expect((await shop.dump())["meta"]).toEqual({
+      token: "token",
+      next_epoch: "3",
+      loaded: "all",
+      position: "9",
+      commit_id: birthId,
+      time: String(startMs + 1),
+      forgotten: String(startMs),
+      flushed: "9",
+      bucket: "0",
+      turn_time: "0",
+      turn_position: "0",
+    });
+    expect(await expectNoChange(shop, () => load(shop, 2, ...head))).toBe(0);
+  });
+
+  test.each<[string, Value, string]>([
+    ["under another token", 1, "theirs"],
+    ["again", 0, "token"],
+    ["before its turn", 2, "token"],
+  ])("writes nothing in a step that comes %s", async (_, step_number, token) => {
+    const shop = await shops.open();
+    await call.given(shop);
+    await load(shop, 0, "clear", [0]);
+    for (const [step, values] of [...steps, ["clear", [0]], ["head", [9, birthId, 0, 0]]] as const) {
+      expect(await expectNoChange(shop, () => load(shop, step_number, step, values, token)), step).toBe(0);
+    }
+  });
+
+  test("writes nothing in a shop that is open, or not there", async () => {
+    const shop = await shops.open();
+    expect(await expectNoChange(shop, () => load(shop, 0, "clear", [0]))).toBe(0);
+    await shop.redis.flushall();
+    expect(await expectNoChange(shop, () => load(shop, 0, "clear", [0]))).toBe(0);
+  });
+
+  test.each<[string, Value[]]>([
+    ["clear", []],
+    ["clear", ["2"]],
+    ["stock", []],
+    ["stock", ["ps5:available"]],
+    ["due", ["x", "h1"]],
+    ["due", [1]],
+    ["log", [1]],
+    ["log", ["x", 2, "v", "1"]],
+    ["log", [1, 2, "v", "1", 2, 4, "v", "1"]],
+    ["log", [1, 2, "v", "1", 2, "x", "v", "1"]],
+    ["log", [1, 2, "v", "1", 1, 2, "v", "1"]],
+    ["head", [1, birthId, 0]],
+    ["head", [0, birthId, 0, 0]],
+    ["head", [1, "x", 0, 0]],
+    ["head", [1, birthId, "x", 0]],
+    ["head", [1, birthId, 0, "x"]],
+  ])("does not count %s with the values %j as a step", async (step, values) => {
+    const shop = await shops.open();
+    await call.given(shop);
+    const first = step === "clear" ? 0 : 1;
+    if (first === 1) {
+      await load(shop, 0, "clear", [0]);
+    }
+    await expect(load(shop, first, step, values)).rejects.toThrow();
+    expect((await shop.dump())["meta"]).toMatchObject({ loaded: String(first) });
+    expect(await load(shop, first, "clear", [0])).toBe(1);
+  });
+
+  test("makes a shop that scripts accept", async () => {
+    const shop = await shops.open();
+    expect((await shop.dump())["log"]).toEqual({ "1-0": birthFields });
+    await shop.user("u1");
+    expect((await shop.dump())["meta"]).toMatchObject({ position: "2", epoch: "2", bucket: "0" });
+  });
+});

@@ -1,0 +1,148 @@
+import { describe, expect, test } from "vitest";
+import {
+  describeBadArguments,
+  describeMismatch,
+  expectNoChange,
+  type GoodCall,
+  notIntegers,
+  notPositive,
+} from "./decision-tables.ts";
+import { birthId, cart, type LuaShop, readEntries, useShops, type Value } from "./fixture.ts";
+
+const shops = useShops();
+const call: GoodCall = {
+  script: "loadLimits",
+  given: (shop) => shop.product("ps5", { count: 5 }),
+  args: { sku: "ps5", as_of_position: 1, as_of_commit_id: birthId, final: 1 },
+  tail: ["u1", 2, "u2", 1],
+};
+
+/** Everything that moves units of `ps5` between users: holds, orders from both, releases, expiries, guests. */
+async function giveHistory(shop: LuaShop): Promise<void> {
+  for (const user of ["a", "b", "c"]) {
+    await shop.user(user);
+  }
+  await shop.product("ps5", { count: 100 });
+  await shop.product("tv", { count: 100 });
+  const hold = (hold_id: string, user_id: string, ...lines: [string, number][]) =>
+    shop.commit("holdStock", { hold_id, user_id }, cart(...lines));
+  await hold("a1", "a", ["ps5", 2], ["tv", 1], ["ps5", 1]);
+  await hold("g1", "", ["ps5", 5]);
+  await hold("g2", "", ["ps5", 7]);
+  await hold("c1", "c", ["ps5", 4]);
+  await shop.commit("placeOrder", { order_id: "b1", user_id: "b" }, cart(["ps5", 1], ["tv", 2], ["ps5", 1]));
+  await shop.commit("placeOrder", { order_id: "nobodys" }, cart(["ps5", 1]));
+  await shop.commit("placeOrder", { order_id: "as", user_id: "a", hold_id: "a1" });
+  await hold("a2", "a", ["ps5", 3]);
+  await shop.commit("placeOrder", { order_id: "bs", user_id: "b", hold_id: "g1" });
+  await shop.commit("placeOrder", { order_id: "guests", hold_id: "g2" });
+  await shop.commit("releaseHold", { hold_id: "a2" });
+  await hold("b2", "b", ["ps5", 1]);
+  await hold("due", "c", ["ps5", 9]);
+  await shop.commit("extendHold", { hold_id: "b2", hold_ms: 3_600_000 });
+  await shop.run("expireHolds", { clock_ms: shop.nowMs + 600_000 });
+  await hold("c2", "c", ["tv", 1]);
+}
+
+interface Cart {
+  hold_id: string;
+  user_id: string;
+  lines: { sku: string; quantity: number }[];
+}
+
+/** What users have had of `ps5` up to a position: their orders and their open holds, as Postgres counts them. */
+function countUnits(entries: { position: number; events: object[] }[], position: number): Record<string, number> {
+  const open = new Map<string, Cart>();
+  const sold: Cart[] = [];
+  for (const event of entries.filter((entry) => entry.position <= position).flatMap((entry) => entry.events)) {
+    const [[name, { hold, order }]] = Object.entries(event) as [[string, { hold: Cart; order: Cart }]];
+    if (name === "stock_held") {
+      open.set(hold.hold_id, hold);
+    } else if (name === "order_placed") {
+      sold.push(order);
+    } else if (/^hold_(released|expired|committed)$/.test(name)) {
+      open.delete(hold.hold_id);
+    }
+  }
+  const counts: Record<string, number> = {};
+  for (const { user_id, lines } of [...open.values(), ...sold].filter((each) => each.user_id !== "")) {
+    for (const { quantity } of lines.filter((line) => line.sku === "ps5")) {
+      counts[user_id] = (counts[user_id] ?? 0) + quantity;
+    }
+  }
+  return counts;
+}
+
+async function hadOf(shop: LuaShop): Promise<Record<string, number>> {
+  const fields = Object.entries((await shop.dump())["limits"] ?? {}).filter(([, count]) => count !== "0");
+  return Object.fromEntries(fields.map(([field, count]) => [field.replace(/:ps5$/, ""), Number(count)]));
+}
+
+describe("LoadLimits", () => {
+  describeMismatch(shops, call);
+  describeBadArguments(
+    shops,
+    call,
+    { sku: [""], as_of_position: notPositive },
+    [["u1"], ["u1", 1, "u2"], ["", 1], ...notIntegers.map((count) => ["u1", count])],
+  );
+
+  test("brings the counts, and tracks the product from then on", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    const { changes } = await shop.observe("loadLimits", call.args, call.tail);
+    expect(changes).toEqual({ stock: { "ps5:terms": "0 1 0 0 0" }, limits: { "u1:ps5": "2", "u2:ps5": "1" } });
+    await shop.user("u1");
+    await shop.hold("h1", "ps5", 3, { user_id: "u1" });
+    expect(await hadOf(shop)).toEqual({ u1: 5, u2: 1 });
+  });
+
+  test("keeps the other terms", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    await shop.commit("putProduct", { sku: "ps5", sale_start_ms: 5, sale_end_ms: 6, withdrawn: 1 });
+    const { changes } = await shop.observe("loadLimits", call.args);
+    expect(changes).toEqual({ stock: { "ps5:terms": "0 1 5 6 1" } });
+  });
+
+  test("adds what the log holds after the counts, from wherever they were taken, in one chunk or several", async () => {
+    const shop = await shops.open();
+    await giveHistory(shop);
+    const entries = await readEntries(shop, 1);
+    const truth = countUnits(entries, entries.length);
+    expect(truth).toEqual({ a: 3, b: 8, c: 0 } satisfies Record<string, number>);
+    const restore = await shop.snapshot();
+    for (const { position, commitId } of entries) {
+      const counts: Value[][] = Object.entries(countUnits(entries, position));
+      const load = (final: number, tail: Value[][]) =>
+        shop.raw("loadLimits", { sku: "ps5", as_of_position: position, as_of_commit_id: commitId, final }, tail.flat());
+      expect(await load(1, counts)).toEqual(["OK"]);
+      expect(await hadOf(shop), `as of ${position}`).toEqual(truth);
+      await restore();
+      for (const [index, count] of counts.entries()) {
+        expect(await load(index === counts.length - 1 ? 1 : 0, [count])).toEqual(["OK"]);
+      }
+      expect(counts.length === 0 ? truth : await hadOf(shop), `in chunks as of ${position}`).toEqual(truth);
+      await restore();
+    }
+  });
+
+  test.each<[string, Record<string, Value>, string]>([
+    ["the log does not hold the commit", { as_of_position: 99 }, "AGAIN"],
+    ["the log holds another commit there", { as_of_commit_id: "another" }, "AGAIN"],
+    ["there is no such product", { sku: "nope" }, "OK"],
+  ])("changes nothing when %s", async (_, args, answer) => {
+    const shop = await shops.open();
+    await call.given(shop);
+    const reply = await expectNoChange(shop, () => shop.raw("loadLimits", { ...call.args, ...args }, call.tail));
+    expect(reply).toEqual([answer]);
+  });
+
+  test("changes nothing once the product is tracked", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    await shop.raw("loadLimits", call.args, call.tail);
+    const reply = await expectNoChange(shop, () => shop.raw("loadLimits", call.args, ["u1", 9]));
+    expect(reply).toEqual(["OK"]);
+  });
+});

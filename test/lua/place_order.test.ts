@@ -1,0 +1,311 @@
+import { describe, expect, test } from "vitest";
+import { badCarts, cartRefusals, givenCart } from "./cart-refusals.ts";
+import {
+  describeBadArguments,
+  describeExpiry,
+  describeMutation,
+  describeOwnExpiry,
+  describeRefusals,
+  expectNoChange,
+  type GoodCall,
+  type RefusalRow,
+} from "./decision-tables.ts";
+import { cart, expectCommit, largest, level, type LuaShop, useShops, type Value } from "./fixture.ts";
+import { holdRefusals } from "./hold-refusals.ts";
+
+const shops = useShops();
+const wallet = 1;
+const none = 3;
+const fromLines: GoodCall = {
+  script: "placeOrder",
+  given: givenCart,
+  args: { order_id: "o1", user_id: "u1", payment_method: wallet },
+  tail: cart(["ps5", 2], ["tv", 1, 100], ["ps5", 1]),
+};
+const holdLines = cart(["ps5", 2], ["tv", 1], ["ps5", 1]);
+const fromHold: GoodCall = {
+  script: "placeOrder",
+  given: async (shop) => {
+    await givenCart(shop);
+    await shop.user("u2", 1000);
+    await shop.commit("holdStock", { hold_id: "h1", user_id: "u1" }, holdLines);
+    await shop.commit("holdStock", { hold_id: "guest", hold_ms: 700_000 }, cart(["tv", 1]));
+  },
+  args: { order_id: "o1", user_id: "u1", payment_method: wallet, hold_id: "h1" },
+};
+
+const noUser = (user_id: string, row: Partial<RefusalRow>): RefusalRow => ({
+  title: `user "${user_id}"`,
+  reason: "USER_NOT_FOUND",
+  metadata: { user_id },
+  ...row,
+});
+/** A huge amount the way JavaScript and Lua both round it. */
+const digits = (amount: number) => BigInt(amount).toString();
+const insufficient = (user_id: string, required: number, balance: number) => ({
+  reason: "INSUFFICIENT_FUNDS",
+  metadata: { user_id, required_minor: digits(required), balance_minor: String(balance) },
+});
+const overflow = (amount: number) => ({ reason: "BALANCE_LIMIT", metadata: { amount_minor: digits(amount) } });
+const gold = (shop: LuaShop) => shop.product("gold", { count: 1_000_000, priceMinor: largest });
+
+/** The refusals of paying, for an order from lines. */
+const moneyRefusals: RefusalRow[] = [
+  noUser("", { title: "a guest has no wallet", args: { user_id: "" } }),
+  {
+    title: "one minor unit is missing",
+    given: (shop) => shop.commit("putProduct", { sku: "tv", price_minor: 1_000_001 }),
+    tail: cart(["tv", 1]),
+    ...insufficient("u1", 1_000_001, 1_000_000),
+  },
+  { title: "before a sum past 2^53-1", given: gold, tail: cart(["gold", 2]), ...insufficient("u1", largest * 2, 1_000_000) },
+  {
+    title: "an amount past 2^63",
+    given: gold,
+    tail: cart(["gold", 1_000_000]),
+    ...insufficient("u1", largest * 1_000_000, 1_000_000),
+  },
+  { title: "an amount past 2^53-1", given: gold, args: { payment_method: none }, tail: cart(["gold", 2]), ...overflow(largest * 2) },
+  {
+    title: "an amount past 2^63",
+    given: gold,
+    args: { payment_method: none },
+    tail: cart(["gold", 1_000_000]),
+    ...overflow(largest * 1_000_000),
+  },
+  {
+    title: "a lifetime's value past 2^53-1",
+    given: async (shop) => {
+      await gold(shop);
+      await shop.user("rich", largest);
+      await shop.commit("placeOrder", { order_id: "all", user_id: "rich", payment_method: wallet }, cart(["gold", 1]));
+      await shop.commit("depositFunds", { user_id: "rich", amount_minor: 100 });
+    },
+    args: { user_id: "rich" },
+    tail: cart(["tv", 1]),
+    ...overflow(100),
+  },
+];
+
+describe("PlaceOrder from lines", () => {
+  describeMutation(shops, fromLines);
+  describeBadArguments(
+    shops,
+    fromLines,
+    { order_id: [""], payment_method: ["", "0", "2", "4", "x", "01"], hold_id: ["h1"] },
+    [[], ...badCarts],
+  );
+  describeRefusals(shops, fromLines, [
+    ...cartRefusals,
+    ...moneyRefusals,
+    ...holdRefusals.map((row) => ({ ...row, tail: [] })),
+  ]);
+  describeExpiry(shops, fromLines, { touched: "ps5", refused: { tail: cart(["ps5", 999]), reason: "SOLD_OUT" } });
+
+  const order = (shop: LuaShop, fields: object) => ({
+    order_id: "o1",
+    user_id: "u1",
+    lines: ["ps5", "tv", "ps5"].map((sku, index) => ({ sku, quantity: [2, 1, 1][index], price_minor: 100 })),
+    item_count: 4,
+    amount_minor: 400,
+    refunded_minor: 0,
+    state: 2,
+    payment_method: wallet,
+    hold_id: "",
+    create_time: shop.nowMs,
+    update_time: shop.nowMs,
+    position: 8,
+    ...fields,
+  });
+  const stocks = [level("ps5", [2, 0, 3], 100), level("tv", [4, 0, 1], 100)];
+  const stock = { "ps5:available": "2", "ps5:sold": "3", "tv:available": "4", "tv:sold": "1" };
+  const recent_0 = { "order:o1": "8" };
+
+  test("sells a cart and charges the wallet", async () => {
+    const shop = await shops.open();
+    await givenCart(shop);
+    const observed = await shop.observe("placeOrder", fromLines.args, fromLines.tail);
+    const buyer = { balance_minor: 999_600, order_count: 1, lifetime_value_minor: 400 };
+    expectCommit(shop, observed, [{ order_placed: { order: order(shop, {}), stocks, ...buyer } }], {
+      stock,
+      recent_0,
+      users: { "u1:balance": "999600", "u1:orders": "1", "u1:lifetime": "400" },
+    });
+  });
+
+  test("sells to a user without charging", async () => {
+    const shop = await shops.open();
+    await givenCart(shop);
+    const observed = await shop.observe("placeOrder", { ...fromLines.args, payment_method: none }, fromLines.tail);
+    const placed = { order: order(shop, { payment_method: none }), stocks, order_count: 1, lifetime_value_minor: 0 };
+    expectCommit(shop, observed, [{ order_placed: placed }], { stock, recent_0, users: { "u1:orders": "1" } });
+  });
+
+  test("sells to a guest without charging", async () => {
+    const shop = await shops.open();
+    await givenCart(shop);
+    const observed = await shop.observe("placeOrder", { order_id: "o1", payment_method: none }, fromLines.tail);
+    const placed = { order: order(shop, { payment_method: none, user_id: "" }), stocks };
+    expectCommit(shop, observed, [{ order_placed: placed }], { stock, recent_0 });
+  });
+
+  test.each([0, 1, 1e14 + 1, largest])("charges %d to the last minor unit", async (amount) => {
+    const shop = await shops.open();
+    await shop.user("u1", amount);
+    await shop.product("gold", { count: 1, priceMinor: amount });
+    const { reply, changes } = await shop.observe("placeOrder", fromLines.args, cart(["gold", 1, amount]));
+    const money = amount === 0 ? {} : { "u1:balance": "0", "u1:lifetime": String(amount) };
+    expect(changes["users"]).toEqual({ "u1:orders": "1", ...money });
+    const [event] = JSON.parse((reply as { payload: string }).payload);
+    expect(event.order_placed).toMatchObject({
+      order: { amount_minor: amount, lines: [{ price_minor: amount }] },
+      balance_minor: 0,
+      lifetime_value_minor: amount,
+    });
+  });
+
+  test.each<[string, Record<string, Value>, Value[]]>([
+    ["other lines", {}, cart(["nope", 1])],
+    ["another user", { user_id: "nobody" }, cart(["ps5", 1])],
+    ["a hold", { hold_id: "nope" }, []],
+  ])("answers an order id in use with its order: %s", async (_, args, tail) => {
+    const shop = await shops.open();
+    await givenCart(shop);
+    const at = await shop.commit("placeOrder", fromLines.args, fromLines.tail);
+    const { commitId } = shop;
+    const reply = await expectNoChange(shop, () => shop.run("placeOrder", { ...fromLines.args, ...args }, tail));
+    expect(reply).toMatchObject({ kind: "EXISTS", position: at, at, fields: expect.arrayContaining([commitId]) });
+    await shop.forgetLog(at);
+    expect(await shop.run("placeOrder", fromLines.args, fromLines.tail)).toMatchObject({ kind: "EXISTS", at, fields: undefined });
+  });
+});
+
+describe("PlaceOrder from a hold", () => {
+  describeMutation(shops, fromHold);
+  describeOwnExpiry(shops, { ...fromHold, given: givenCart, args: { ...fromHold.args, user_id: "" , payment_method: none } }, "h1", "ps5");
+  describeExpiry(shops, fromHold, { touched: "ps5", refused: { args: { user_id: "nobody" }, reason: "USER_NOT_FOUND" } });
+
+  const anothers = { reason: "HOLD_NOT_FOUND", metadata: { hold_id: "h1" } };
+  const rows: RefusalRow[] = [
+    noUser("nobody", { title: "before anything about the hold", args: { user_id: "nobody", hold_id: "nope" } }),
+    noUser("", { title: "a guest's hold has no wallet to pay from", args: { user_id: "", hold_id: "guest" } }),
+    { title: "another user's hold", args: { user_id: "u2" }, ...anothers },
+    ...holdRefusals,
+    {
+      title: "the price it was held at",
+      given: async (shop) => {
+        await shop.commit("putProduct", { sku: "ps5", price_minor: 1 });
+        await shop.commit("placeOrder", { order_id: "most", user_id: "u1", payment_method: wallet }, cart(["ps5", 1]));
+        await shop.commit("putProduct", { sku: "dear", price_minor: 999_600 });
+        await shop.commit("adjustStock", { sku: "dear", delta_count: 1 });
+        await shop.commit("placeOrder", { order_id: "rest", user_id: "u1", payment_method: wallet }, cart(["dear", 1]));
+      },
+      ...insufficient("u1", 400, 399),
+    },
+  ];
+  test.each(rows)("refuses $reason: $title", async ({ given, args, reason, metadata }) => {
+    const shop = await shops.open();
+    await fromHold.given(shop);
+    await given?.(shop);
+    const reply = await expectNoChange(shop, () => shop.run("placeOrder", { ...fromHold.args, ...args }));
+    expect(reply).toMatchObject({ kind: "REFUSED", reason, metadata, retryMs: undefined, violations: [] });
+  });
+
+  test.each(["u1", ""])("sells the whole of it at the price it was held at, when asked by user %j", async (user_id) => {
+    const shop = await shops.open();
+    await fromHold.given(shop);
+    const [createdMs, expireMs] = [shop.nowMs - 1, shop.nowMs - 1 + 600_000];
+    await shop.commit("putProduct", { sku: "ps5", price_minor: 7, withdrawn: 1 });
+    const observed = await shop.observe("placeOrder", { ...fromHold.args, user_id });
+    const line = (sku: string, quantity: number) => ({ sku, quantity, price_minor: 100 });
+    const lines = [line("ps5", 2), line("tv", 1), line("ps5", 1)];
+    const times = { create_time: shop.nowMs, update_time: shop.nowMs, position: 13 };
+    const hold = {
+      hold_id: "h1",
+      user_id: "u1",
+      lines,
+      state: 2,
+      create_time: createdMs,
+      expire_time: expireMs,
+      order_id: "o1",
+      create_position: 10,
+      position: 13,
+    };
+    const order = {
+      order_id: "o1",
+      user_id: "u1",
+      lines,
+      item_count: 4,
+      amount_minor: 400,
+      refunded_minor: 0,
+      state: 2,
+      payment_method: wallet,
+      hold_id: "h1",
+      ...times,
+    };
+    const stocks = [level("ps5", [2, 0, 3], 7), level("tv", [3, 1, 1], 100)];
+    const buyer = { balance_minor: 999_600, order_count: 1, lifetime_value_minor: 400 };
+    expectCommit(shop, observed, [{ hold_committed: { hold } }, { order_placed: { order, stocks, ...buyer } }], {
+      stock: { "ps5:held": "0", "ps5:sold": "3", "tv:held": "1", "tv:sold": "1" },
+      users: { "u1:balance": "999600", "u1:orders": "1", "u1:lifetime": "400" },
+      holds: { "h1:user": null, "h1:expire": null, "h1:created": null, "h1:lines": null },
+      due: { h1: null },
+      due_skus: { [`ps5:000${expireMs}:h1`]: null, [`tv:000${expireMs}:h1`]: null },
+      recent_0: { "order:o1": "13", "hold:h1": "10 13 COMMITTED" },
+    });
+  });
+
+  test("sells a guest's hold to the user who brings its id", async () => {
+    const shop = await shops.open();
+    await fromHold.given(shop);
+    const { reply, changes } = await shop.observe("placeOrder", { ...fromHold.args, hold_id: "guest" });
+    expect(changes).toMatchObject({ users: { "u1:balance": "999900" }, stock: { "tv:held": "1", "tv:sold": "1" } });
+    const [committed, placed] = JSON.parse((reply as { payload: string }).payload);
+    expect(committed.hold_committed.hold).toMatchObject({ user_id: "", order_id: "o1" });
+    expect(placed.order_placed.order).toMatchObject({ user_id: "u1", hold_id: "guest" });
+  });
+});
+
+describe("A per-user limit", () => {
+  const open = async () => {
+    const shop = await shops.open();
+    await shop.user("u1");
+    await shop.product("few", { count: 10, maxPerUser: 4 });
+    return shop;
+  };
+  const had = async (shop: LuaShop) => (await shop.dump())["limits"] ?? {};
+  const hold = (shop: LuaShop, hold_id: string, quantity: number) => shop.hold(hold_id, "few", quantity, { user_id: "u1" });
+
+  test("counts a unit once, from its hold to its order", async () => {
+    const shop = await open();
+    await hold(shop, "h1", 2);
+    expect(await had(shop)).toEqual({ "u1:few": "2" });
+    await shop.commit("placeOrder", { order_id: "o1", hold_id: "h1" });
+    expect(await had(shop)).toEqual({ "u1:few": "2" });
+    await shop.commit("placeOrder", { order_id: "o2", user_id: "u1" }, cart(["few", 1], ["few", 1]));
+    expect(await had(shop)).toEqual({ "u1:few": "4" });
+    expect(await shop.run("holdStock", { hold_id: "h2", user_id: "u1" }, cart(["few", 1]))).toMatchObject({ reason: "PER_USER_LIMIT" });
+  });
+
+  test("counts a released and an expired unit no more", async () => {
+    const shop = await open();
+    await hold(shop, "h1", 1);
+    await hold(shop, "h2", 3);
+    await shop.commit("releaseHold", { hold_id: "h1" });
+    expect(await had(shop)).toEqual({ "u1:few": "3" });
+    await shop.commit("holdStock", { hold_id: "h3", user_id: "u1", clock_ms: shop.nowMs + 600_000 }, cart(["few", 4]));
+    expect(await had(shop)).toEqual({ "u1:few": "4" });
+    await shop.commit("releaseHold", { hold_id: "h3" });
+    expect(await had(shop)).toEqual({});
+  });
+
+  test("counts a guest's units for whoever buys them", async () => {
+    const shop = await open();
+    await shop.commit("putProduct", { sku: "few", max_per_user: 0 });
+    await shop.hold("guest", "few", 2);
+    await shop.commit("putProduct", { sku: "few", max_per_user: 4 });
+    expect(await had(shop)).toEqual({});
+    await shop.commit("placeOrder", { order_id: "o1", user_id: "u1", hold_id: "guest" });
+    expect(await had(shop)).toEqual({ "u1:few": "2" });
+  });
+});

@@ -1,0 +1,208 @@
+import { type AddressInfo, createServer, type Server } from "node:net";
+import { Redis } from "ioredis";
+import { Client } from "pg";
+import { pino } from "pino";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { loadConfig } from "../../src/config.ts";
+import { openStore } from "../../src/store.ts";
+import { runHoldfast, spawnHoldfast } from "../helpers/holdfast.ts";
+import { startProxy } from "../helpers/proxy.ts";
+import { administrate, createDatabase, startRedis, type TestDatabase } from "../helpers/servers.ts";
+import { useStores } from "../helpers/use-holdfast.ts";
+
+const stores = useStores();
+const databases: TestDatabase[] = [];
+
+afterAll(async () => {
+  await Promise.all(databases.map((database) => database.drop()));
+});
+
+async function freshDatabase(content: "schema" | "nothing"): Promise<TestDatabase> {
+  const database = await createDatabase(content);
+  databases.push(database);
+  return database;
+}
+
+async function query(url: string, text: string): Promise<Record<string, unknown>[]> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  return client
+    .query(text)
+    .then(({ rows }) => rows)
+    .finally(() => client.end());
+}
+
+describe("migrations", () => {
+  const readSchema = (url: string) =>
+    query(
+      url,
+      "select table_name, column_name, data_type from information_schema.columns where table_schema = 'public' order by 1, 2",
+    );
+
+  test("run from several processes at once, and once more, make one schema", async () => {
+    const database = await freshDatabase("nothing");
+    const urls = { ...stores.urls, databaseUrl: database.url };
+    const [one, two] = await Promise.all([runHoldfast(["migrate"], urls), runHoldfast(["migrate"], urls)]);
+    expect([one, two]).toMatchObject([
+      { code: 0, stderr: "" },
+      { code: 0, stderr: "" },
+    ]);
+    const schema = await readSchema(database.url);
+    expect(schema).toEqual(await readSchema(stores.database.url));
+    const secret = await query(database.url, "select * from secrets");
+    expect(await runHoldfast(["migrate"], urls)).toMatchObject({ code: 0, stderr: "" });
+    expect(await readSchema(database.url)).toEqual(schema);
+    expect(await query(database.url, "select * from secrets")).toEqual(secret);
+  });
+
+  test("run at the start of servers that start together", async () => {
+    const database = await freshDatabase("nothing");
+    const redis = await startRedis();
+    const urls = { redisUrl: redis.url, databaseUrl: database.url };
+    const [one, two] = await Promise.all([spawnHoldfast(urls), spawnHoldfast(urls)]);
+    await one.grpc.inventory.putProduct({ sku: "a", priceMinor: 1n });
+    const { product } = await two.grpc.inventory.getProduct({ sku: "a" });
+    expect(product?.sku).toBe("a");
+    expect(await query(database.url, "select position::int from commits where shop_id = 'default' order by 1")).toEqual(
+      [{ position: 1 }, { position: 2 }],
+    );
+    await Promise.all([one.kill(), two.kill()]);
+    await redis.stop();
+  });
+});
+
+describe("what cannot work is one line on stderr and exit code 1:", () => {
+  let occupied: Server;
+  let occupiedAddress = "";
+  const redises: { stop(): Promise<void> }[] = [];
+
+  beforeAll(async () => {
+    occupied = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => occupied.once("listening", resolve));
+    occupiedAddress = `127.0.0.1:${(occupied.address() as AddressInfo).port}`;
+  });
+  afterAll(async () => {
+    occupied?.close();
+    await Promise.all(redises.map((redis) => redis.stop()));
+  });
+
+  /** A port that nobody listens on: taken, and given back. */
+  async function closedPort(): Promise<number> {
+    const server = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { port } = server.address() as AddressInfo;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+
+  const newer = async (): Promise<{ databaseUrl: string }> => {
+    const { url } = await freshDatabase("schema");
+    await query(url, "insert into kysely_migration (name, timestamp) values ('9999-later', now())");
+    return { databaseUrl: url };
+  };
+
+  const cases: readonly {
+    name: string;
+    command?: string;
+    prepare: () => Promise<{ redisUrl?: string; databaseUrl?: string; settings?: Record<string, string> }>;
+    says: RegExp;
+  }[] = [
+    {
+      name: "the gRPC door's port is in use",
+      prepare: async () => ({ settings: { HOLDFAST_GRPC_ADDR: occupiedAddress } }),
+      says: /gRPC door.*in use.*HOLDFAST_GRPC_ADDR/,
+    },
+    {
+      name: "the HTTP door's port is in use",
+      prepare: async () => ({ settings: { HOLDFAST_HTTP_ADDR: occupiedAddress } }),
+      says: /HTTP door.*in use.*HOLDFAST_HTTP_ADDR/,
+    },
+    {
+      name: "Redis cannot be reached",
+      prepare: async () => ({ redisUrl: `redis://127.0.0.1:${await closedPort()}` }),
+      says: /Redis.*ECONNREFUSED.*REDIS_URL/,
+    },
+    {
+      name: "Redis wants a password",
+      prepare: async () => ({ redisUrl: stores.redis.url.replace(/:[^:@]*@/, ":wrong@") }),
+      says: /Redis.*(WRONGPASS|password).*REDIS_URL/,
+    },
+    {
+      name: "Postgres cannot be reached",
+      prepare: async () => ({ databaseUrl: `postgres://a:b@127.0.0.1:${await closedPort()}/c` }),
+      says: /PostgreSQL.*ECONNREFUSED.*DATABASE_URL/,
+    },
+    {
+      name: "the database does not exist",
+      prepare: async () => ({ databaseUrl: stores.database.url.replace(stores.database.name, "none") }),
+      says: /PostgreSQL.*"none" does not exist.*DATABASE_URL/,
+    },
+    { name: "the schema is newer, at serve", prepare: newer, says: /9999-later.*newer version/ },
+    { name: "the schema is newer, at migrate", command: "migrate", prepare: newer, says: /9999-later.*newer version/ },
+    {
+      name: "the schema is not there, and may not be made",
+      prepare: async () => ({
+        databaseUrl: (await freshDatabase("nothing")).url,
+        settings: { HOLDFAST_MIGRATE_ON_START: "0" },
+      }),
+      says: /lacks the migration 0001-first.*holdfast migrate/,
+    },
+    {
+      name: "Postgres commits asynchronously",
+      prepare: async () => {
+        const { name, url } = await freshDatabase("schema");
+        await administrate(`alter database ${name} set synchronous_commit = off`);
+        return { databaseUrl: url };
+      },
+      says: /synchronous_commit = off.*HOLDFAST_DURABILITY=redis/,
+    },
+    {
+      name: "Redis may evict",
+      prepare: async () => {
+        const redis = await startRedis();
+        const client = new Redis(redis.url);
+        await client.config("SET", "maxmemory-policy", "allkeys-lru");
+        client.disconnect();
+        redises.push(redis);
+        return { redisUrl: redis.url };
+      },
+      says: /maxmemory-policy allkeys-lru.*noeviction/,
+    },
+    {
+      name: "a setting is wrong",
+      prepare: async () => ({ settings: { HOLDFAST_DURABILITY: "maybe" } }),
+      says: /HOLDFAST_DURABILITY is "maybe".*postgres or redis/,
+    },
+    {
+      name: "the seed file is not there",
+      prepare: async () => ({ settings: { HOLDFAST_SEED_FILE: "none.json" } }),
+      says: /seed file .*none\.json/,
+    },
+  ];
+  test.concurrent.each(cases)("$name", async ({ command = "serve", prepare, says }) => {
+    const { code, stderr } = await runHoldfast([command], { ...stores.urls, ...(await prepare()) });
+    expect(stderr).toMatch(says);
+    expect(stderr).toMatch(/^holdfast: [^\n]+\n$/);
+    expect(code).toBe(1);
+  });
+
+  test("a Redis before 7.0 and a replica are refused too", async () => {
+    const config = loadConfig({});
+    const logger = pino({ level: "silent" });
+    const open = (redisUrl: string) => openStore({ ...config, redisUrl, databaseUrl: stores.database.url, logger });
+    const old = await startProxy(stores.redis.url);
+    old.replaceInAnswers("redis_version:7.", "redis_version:6.");
+    await expect(open(old.url)).rejects.toThrow(/Redis is version 6\.\d+: use Redis 7\.0 or newer/);
+    old.replaceInAnswers("role:master", "role:slave ");
+    await expect(open(old.url)).rejects.toThrow(/Redis is a replica.*REDIS_URL/);
+    await old.stop();
+  });
+
+  test("asynchronous commits are accepted where Redis acknowledges", async () => {
+    const { name, url } = await freshDatabase("schema");
+    await administrate(`alter database ${name} set synchronous_commit = off`);
+    const options = { redisUrl: stores.redis.url, databaseUrl: url, logger: pino({ level: "silent" }) };
+    const store = await openStore({ ...loadConfig({ HOLDFAST_DURABILITY: "redis" }), ...options });
+    await store.close();
+  });
+});
