@@ -161,9 +161,15 @@ function install(name, command) {
 function tryProtoc() {
   if (findOnPath("protoc") !== undefined || findOnPath("apt-get") === undefined || process.getuid() !== 0) return;
   say("protoc is missing; installing it with apt-get");
-  const script = "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends protobuf-compiler";
-  const { status } = run(["/bin/sh", "-c", script], { stdio: ["ignore", "ignore", "inherit"], env: outerEnvironment() });
-  say(status === 0 ? "protoc installed" : "protoc could not be installed; the test of other languages' stubs is left out");
+  const script =
+    "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends protobuf-compiler";
+  const { status } = run(["/bin/sh", "-c", script], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: outerEnvironment(),
+  });
+  say(
+    status === 0 ? "protoc installed" : "protoc could not be installed; the test of other languages' stubs is left out",
+  );
 }
 
 function main(part) {

@@ -131,7 +131,7 @@ function refuseUnknown(env: Environment): void {
 }
 
 function findNearest(name: string): string {
-  const distances = [...names, ...notSupportedYet].map((known) => ({ known, distance: editDistance(name, known) }));
+  const distances = names.map((known) => ({ known, distance: editDistance(name, known) }));
   return distances.reduce((best, next) => (next.distance < best.distance ? next : best)).known;
 }
 

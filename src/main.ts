@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { ConnectError } from "@connectrpc/connect";
 import { pino } from "pino";
 import { type Config, ConfigError, loadConfig } from "./config.ts";
 import { runDemo } from "./demo/run-demo.ts";
@@ -133,14 +134,16 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
 
 /** The one place where the process ends on an error: one line for what the operator can mend, the stack for our faults. */
 function fail(error: unknown): never {
-  const isExpected = error instanceof StartError || error instanceof ConfigError || isUsageError(error);
-  const text = error instanceof Error ? (isExpected || error.stack === undefined ? error.message : error.stack) : String(error);
+  const isExpected =
+    [StartError, ConfigError, ConnectError].some((kind) => error instanceof kind) || isUsageError(error);
+  const text =
+    error instanceof Error ? (isExpected || error.stack === undefined ? error.message : error.stack) : String(error);
   process.stderr.write(`holdfast: ${text}\n`);
   process.exit(1);
 }
 
 function isUsageError(error: unknown): boolean {
-  return (error as { code?: string } | null)?.code?.startsWith("ERR_PARSE_ARGS") === true;
+  return String((error as { code?: unknown } | null)?.code).startsWith("ERR_PARSE_ARGS");
 }
 
 const [command = "", ...rest] = process.argv.slice(2);

@@ -1,4 +1,4 @@
-import { ErrorReason } from "../gen/holdfast/v1/error_reason_pb.js";
+import type { ErrorReason } from "../gen/holdfast/v1/error_reason_pb.js";
 
 /** A reason of the contract, without its enum prefix: `SOLD_OUT`, `VALIDATION_FAILED`, ... */
 export type Reason = Exclude<keyof typeof ErrorReason, "UNSPECIFIED">;

@@ -42,7 +42,7 @@ async function seedProduct(shops: Shops, product: SeedProduct): Promise<boolean>
   const { shop_id: shopId, sku, title, quantity } = product;
   const stockId = `seed.${createHash("sha256").update(sku).digest("hex").slice(0, 32)}`;
   const existing = await findProduct(shops.db, shopId, sku);
-  if (existing !== undefined && !(await isHalfSeeded(shops, shopId, existing.position, stockId))) {
+  if (existing !== undefined && (quantity === 0 || !(await isHalfSeeded(shops, shopId, existing.position, stockId)))) {
     return false;
   }
   const shop = shops.get(shopId);
@@ -99,7 +99,9 @@ function checkProduct(each: Record<string, unknown>, where: string): SeedProduct
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
   const isId = (value: unknown): value is string => typeof value === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(value);
   if (!isId(sku) || !isId(shop_id) || typeof title !== "string" || /[\p{Cc}]/u.test(title) || [...title].length > 256) {
-    throw new StartError(`${where}: sku and shop_id are ids (A-Z a-z 0-9 . _ -, at most 64), title at most 256 characters`);
+    throw new StartError(
+      `${where}: sku and shop_id are ids (A-Z a-z 0-9 . _ -, at most 64), title at most 256 characters`,
+    );
   }
   if (!isCount(price_minor) || !isCount(quantity)) {
     throw new StartError(`${where}: price_minor and quantity are whole numbers from 0`);

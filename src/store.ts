@@ -4,8 +4,8 @@ import { type FlushConnection, openDatabase, openFlushConnection } from "./postg
 import { migrate, requireCurrentSchema } from "./postgres/migrate.ts";
 import { checkPostgres } from "./postgres/preflight.ts";
 import type { Database } from "./postgres/schema.ts";
-import { connectRedis, type ScriptRunner } from "./shop/redis.ts";
 import { checkRedis } from "./shop/preflight.ts";
+import { connectRedis, type ScriptRunner } from "./shop/redis.ts";
 import { loadScripts } from "./shop/scripts.ts";
 import { createShops, type Shops } from "./shop/shops.ts";
 

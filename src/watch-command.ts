@@ -15,7 +15,11 @@ export interface WatchArguments {
 }
 
 /** Prints commits as JSON, one per line, until the server ends the watch or the process is interrupted. */
-export async function runWatch({ target = "127.0.0.1:50051", shop = "default", after = "0" }: WatchArguments): Promise<void> {
+export async function runWatch({
+  target = "127.0.0.1:50051",
+  shop = "default",
+  after = "0",
+}: WatchArguments): Promise<void> {
   if (!/^\d{1,15}$/.test(after)) {
     throw new StartError(`--after takes a position, not "${after}"`);
   }

@@ -50,7 +50,10 @@ describe("a caller without our stubs", () => {
       body: JSON.stringify(body),
     });
     expect(response.status).toBe(200);
-    expect(await response.json()).toMatchObject({ order: { userId: "", amountMinor: "100" }, commit: { requestId: "k1" } });
+    expect(await response.json()).toMatchObject({
+      order: { userId: "", amountMinor: "100" },
+      commit: { requestId: "k1" },
+    });
   });
 });
 

@@ -15,7 +15,11 @@ function sources(...folders: string[]): { path: string; text: string }[] {
 }
 
 /** The files that match, but for those that may. */
-function offenders(files: { path: string; text: string }[], pattern: RegExp, allowed: readonly string[] = []): string[] {
+function offenders(
+  files: { path: string; text: string }[],
+  pattern: RegExp,
+  allowed: readonly string[] = [],
+): string[] {
   return files.filter(({ path, text }) => pattern.test(text) && !allowed.includes(path)).map(({ path }) => path);
 }
 

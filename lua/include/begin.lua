@@ -17,8 +17,10 @@ local function begin(resource)
   if known_at then
     return answer_from_log("REPLAYED", known_at)
   end
-  -- An id older than the memory may be known to Postgres only. One minute is allowed for clocks that differ.
-  if forgotten > 0 and looked_up ~= "1" and tonumber(oldest_id_ms) < forgotten + 60000 then
+  -- An id older than the memory may be known to Postgres only; one from the future says nothing about its age. One minute
+  -- is allowed for clocks that differ.
+  local made_ms = tonumber(oldest_id_ms)
+  if forgotten > 0 and looked_up ~= "1" and (made_ms < forgotten + 60000 or made_ms > now + 60000) then
     return { "LOOK_UP", position, last_commit_id }
   end
   return nil, resource_at

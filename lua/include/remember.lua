@@ -15,5 +15,6 @@ local function remember(...)
   if redis.call("UNLINK", bucket == "1" and recent_0 or recent_1) == 1 then
     redis.call("HSET", meta, "forgotten", turn_time)
   end
-  redis.call("HSET", meta, "bucket", bucket == "0" and "1" or "0", "turn_time", now, "turn_position", position)
+  bucket, turned = bucket == "0" and "1" or "0", true
+  redis.call("HSET", meta, "bucket", bucket, "turn_time", now, "turn_position", position)
 end

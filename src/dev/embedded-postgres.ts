@@ -3,6 +3,7 @@ import { chown, mkdir, open, readdir, readFile, rename, rm, writeFile } from "no
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { Client } from "pg";
+import { StartError } from "../start-error.ts";
 import { endLeftOver } from "./end-left-over.ts";
 import { lockDataFolder } from "./lock-data-folder.ts";
 import { createStop, type ServerOptions } from "./running-server.ts";
@@ -105,7 +106,7 @@ function findPrograms(): Place["programs"] {
     const programFolder = resolve(dirname(fromPackage.resolve(name)), "..", "native", "bin");
     return { postgres: join(programFolder, "postgres"), initdb: join(programFolder, "initdb") };
   } catch {
-    throw new Error(
+    throw new StartError(
       `the package ${name} is not installed: run npm ci, or set DATABASE_URL to a PostgreSQL of your own`,
     );
   }
@@ -166,7 +167,7 @@ async function runInitdb(place: Place, folder: string, passwordFile: string): Pr
   const how = await server.ended;
   if (how === "exit code 0") return;
   const lines = (await server.readLogTail()).trimEnd().split("\n").slice(-12).join("\n  ");
-  throw new Error(
+  throw new StartError(
     `the database cluster could not be created (${how}). The last lines of ${place.logFile}:\n  ${lines}`,
   );
 }
@@ -179,7 +180,7 @@ async function syncFolder(folder: string): Promise<void> {
 async function checkVersion(folder: string): Promise<void> {
   const version = (await readFile(join(folder, "PG_VERSION"), "utf8")).trim();
   if (version === majorVersion) return;
-  throw new Error(
+  throw new StartError(
     `${folder} was written by PostgreSQL ${version}, this Holdfast brings ${majorVersion}: ` +
       "move the data with pg_dump, or give Holdfast an empty folder with HOLDFAST_DATA_DIR",
   );
@@ -230,5 +231,7 @@ async function checkDurability(client: Client): Promise<void> {
     [durabilitySettings],
   );
   if (rows.length === 0) return;
-  throw new Error(`the embedded PostgreSQL runs with ${rows.map((row) => `${row.name} = ${row.setting}`).join(", ")}`);
+  throw new StartError(
+    `the embedded PostgreSQL runs with ${rows.map((row) => `${row.name} = ${row.setting}`).join(", ")}`,
+  );
 }

@@ -1,5 +1,6 @@
 import { readFile, realpath } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { StartError } from "../start-error.ts";
 import { isAlive, worksIn } from "./process-identity.ts";
 
 const gentleMs = 6_000;
@@ -29,7 +30,9 @@ export async function endLeftOver({ title, pidFile, folder, gentleSignal, onProg
   if (await endWith(pid, gentleSignal, gentleMs)) return;
   if (await endWith(pid, "SIGQUIT", firmMs)) return;
   if (await endWith(pid, "SIGKILL", killedMs)) return;
-  throw new Error(`the ${title} that an earlier start left in ${folder} (process ${pid}) does not end: end it by hand`);
+  throw new StartError(
+    `the ${title} that an earlier start left in ${folder} (process ${pid}) does not end: end it by hand`,
+  );
 }
 
 /** The process id that a server wrote; undefined when there is none. */

@@ -1,6 +1,7 @@
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { StartError } from "../start-error.ts";
 import { isAlive, readStartMark } from "./process-identity.ts";
 
 const maxAttemptCount = 6;
@@ -28,20 +29,20 @@ export async function lockDataFolder(dataDir: string, name: string): Promise<Dat
     const holderPid = await findHolder(dataDir, prefix, own);
     if (holderPid === undefined) return { release: () => rm(ownPath, { force: true }) };
     await rm(ownPath, { force: true });
-    if (attempt === maxAttemptCount) throw new Error(inUse(dataDir, holderPid));
+    if (attempt === maxAttemptCount) throw new StartError(inUse(dataDir, holderPid));
     await sleep(10 + Math.random() * 40);
   }
 }
 
 async function makeFolder(dataDir: string): Promise<void> {
   await mkdir(dataDir, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
-    throw new Error(notWritable(dataDir, error));
+    throw new StartError(notWritable(dataDir, error));
   });
 }
 
 async function createOwn(path: string, dataDir: string): Promise<void> {
   await writeFile(path, "", { flag: "wx" }).catch((error: NodeJS.ErrnoException) => {
-    throw new Error(error.code === "EEXIST" ? inUse(dataDir, process.pid) : notWritable(dataDir, error));
+    throw new StartError(error.code === "EEXIST" ? inUse(dataDir, process.pid) : notWritable(dataDir, error));
   });
 }
 

@@ -4,6 +4,7 @@ import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
+import { StartError } from "../start-error.ts";
 import { endLeftOver } from "./end-left-over.ts";
 import { lockDataFolder } from "./lock-data-folder.ts";
 import { createStop, type ServerOptions } from "./running-server.ts";
@@ -68,7 +69,7 @@ async function findProgram(): Promise<string> {
   const look = "command -v redis-server || command -v valkey-server";
   const found = await promisify(execFile)("/bin/sh", ["-c", look]).catch(() => undefined);
   if (found !== undefined) return found.stdout.trim();
-  throw new Error(
+  throw new StartError(
     "redis-server was not found: install it (Debian and Ubuntu: apt-get install redis-server; macOS: brew install redis), " +
       "or set REDIS_URL to a Redis 7.0 or newer",
   );

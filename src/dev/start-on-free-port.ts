@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { StartError } from "../start-error.ts";
 import type { SupervisedServer } from "./supervise.ts";
 
 const maxPortAttemptCount = 5;
@@ -40,7 +41,7 @@ export async function startOnFreePort(options: StartOptions): Promise<{ server: 
       // Sessions of an earlier PostgreSQL that was killed are still on their way out.
       await sleep(250);
     } else if (!/address already in use/i.test(logTail) || attempt++ === maxPortAttemptCount) {
-      throw new Error(describeFailure(options, failure, logTail));
+      throw new StartError(describeFailure(options, failure, logTail));
     }
   }
 }

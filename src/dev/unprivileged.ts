@@ -1,5 +1,6 @@
 import { chmod, readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
+import { StartError } from "../start-error.ts";
 
 /** Whom a server that refuses to run as root runs as. */
 export interface Unprivileged {
@@ -28,14 +29,16 @@ const capabilities = [
  */
 export async function chooseUnprivileged(dataFolder: string, programs: readonly string[]): Promise<Unprivileged> {
   if (process.getuid?.() !== 0) return { commandPrefix: [], owner: undefined };
-  if (process.platform !== "linux") throw new Error(refusal("on this system Holdfast cannot drop root's rights"));
+  if (process.platform !== "linux") throw new StartError(refusal("on this system Holdfast cannot drop root's rights"));
   const owner = await readOwner(dataFolder);
   for (const program of programs) await makeExecutable(program);
   const prefix = ["setpriv", `--reuid=${owner.uid}`, `--regid=${owner.gid}`, "--clear-groups"];
   if (await canEveryoneReach([dataFolder, ...programs])) return { commandPrefix: prefix, owner };
   const capability = await chooseCapability();
   if (capability === undefined) {
-    throw new Error(refusal(`user ${owner.uid} cannot reach ${dataFolder}, and this root lacks the rights to let it`));
+    throw new StartError(
+      refusal(`user ${owner.uid} cannot reach ${dataFolder}, and this root lacks the rights to let it`),
+    );
   }
   const reach = ["--securebits=+no_setuid_fixup", `--inh-caps=+${capability}`, `--ambient-caps=+${capability}`];
   return { commandPrefix: [...prefix, ...reach], owner };

@@ -26,8 +26,13 @@ function toEntry(row: Row): LogEntry {
 }
 
 /** Reads one commit. */
-export async function readCommit(db: Kysely<Database>, shopId: string, position: number): Promise<LogEntry | undefined> {
-  const { rows } = await sql<Row>`select ${columns} from commits where shop_id = ${shopId} and position = ${position}`.execute(db);
+export async function readCommit(
+  db: Kysely<Database>,
+  shopId: string,
+  position: number,
+): Promise<LogEntry | undefined> {
+  const { rows } =
+    await sql<Row>`select ${columns} from commits where shop_id = ${shopId} and position = ${position}`.execute(db);
   return rows[0] === undefined ? undefined : toEntry(rows[0]);
 }
 
@@ -47,9 +52,16 @@ export async function findByRequestId(
 }
 
 /** Reads commits in order, from a position (inclusive) on. */
-export async function readCommits(db: Kysely<Database>, shopId: string, from: number, count: number): Promise<LogEntry[]> {
+export async function readCommits(
+  db: Kysely<Database>,
+  shopId: string,
+  from: number,
+  count: number,
+): Promise<LogEntry[]> {
   const { rows } = await sql<Row>`
-    select ${columns} from commits where shop_id = ${shopId} and position >= ${from} order by position limit ${count}`.execute(db);
+    select ${columns} from commits where shop_id = ${shopId} and position >= ${from} order by position limit ${count}`.execute(
+    db,
+  );
   return rows.map(toEntry);
 }
 
@@ -61,6 +73,8 @@ export async function readCommitsBackwards(
   count: number,
 ): Promise<LogEntry[]> {
   const { rows } = await sql<Row>`
-    select ${columns} from commits where shop_id = ${shopId} and position <= ${from} order by position desc limit ${count}`.execute(db);
+    select ${columns} from commits where shop_id = ${shopId} and position <= ${from} order by position desc limit ${count}`.execute(
+    db,
+  );
   return rows.map(toEntry);
 }

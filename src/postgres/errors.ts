@@ -8,7 +8,9 @@ export function isPostgresDown(error: unknown): boolean {
     return down.test(code);
   }
   // Socket errors have codes like ECONNREFUSED; a connection cut while a query ran has none.
-  return error instanceof Error && (code?.startsWith("E") === true || /connection|Connection|timeout/.test(error.message));
+  return (
+    error instanceof Error && (code?.startsWith("E") === true || /connection|Connection|timeout/.test(error.message))
+  );
 }
 
 /** Whether Postgres refused values (class 22) or a constraint (class 23): trying again cannot help. */

@@ -45,7 +45,9 @@ const parts: readonly Part[] = [
   {
     name: "products",
     rows: (projection) => jsonRows(projection.products),
-    sql: (rows) => `insert into products (shop_id, sku, title, price_minor, max_per_user, sale_start_time, sale_end_time, withdrawn,
+    sql: (
+      rows,
+    ) => `insert into products (shop_id, sku, title, price_minor, max_per_user, sale_start_time, sale_end_time, withdrawn,
         limit_tracked, create_time, update_time, position)
       select shop_id, r.sku, r.title, r.price_minor, r.max_per_user, ${farTime("sale_start_time")}, ${farTime("sale_end_time")}, r.withdrawn,
         r.max_per_user > 0, ${time("create_time")}, ${time("update_time")}, r.position
@@ -65,7 +67,9 @@ const parts: readonly Part[] = [
   {
     name: "holds",
     rows: (projection) => jsonRows(projection.holds),
-    sql: (rows) => `insert into holds (shop_id, hold_id, user_id, lines, state, create_time, expire_time, order_id, create_position, position)
+    sql: (
+      rows,
+    ) => `insert into holds (shop_id, hold_id, user_id, lines, state, create_time, expire_time, order_id, create_position, position)
       select shop_id, r.hold_id, r.user_id, r.lines, r.state, ${time("create_time")}, ${time("expire_time")}, r.order_id, r.create_position,
         r.position
       from cas, json_to_recordset(${rows}) as r(hold_id text, user_id text, lines json, state smallint, create_time float8,
@@ -75,7 +79,9 @@ const parts: readonly Part[] = [
   {
     name: "orders",
     rows: (projection) => jsonRows(projection.orders),
-    sql: (rows) => `insert into orders (shop_id, order_id, user_id, lines, item_count, amount_minor, refunded_minor, state, payment_method,
+    sql: (
+      rows,
+    ) => `insert into orders (shop_id, order_id, user_id, lines, item_count, amount_minor, refunded_minor, state, payment_method,
         hold_id, create_time, update_time, create_position, position)
       select shop_id, r.order_id, r.user_id, r.lines, r.item_count, r.amount_minor, r.refunded_minor, r.state, r.payment_method,
         r.hold_id, ${time("create_time")}, ${time("update_time")}, r.position, r.position
@@ -86,7 +92,9 @@ const parts: readonly Part[] = [
   {
     name: "new_users",
     rows: (projection) => jsonRows(projection.newUsers),
-    sql: (rows) => `insert into users (shop_id, user_id, email, email_key, display_name, balance_minor, credits, order_count,
+    sql: (
+      rows,
+    ) => `insert into users (shop_id, user_id, email, email_key, display_name, balance_minor, credits, order_count,
         lifetime_value_minor, create_time, update_time, create_position, position)
       select shop_id, r.user_id, r.email, r.email_key, r.display_name, r.balance_minor, r.credits, r.order_count, r.lifetime_value_minor,
         ${time("create_time")}, ${time("update_time")}, r.create_position, r.position
@@ -98,7 +106,9 @@ const parts: readonly Part[] = [
   {
     name: "users_changed",
     rows: (projection) => jsonRows(projection.users),
-    sql: (rows) => `update users u set balance_minor = coalesce(r.balance_minor, u.balance_minor), credits = coalesce(r.credits, u.credits),
+    sql: (
+      rows,
+    ) => `update users u set balance_minor = coalesce(r.balance_minor, u.balance_minor), credits = coalesce(r.credits, u.credits),
         order_count = coalesce(r.order_count, u.order_count),
         lifetime_value_minor = coalesce(r.lifetime_value_minor, u.lifetime_value_minor),
         update_time = ${time("update_time")}, position = r.position
@@ -109,7 +119,9 @@ const parts: readonly Part[] = [
   {
     name: "ledger",
     rows: (projection) => (projection.ledger.length === 0 ? "" : JSON.stringify(projection.ledger)),
-    sql: (rows) => `insert into ledger_entries (shop_id, position, index, account, kind, delta, balance_after, cause, order_id, reference)
+    sql: (
+      rows,
+    ) => `insert into ledger_entries (shop_id, position, index, account, kind, delta, balance_after, cause, order_id, reference)
       select shop_id, r.position, r.index, r.account, r.kind, r.delta, r.balance_after, r.cause, r.order_id, r.reference
       from cas, json_to_recordset(${rows}) as r(position bigint, index integer, account text, kind smallint, delta bigint,
         balance_after bigint, cause text, order_id text, reference text)`,

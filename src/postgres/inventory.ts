@@ -23,11 +23,22 @@ export function listProducts(db: Kysely<Database>, shopId: string, afterSku: str
 
 /** Reads one hold, open or ended. */
 export function findHold(db: Kysely<Database>, shopId: string, holdId: string) {
-  return db.selectFrom("holds").selectAll().where("shop_id", "=", shopId).where("hold_id", "=", holdId).executeTakeFirst();
+  return db
+    .selectFrom("holds")
+    .selectAll()
+    .where("shop_id", "=", shopId)
+    .where("hold_id", "=", holdId)
+    .executeTakeFirst();
 }
 
 /** Lists holds newest first, of one user or (empty id) of everybody, from before a key (undefined = the newest). */
-export function listHolds(db: Kysely<Database>, shopId: string, userId: string, before: HoldKey | undefined, count: number) {
+export function listHolds(
+  db: Kysely<Database>,
+  shopId: string,
+  userId: string,
+  before: HoldKey | undefined,
+  count: number,
+) {
   let query = db.selectFrom("holds").selectAll().where("shop_id", "=", shopId);
   if (userId !== "") {
     query = query.where("user_id", "=", userId);

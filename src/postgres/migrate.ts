@@ -1,7 +1,7 @@
 import { type Kysely, sql } from "kysely";
 import { type Migration, Migrator } from "kysely/migration";
-import * as first from "./migrations/0001-first.ts";
 import { StartError } from "../start-error.ts";
+import * as first from "./migrations/0001-first.ts";
 import type { Database } from "./schema.ts";
 
 const migrations: Record<string, Migration> = { "0001-first": first };
@@ -27,7 +27,9 @@ export async function requireCurrentSchema(db: Kysely<Database>): Promise<void> 
 
 /** The names of the migrations that were applied; throws when one of them is from a newer version. */
 async function refuseNewerSchema(db: Kysely<Database>): Promise<ReadonlySet<string>> {
-  const { rows: tables } = await sql<{ found: string | null }>`select to_regclass('kysely_migration')::text as found`.execute(db);
+  const { rows: tables } = await sql<{
+    found: string | null;
+  }>`select to_regclass('kysely_migration')::text as found`.execute(db);
   if (tables[0]?.found == null) {
     return new Set();
   }

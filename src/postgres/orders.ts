@@ -3,5 +3,10 @@ import type { Database } from "./schema.ts";
 
 /** Reads one order. */
 export function findOrder(db: Kysely<Database>, shopId: string, orderId: string) {
-  return db.selectFrom("orders").selectAll().where("shop_id", "=", shopId).where("order_id", "=", orderId).executeTakeFirst();
+  return db
+    .selectFrom("orders")
+    .selectAll()
+    .where("shop_id", "=", shopId)
+    .where("order_id", "=", orderId)
+    .executeTakeFirst();
 }

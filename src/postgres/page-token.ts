@@ -20,7 +20,8 @@ export function listName(rpc: string, shopId: string, ...others: readonly string
 export async function createPageTokens(db: Kysely<Database>): Promise<PageTokens> {
   const { rows } = await sql<{ value: string }>`select value from secrets where name = 'page_token'`.execute(db);
   const secret = rows[0]?.value as string;
-  const sign = (list: string, lastKey: string): Buffer => createHmac("sha256", secret).update(`${list}\n${lastKey}`).digest().subarray(0, 16);
+  const sign = (list: string, lastKey: string): Buffer =>
+    createHmac("sha256", secret).update(`${list}\n${lastKey}`).digest().subarray(0, 16);
   return {
     make: (list, lastKey) => Buffer.concat([sign(list, lastKey), Buffer.from(lastKey)]).toString("base64url"),
     read: (list, token) => {
@@ -32,7 +33,9 @@ export async function createPageTokens(db: Kysely<Database>): Promise<PageTokens
       const given = bytes.subarray(0, 16);
       if (given.length < 16 || !timingSafeEqual(given, sign(list, lastKey))) {
         const description = "is not a token of this list";
-        throw new Refusal("VALIDATION_FAILED", `page_token ${description}`, { fieldViolations: [{ field: "page_token", description }] });
+        throw new Refusal("VALIDATION_FAILED", `page_token ${description}`, {
+          fieldViolations: [{ field: "page_token", description }],
+        });
       }
       return lastKey;
     },

@@ -9,14 +9,18 @@ const oldestVersion = 14;
 export async function checkPostgres(db: Kysely<Database>, durability: "postgres" | "redis"): Promise<void> {
   const settings = await readSettings(db);
   if (settings.version < oldestVersion * 10_000) {
-    throw new StartError(`PostgreSQL is version ${Math.floor(settings.version / 10_000)}: use ${oldestVersion} or newer`);
+    throw new StartError(
+      `PostgreSQL is version ${Math.floor(settings.version / 10_000)}: use ${oldestVersion} or newer`,
+    );
   }
   if (settings.inRecovery) {
     throw new StartError("PostgreSQL is a standby and takes no writes: point DATABASE_URL at the primary");
   }
   if (durability === "postgres" && (settings.synchronousCommit === "off" || settings.fsync === "off")) {
     const name = settings.fsync === "off" ? "fsync" : "synchronous_commit";
-    throw new StartError(`PostgreSQL has ${name} = off and would lose acknowledged orders: switch it on, or set HOLDFAST_DURABILITY=redis`);
+    throw new StartError(
+      `PostgreSQL has ${name} = off and would lose acknowledged orders: switch it on, or set HOLDFAST_DURABILITY=redis`,
+    );
   }
 }
 
@@ -28,9 +32,12 @@ async function readSettings(db: Kysely<Database>) {
     const { rows } = await query.execute(db);
     return rows[0] as (typeof rows)[0];
   } catch (error) {
-    throw new StartError(`PostgreSQL cannot be used: ${reasonOf(error)}. Check DATABASE_URL, or leave it unset for an embedded one`, {
-      cause: error,
-    });
+    throw new StartError(
+      `PostgreSQL cannot be used: ${reasonOf(error)}. Check DATABASE_URL, or leave it unset for an embedded one`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

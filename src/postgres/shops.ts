@@ -20,7 +20,9 @@ export async function readDurableHead(db: Kysely<Database>, shopId: string): Pro
 /** Reads a shop's head and locks its row until the transaction ends: nothing can be flushed meanwhile. */
 export async function lockHead(trx: Kysely<Database>, shopId: string): Promise<ShopHead | undefined> {
   const { rows } = await sql<ShopHead>`
-    select epoch, head_position as position, head_commit_id as "commitId" from shops where shop_id = ${shopId} for update`.execute(trx);
+    select epoch, head_position as position, head_commit_id as "commitId" from shops where shop_id = ${shopId} for update`.execute(
+    trx,
+  );
   return rows[0];
 }
 
@@ -29,10 +31,17 @@ export async function setEpoch(trx: Kysely<Database>, shopId: string, epoch: num
   await trx.updateTable("shops").set({ epoch }).where("shop_id", "=", shopId).execute();
 }
 
+/** What the sweeper wants to know of a shop. */
+export interface SweptShop extends ShopHead {
+  readonly shopId: string;
+  readonly openHoldCount: number;
+}
+
 /** Every shop with its head, for the sweeper. */
-export async function listHeads(db: Kysely<Database>): Promise<({ shopId: string } & ShopHead)[]> {
-  const { rows } = await sql<{ shopId: string } & ShopHead>`
-    select shop_id as "shopId", epoch, head_position as position, head_commit_id as "commitId" from shops`.execute(db);
+export async function listHeads(db: Kysely<Database>): Promise<SweptShop[]> {
+  const { rows } = await sql<SweptShop>`
+    select shop_id as "shopId", epoch, head_position as position, head_commit_id as "commitId", open_hold_count as "openHoldCount"
+    from shops`.execute(db);
   return rows;
 }
 
@@ -43,7 +52,13 @@ export function findShop(db: Kysely<Database>, shopId: string) {
 
 /** Lists shops by id, after one (exclusive; empty = from the first). */
 export function listShops(db: Kysely<Database>, afterShopId: string, count: number) {
-  return db.selectFrom("shops").selectAll().where("shop_id", ">", afterShopId).orderBy("shop_id").limit(count).execute();
+  return db
+    .selectFrom("shops")
+    .selectAll()
+    .where("shop_id", ">", afterShopId)
+    .orderBy("shop_id")
+    .limit(count)
+    .execute();
 }
 
 /** Something read from Postgres, and the commit it is as of. */

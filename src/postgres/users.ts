@@ -3,5 +3,10 @@ import type { Database } from "./schema.ts";
 
 /** Reads one user. */
 export function findUser(db: Kysely<Database>, shopId: string, userId: string) {
-  return db.selectFrom("users").selectAll().where("shop_id", "=", shopId).where("user_id", "=", userId).executeTakeFirst();
+  return db
+    .selectFrom("users")
+    .selectAll()
+    .where("shop_id", "=", shopId)
+    .where("user_id", "=", userId)
+    .executeTakeFirst();
 }

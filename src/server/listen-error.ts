@@ -1,4 +1,5 @@
 import type { ListenAddress } from "../config.ts";
+import { StartError } from "../start-error.ts";
 
 /** The address as people write it: `127.0.0.1:8080`, `[::1]:8080`. */
 export function formatAddress({ host, port }: ListenAddress): string {
@@ -8,7 +9,7 @@ export function formatAddress({ host, port }: ListenAddress): string {
 /** One line for the operator: which door cannot listen, why, and which setting to change. */
 export function listenError(door: string, address: ListenAddress, setting: string, cause: unknown): Error {
   const where = `The ${door} door cannot listen on ${formatAddress(address)}`;
-  return new Error(`${where}: ${explain(cause)} set ${setting} to another address.`, { cause });
+  return new StartError(`${where}: ${explain(cause)} set ${setting} to another address.`, { cause });
 }
 
 function explain(cause: unknown): string {

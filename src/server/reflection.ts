@@ -12,6 +12,7 @@ import {
 import { nestedTypes } from "@bufbuild/protobuf/reflect";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
+import { file_google_rpc_error_details } from "../../gen/google/rpc/error_details_pb.js";
 import {
   ServerReflection,
   type ServerReflectionRequest,
@@ -38,7 +39,9 @@ export interface Reflection {
 export function createReflection(services: readonly DescService[]): Reflection {
   const versions = [ServerReflection, ServerReflectionAlpha];
   const serviceNames = [...services, ...versions].map(({ typeName }) => typeName).sort();
-  const files = uniqueFiles([...services, ...versions].flatMap(({ file }) => withImports(file)));
+  const ownFiles = [...services, ...versions].map(({ file }) => file);
+  // Nothing imports the error details: they travel in an Any, and tools can only show them when they find them here.
+  const files = uniqueFiles([...ownFiles, file_google_rpc_error_details].flatMap(withImports));
   const filesByName = new Map(files.map((file) => [file.proto.name, file]));
   const filesBySymbol = new Map(files.flatMap((file) => symbolsOf(file).map((symbol) => [symbol, file] as const)));
   const extensions = files.flatMap(typesOf).filter((type) => type.kind === "extension");

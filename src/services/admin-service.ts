@@ -1,9 +1,9 @@
 import { create } from "@bufbuild/protobuf";
+import type { Selectable } from "kysely";
 import * as pb from "../../gen/holdfast/v1/admin_service_pb.js";
 import { ShopSchema } from "../../gen/holdfast/v1/resources_pb.js";
 import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import { listName } from "../postgres/page-token.ts";
-import type { Selectable } from "kysely";
 import type { ShopRow } from "../postgres/schema.ts";
 import { findShop, insertShop, listShops } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
@@ -49,16 +49,28 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
           metadata: { field, shop_id: shopId, position: String(position), epoch: String(epoch) },
         });
       }
-      const born = { shop_id: shopId, currency_code: currencyCode, create_time: first.timeMs, head_position: 1, durable_position: 1 };
+      const born = {
+        shop_id: shopId,
+        currency_code: currencyCode,
+        create_time: first.timeMs,
+        head_position: 1,
+        durable_position: 1,
+      };
       const committed = { ...first, requestId: stored.request_id, replayed: !made, durable: true, events: [] };
-      return create(pb.CreateShopResponseSchema, { shop: messageFromRow(ShopSchema, born), commit: commitMessage(committed) });
+      return create(pb.CreateShopResponseSchema, {
+        shop: messageFromRow(ShopSchema, born),
+        commit: commitMessage(committed),
+      });
     },
 
     async getShop(req, ctx) {
       const shopId = shopIdOf(req);
       const found = await readRecord(shops, req, ctx, (db) => findShop(db, shopId));
       const row = required(found, "SHOP_NOT_FOUND", "shop", shopId);
-      return create(pb.GetShopResponseSchema, { shop: shopMessage(row, await shops.get(shopId).logPosition()), asOf: readPoint(found) });
+      return create(pb.GetShopResponseSchema, {
+        shop: shopMessage(row, await shops.get(shopId).logPosition()),
+        asOf: readPoint(found),
+      });
     },
 
     async listShops(req, ctx) {
@@ -77,7 +89,9 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
 }
 
 function existsMessage(shopId: string, field: string): string {
-  return field === "rpc" ? `the request id was used in shop "${shopId}" by another RPC` : `shop "${shopId}" exists with another "${field}"`;
+  return field === "rpc"
+    ? `the request id was used in shop "${shopId}" by another RPC`
+    : `shop "${shopId}" exists with another "${field}"`;
 }
 
 /** A shop's row as a message; the live head may be ahead of Postgres'. */

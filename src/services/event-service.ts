@@ -105,5 +105,7 @@ function* messagesOf(step: WatchStep, req: pb.WatchEventsRequest): Generator<pb.
 }
 
 function batchesMessage(batches: pb.EventBatch[]): pb.WatchEventsResponse {
-  return create(pb.WatchEventsResponseSchema, { message: { case: "batches", value: create(pb.EventBatchesSchema, { batches }) } });
+  return create(pb.WatchEventsResponseSchema, {
+    message: { case: "batches", value: create(pb.EventBatchesSchema, { batches }) },
+  });
 }

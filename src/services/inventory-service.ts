@@ -66,14 +66,19 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
     async getProduct(req, ctx) {
       const found = await readRecord(shops, req, ctx, (db, shopId) => findProduct(db, shopId, req.sku));
       const row = required(found, "PRODUCT_NOT_FOUND", "product", req.sku);
-      return create(pb.GetProductResponseSchema, { product: messageFromRow(ProductSchema, row), asOf: readPoint(found) });
+      return create(pb.GetProductResponseSchema, {
+        product: messageFromRow(ProductSchema, row),
+        asOf: readPoint(found),
+      });
     },
 
     async listProducts(req, ctx) {
       const list = listName("ListProducts", shopIdOf(req));
       const count = pageCount(req.pageSize);
       const after = pageTokens.read(list, req.pageToken);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) => listProducts(db, shopId, after, count + 1));
+      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
+        listProducts(db, shopId, after, count + 1),
+      );
       const page = rows.slice(0, count);
       return create(pb.ListProductsResponseSchema, {
         products: page.map((row) => messageFromRow(ProductSchema, row)),
@@ -128,7 +133,9 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
       const count = pageCount(req.pageSize);
       const key = pageTokens.read(list, req.pageToken);
       const before = key === "" ? undefined : Number(key);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) => listHolds(db, shopId, req.userId, before, count + 1));
+      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
+        listHolds(db, shopId, req.userId, before, count + 1),
+      );
       const page = rows.slice(0, count);
       return create(pb.ListHoldsResponseSchema, {
         holds: page.map((row) => messageFromRow(HoldSchema, row)),
@@ -168,7 +175,9 @@ function durationMs(duration: Duration | undefined, defaultMs: number): number {
   const ms = duration === undefined ? defaultMs : toMs(duration, "hold_duration");
   if (ms < 1 || ms > 86_400_000) {
     const description = "must be between 1 ms and 24 hours";
-    throw new Refusal("VALIDATION_FAILED", `hold_duration ${description}`, { fieldViolations: [{ field: "hold_duration", description }] });
+    throw new Refusal("VALIDATION_FAILED", `hold_duration ${description}`, {
+      fieldViolations: [{ field: "hold_duration", description }],
+    });
   }
   return ms;
 }

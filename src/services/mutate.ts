@@ -31,7 +31,11 @@ export function mutate(
  * The response of a mutation: the fields of the event it made, under the same names, and the commit. Responses are made
  * from the log, so a replay answers what the first call answered.
  */
-export function respond<Desc extends DescMessage>(desc: Desc, committed: Committed, eventName: string): MessageShape<Desc> {
+export function respond<Desc extends DescMessage>(
+  desc: Desc,
+  committed: Committed,
+  eventName: string,
+): MessageShape<Desc> {
   const event = committed.events.find((each) => eventName in each)?.[eventName];
   if (event === undefined) {
     throw new Error(`commit ${committed.position} has no event "${eventName}"`);

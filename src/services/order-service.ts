@@ -22,7 +22,9 @@ export function createOrderService({ shops }: Deps): Handlers<typeof pb.OrderSer
         ids: req.holdId === "" ? [orderId] : [orderId, req.holdId],
         lookUp: async (db) => {
           const order = await findOrder(db, shopIdOf(req), orderId);
-          return order?.create_position ?? (req.holdId === "" ? undefined : endedHold(db, shopIdOf(req), req.holdId, false));
+          return (
+            order?.create_position ?? (req.holdId === "" ? undefined : endedHold(db, shopIdOf(req), req.holdId, false))
+          );
         },
         existsReason: "ORDER_EXISTS",
       });

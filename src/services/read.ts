@@ -29,7 +29,11 @@ export async function readRecord<Value>(
 export function required<Value>(found: AsOf<Value | undefined>, reason: Reason, kind: string, id: string): Value {
   if (found.value === undefined) {
     throw new Refusal(reason, `there is no ${kind} "${id}"`, {
-      metadata: { [`${kind === "product" ? "sku" : `${kind}_id`}`]: id, position: String(found.position), epoch: String(found.epoch) },
+      metadata: {
+        [`${kind === "product" ? "sku" : `${kind}_id`}`]: id,
+        position: String(found.position),
+        epoch: String(found.epoch),
+      },
     });
   }
   return found.value;

@@ -1,9 +1,9 @@
 import { create } from "@bufbuild/protobuf";
+import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { type Event, type EventBatch, EventBatchSchema, EventSchema } from "../../gen/holdfast/v1/event_service_pb.js";
 import type { Call, LogEntry } from "./log-entry.ts";
 import { messageFromLog } from "./messages.ts";
 import type { LineJson } from "./projection.ts";
-import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 
 /** Which events a caller wants; an empty list = all. An event passes when its type and one of its subjects are listed. */
 export interface EventFilter {
@@ -27,8 +27,13 @@ export function eventBatch(entry: LogEntry): EventBatch {
       commitId: entry.commitId,
       requestId: call.request_id,
       principal: call.principal,
-      commitTime: create(TimestampSchema, { seconds: BigInt(seconds), nanos: (entry.timeMs - seconds * 1000) * 1_000_000 }),
-      events: (JSON.parse(entry.events) as Record<string, object>[]).map((json, index) => toEvent(json, entry.position, index)),
+      commitTime: create(TimestampSchema, {
+        seconds: BigInt(seconds),
+        nanos: (entry.timeMs - seconds * 1000) * 1_000_000,
+      }),
+      events: (JSON.parse(entry.events) as Record<string, object>[]).map((json, index) =>
+        toEvent(json, entry.position, index),
+      ),
     });
     batches.set(entry, known);
   }

@@ -1,10 +1,11 @@
 import type { Logger } from "pino";
-import { type ShopHead, appendCommits } from "../postgres/flush-statement.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
 import { isDataError, isPostgresDown } from "../postgres/errors.ts";
+import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
 import { readDurableHead } from "../postgres/shops.ts";
-import { type LogEntry, parseEntry } from "./log-entry.ts";
+import { Refusal } from "../refusal.ts";
 import { hintChannel, type ShopKeys } from "./keys.ts";
+import { type LogEntry, parseEntry } from "./log-entry.ts";
 import { project } from "./projection.ts";
 import type { ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
@@ -168,12 +169,14 @@ export function createFlusher(options: FlusherOptions): Flusher {
     if (generation !== connection.generation) {
       throw new Error("the flush connection was replaced since the head was read");
     }
-    const moved = await appendCommits(connection.db, shopId, { head: known, serverStart }, project(fresh)).catch((error) => {
-      if (isDataError(error)) {
-        options.onPoison(fresh, error);
-      }
-      throw error;
-    });
+    const moved = await appendCommits(connection.db, shopId, { head: known, serverStart }, project(fresh)).catch(
+      (error) => {
+        if (isDataError(error)) {
+          options.onPoison(fresh, error);
+        }
+        throw error;
+      },
+    );
     options.onPostgres(true);
     if (!moved) {
       return false;
@@ -195,7 +198,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     }
     if (waiters.count > durable.size) {
       // Others wait: their look is sent before the released callers send their next calls, so that Redis decides those
-      // while Postgres writes these. Measured (2026-11, 256 in flight): LOOK_GAIN.
+      // while Postgres writes these.
       nextLook = look(head as ShopHead);
       nextLook.view.catch(() => {});
     }
@@ -205,7 +208,9 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const hint = `${shopId} ${newest.position} ${newest.commitId}`;
     redis
       .aside(scripts.trimLog, keys, [epoch, newest.position, options.marginCommits, hintChannel, hint])
-      .catch((error) => logger.warn({ err: error, shop: shopId }, "the log could not be trimmed; the next round does it"));
+      .catch((error) =>
+        logger.warn({ err: error, shop: shopId }, "the log could not be trimmed; the next round does it"),
+      );
   };
 
   const reopen = async (): Promise<void> => {
@@ -257,6 +262,9 @@ export function createFlusher(options: FlusherOptions): Flusher {
       head = undefined;
       nextLook = undefined;
       failures += 1;
+      if (error instanceof Refusal) {
+        waiters.refuseAll(error);
+      }
       if (isPostgresDown(error)) {
         options.onPostgres(false);
         waiters.giveUp();

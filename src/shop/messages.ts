@@ -141,7 +141,10 @@ function valueWriterOf(field: DescField): (value: unknown, salt: string) => unkn
     return (value, salt) => requestJson(message, value as object, salt);
   }
   if (getOption(field, personal_data)) {
-    return (value, salt) => `sha256:${createHash("sha256").update(`${salt}\n${String(value)}`).digest("base64url")}`;
+    return (value, salt) =>
+      `sha256:${createHash("sha256")
+        .update(`${salt}\n${String(value)}`)
+        .digest("base64url")}`;
   }
   return field.scalar === ScalarType.INT64 ? (value) => Number(value) : (value) => value;
 }

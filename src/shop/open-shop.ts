@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
-import { type ShopHead, appendCommits } from "../postgres/flush-statement.ts";
+import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { lockHead, setEpoch } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
@@ -77,7 +77,13 @@ async function attemptOpen(options: OpenOptions, force: boolean): Promise<ShopHe
       };
     }
     const [, next, headInLog, flushed] = reply as [string, string, number, number];
-    const rebuilt = await rebuild(options, trx, { head, token, next: Number(next), headInLog: headInLog === 1, flushed });
+    const rebuilt = await rebuild(options, trx, {
+      head,
+      token,
+      next: Number(next),
+      headInLog: headInLog === 1,
+      flushed,
+    });
     return async () => {
       requireDone(await redis.run(scripts.finish, keys, [token, next]));
       return rebuilt;
@@ -131,7 +137,10 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
   }
   await setEpoch(trx, shopId, next);
   const rebuiltMs = Math.round(performance.now() - startedAt);
-  logger.info({ shop: shopId, epoch: next, position: newest.position, steps: stepNumber, rebuiltMs }, "shop rebuilt from Postgres");
+  logger.info(
+    { shop: shopId, epoch: next, position: newest.position, steps: stepNumber, rebuiltMs },
+    "shop rebuilt from Postgres",
+  );
   return { ...newest, epoch: next };
 }
 
@@ -141,7 +150,9 @@ async function drain(options: OpenOptions, trx: Kysely<Database>, from: ShopHead
   let head = from;
   for (;;) {
     const reply = await redis.run(scripts.readLog, keys, [head.position, 1001]);
-    const entries = (reply as [string, number, string, [string, string[]][]])[3].map(([id, fields]) => parseEntry(id, fields));
+    const entries = (reply as [string, number, string, [string, string[]][]])[3].map(([id, fields]) =>
+      parseEntry(id, fields),
+    );
     const fresh = entries.slice(1);
     const newest = fresh.at(-1);
     if (newest === undefined) {

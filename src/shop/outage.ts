@@ -6,7 +6,9 @@ import { RedisUnavailable } from "./redis.ts";
 export function explainOutage(error: unknown): unknown {
   if (error instanceof RedisUnavailable || isPostgresDown(error)) {
     const store = error instanceof RedisUnavailable ? "Redis" : "Postgres";
-    return new Refusal("SHOP_UNAVAILABLE", `${store} does not answer; repeat a mutation with its request id`, { retryMs: 1000 });
+    return new Refusal("SHOP_UNAVAILABLE", `${store} does not answer; repeat a mutation with its request id`, {
+      retryMs: 1000,
+    });
   }
   return error;
 }

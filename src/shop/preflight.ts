@@ -6,7 +6,9 @@ export async function checkRedis(redis: Redis): Promise<void> {
   const server = await redis.info("server");
   const version = /^redis_version:(\d+)\.(\d+)/m.exec(server);
   if (version === null || Number(version[1]) < 7) {
-    throw new StartError(`Redis is version ${version?.[1] ?? "?"}.${version?.[2] ?? "?"}: use Redis 7.0 or newer, or Valkey`);
+    throw new StartError(
+      `Redis is version ${version?.[1] ?? "?"}.${version?.[2] ?? "?"}: use Redis 7.0 or newer, or Valkey`,
+    );
   }
   const policy = /^maxmemory_policy:(\S+)/m.exec(await redis.info("memory"))?.[1];
   if (policy !== "noeviction") {

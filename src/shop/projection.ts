@@ -246,7 +246,9 @@ export function project(entries: readonly LogEntry[]): Projection {
       for (const name in event) {
         const apply = projections[name as EventName] as ((...args: unknown[]) => void) | undefined;
         if (apply === undefined) {
-          throw new Error(`commit ${entry.position} has an event "${name}" that this version of Holdfast does not know`);
+          throw new Error(
+            `commit ${entry.position} has an event "${name}" that this version of Holdfast does not know`,
+          );
         }
         apply(into, event[name], entry);
       }

@@ -39,14 +39,19 @@ export async function* rebuildSteps(
   if (options.writeLog) {
     yield* logSteps(trx, shopId, Math.max(1, head.position - options.marginCommits));
   }
-  yield ["head", [head.position, head.commitId, await timeOf(trx, shopId, head.position), await timeOf(trx, shopId, horizon)]];
+  yield [
+    "head",
+    [head.position, head.commitId, await timeOf(trx, shopId, head.position), await timeOf(trx, shopId, horizon)],
+  ];
 }
 
 async function* stockSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
   for await (const rows of pages(async (after: string) =>
     trx
       .selectFrom("products")
-      .innerJoin("stock", (join) => join.onRef("stock.shop_id", "=", "products.shop_id").onRef("stock.sku", "=", "products.sku"))
+      .innerJoin("stock", (join) =>
+        join.onRef("stock.shop_id", "=", "products.shop_id").onRef("stock.sku", "=", "products.sku"),
+      )
       .selectAll("products")
       .select(["available_count", "held_count", "sold_count"])
       .where("products.shop_id", "=", shopId)
@@ -90,7 +95,12 @@ async function* holdSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator
       const expireMs = row.expire_time.getTime();
       const packed = row.lines.map((line) => `${line.sku} ${line.quantity} ${line.price_minor}`).join(",");
       holds.push(`${row.hold_id}:user`, row.user_id, `${row.hold_id}:expire`, expireMs);
-      holds.push(`${row.hold_id}:created`, `${row.create_position} ${row.create_time.getTime()}`, `${row.hold_id}:lines`, packed);
+      holds.push(
+        `${row.hold_id}:created`,
+        `${row.create_position} ${row.create_time.getTime()}`,
+        `${row.hold_id}:lines`,
+        packed,
+      );
       due.push(expireMs, row.hold_id);
       for (const sku of new Set(row.lines.map((line: StoredLine) => line.sku))) {
         dueSkus.push(0, `${sku}:${String(expireMs).padStart(16, "0")}:${row.hold_id}`);
@@ -143,7 +153,11 @@ async function* limitSteps(trx: Kysely<Database>, shopId: string): AsyncGenerato
     .orderBy("sku")
     .execute();
   for (let from = 0; from < tracked.length; from += pageRows) {
-    const units = await countUnits(trx, shopId, tracked.slice(from, from + pageRows).map((row) => row.sku));
+    const units = await countUnits(
+      trx,
+      shopId,
+      tracked.slice(from, from + pageRows).map((row) => row.sku),
+    );
     for (let first = 0; first < units.length; first += pageRows) {
       const page = units.slice(first, first + pageRows).filter((row) => row.unitCount > 0);
       if (page.length > 0) {
@@ -287,7 +301,9 @@ async function timeOf(trx: Kysely<Database>, shopId: string, position: number): 
 }
 
 /** Pages through rows by key: `read` gets the last key it returned. */
-async function* pages<Row>(read: (after: string) => Promise<{ rows: Row[]; last: string | undefined }>): AsyncGenerator<Row[]> {
+async function* pages<Row>(
+  read: (after: string) => Promise<{ rows: Row[]; last: string | undefined }>,
+): AsyncGenerator<Row[]> {
   let after = "";
   for (;;) {
     const { rows, last } = await read(after);

@@ -3,7 +3,8 @@ import { type Reason, Refusal } from "../refusal.ts";
 /** A sentence per reason that a script can give; `metadata` has the values the script named. */
 const sentences: Readonly<Record<string, (metadata: Readonly<Record<string, string>>) => string>> = {
   PRODUCT_NOT_FOUND: (it) => `there is no product "${it["sku"]}"`,
-  USER_NOT_FOUND: (it) => (it["user_id"] === "" ? "this needs a user, and none was named" : `there is no user "${it["user_id"]}"`),
+  USER_NOT_FOUND: (it) =>
+    it["user_id"] === "" ? "this needs a user, and none was named" : `there is no user "${it["user_id"]}"`,
   HOLD_NOT_FOUND: (it) => `there is no hold "${it["hold_id"]}"`,
   HOLD_EXPIRED: (it) => `hold "${it["hold_id"]}" expired`,
   HOLD_RELEASED: (it) => `hold "${it["hold_id"]}" was released`,
@@ -13,7 +14,8 @@ const sentences: Readonly<Record<string, (metadata: Readonly<Record<string, stri
   STOCK_CHANGED: (it) => `"${it["sku"]}" has ${it["available_count"]} available, not ${it["expected_available_count"]}`,
   NOT_ON_SALE: (it) => `"${it["sku"]}" is not on sale`,
   PRICE_CHANGED: (it) => `"${it["sku"]}" costs ${it["price_minor"]}, not ${it["expected_minor"]}`,
-  PER_USER_LIMIT: (it) => `a user may have ${it["limit"]} of "${it["sku"]}": had ${it["had_count"]}, asked for ${it["requested_count"]}`,
+  PER_USER_LIMIT: (it) =>
+    `a user may have ${it["limit"]} of "${it["sku"]}": had ${it["had_count"]}, asked for ${it["requested_count"]}`,
   SOLD_OUT: (it) => `"${it["sku"]}" has ${it["available_count"]} available, ${it["requested_count"]} were asked for`,
   HELD_OUT: (it) =>
     `"${it["sku"]}" has ${it["available_count"]} available and ${it["held_count"]} held, ${it["requested_count"]} were asked for`,
@@ -36,12 +38,19 @@ export interface ScriptRefusal {
 }
 
 /** Turns a script's refusal into the one the caller gets. */
-export function refusalOf({ reason, metadata, retryMs, violations }: ScriptRefusal, position: number, epoch: number): Refusal {
+export function refusalOf(
+  { reason, metadata, retryMs, violations }: ScriptRefusal,
+  position: number,
+  epoch: number,
+): Refusal {
   const where = { position: String(position), epoch: String(epoch) };
   const bad = malformed[reason];
   if (bad !== undefined) {
     const [field, description] = bad;
-    return new Refusal("VALIDATION_FAILED", `${field} ${description}`, { metadata: where, fieldViolations: [{ field, description }] });
+    return new Refusal("VALIDATION_FAILED", `${field} ${description}`, {
+      metadata: where,
+      fieldViolations: [{ field, description }],
+    });
   }
   return new Refusal(reason as Reason, sentenceOf(reason, metadata), {
     metadata: { ...readable(metadata), ...where },

@@ -103,7 +103,10 @@ function parseArguments(line: string, file: string): { argumentNames: string[]; 
   const [fixed = "", tail] = line.split(/,? *then per /);
   const hasCall = fixed.startsWith("(call)");
   const own = fixed.replace(/\s*\([^)]*\)/g, "").replace(/^,/, "");
-  return { argumentNames: [...(hasCall ? callArguments : []), ...names(own.trim(), file)], hasRest: tail !== undefined };
+  return {
+    argumentNames: [...(hasCall ? callArguments : []), ...names(own.trim(), file)],
+    hasRest: tail !== undefined,
+  };
 }
 
 function bind(list: readonly string[], source: string): string {

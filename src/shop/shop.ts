@@ -3,8 +3,8 @@ import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
-import type { ShopHead } from "../postgres/flush-statement.ts";
 import { isPostgresDown } from "../postgres/errors.ts";
+import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { type Reason, Refusal } from "../refusal.ts";
 import { createFlusher, type Flusher } from "./flusher.ts";
@@ -13,9 +13,9 @@ import { type ShopKeys, shopKeys } from "./keys.ts";
 import { type Call, type LogEntry, parseEntry } from "./log-entry.ts";
 import { firstDifference, requestJson } from "./messages.ts";
 import { openShop } from "./open-shop.ts";
-import { refusalOf } from "./refusals.ts";
-import { type Answer, type Reply, parseReply } from "./reply.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
+import { refusalOf } from "./refusals.ts";
+import { type Answer, parseReply, type Reply } from "./reply.ts";
 import type { Script, Scripts } from "./scripts.ts";
 import { type Caller, patientCaller } from "./waiters.ts";
 
@@ -133,7 +133,11 @@ export class Shop {
       }
       const { epoch, head } = flusher;
       const args = [epoch, makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
-      const reply = this.#answer(await tries.attempt(() => this.#run(script, [...args, ...mutation.args])), epoch, head);
+      const reply = this.#answer(
+        await tries.attempt(() => this.#run(script, [...args, ...mutation.args])),
+        epoch,
+        head,
+      );
       if (reply === undefined) {
         continue;
       }
@@ -159,8 +163,14 @@ export class Shop {
       if (reply.kind === "REFUSED") {
         throw refusalOf(reply, reply.position, epoch);
       }
-      const entry = reply.fields === undefined ? await this.#readCommit(reply.at) : parseEntry(String(reply.at), reply.fields);
-      return this.#answerFrom({ entry, kind: reply.kind }, mutation, call, this.#acksDurable || entry.position <= this.#durablePosition);
+      const entry =
+        reply.fields === undefined ? await this.#readCommit(reply.at) : parseEntry(String(reply.at), reply.fields);
+      return this.#answerFrom(
+        { entry, kind: reply.kind },
+        mutation,
+        call,
+        this.#acksDurable || entry.position <= this.#durablePosition,
+      );
     }
   }
 
@@ -201,7 +211,11 @@ export class Shop {
       return;
     }
     const flusher = await this.#ready();
-    const [, position, commitId] = (await this.#deps.redis.run(this.#deps.scripts.peek, this.keys, [])) as [string, number, string];
+    const [, position, commitId] = (await this.#deps.redis.run(this.#deps.scripts.peek, this.keys, [])) as [
+      string,
+      number,
+      string,
+    ];
     const released = flusher.waiters.wait(position, commitId, false, caller);
     flusher.wake();
     await released;
@@ -220,7 +234,9 @@ export class Shop {
   /** Hands counts to `lua/load_limits.lua`. False: the log does not hold that commit any more, read again. */
   async loadLimits(args: readonly (string | number)[]): Promise<boolean> {
     const flusher = await this.#ready();
-    const [kind] = (await this.#deps.redis.run(this.#deps.scripts.loadLimits, this.keys, [flusher.epoch, ...args])) as [string];
+    const [kind] = (await this.#deps.redis.run(this.#deps.scripts.loadLimits, this.keys, [flusher.epoch, ...args])) as [
+      string,
+    ];
     if (kind === "MISMATCH") {
       await this.reopen();
     }
@@ -292,7 +308,9 @@ export class Shop {
     }
     const head = this.#flusher?.head;
     if (head !== undefined && this.#lastPosition - head.position > this.#deps.maxBacklogCommits) {
-      throw new Refusal("OVERLOADED", "too many commits of this shop wait for Postgres; nothing was changed", { retryMs: 500 });
+      throw new Refusal("OVERLOADED", "too many commits of this shop wait for Postgres; nothing was changed", {
+        retryMs: 500,
+      });
     }
   }
 
@@ -332,7 +350,10 @@ export class Shop {
   /** Postgres cannot take these commits. They are not skipped: the shop stops until an operator looked. */
   #fence(entries: readonly LogEntry[], error: unknown): void {
     const [from, to] = [entries[0]?.position, entries.at(-1)?.position];
-    this.#deps.logger.error({ err: error, shop: this.id, from, to }, "Postgres refuses commits of this shop: it is fenced");
+    this.#deps.logger.error(
+      { err: error, shop: this.id, from, to },
+      "Postgres refuses commits of this shop: it is fenced",
+    );
     this.#fenced = new Refusal("SHOP_FENCED", `commits ${from} to ${to} cannot be recorded; the operator has to look`, {
       metadata: { position: String(from) },
     });
@@ -375,6 +396,9 @@ export class Shop {
     if (release === "unavailable") {
       throw postgresUnavailable();
     }
+    if (release instanceof Refusal) {
+      throw release;
+    }
     return release === "durable";
   }
 
@@ -402,18 +426,27 @@ export class Shop {
     const stored = JSON.parse(entry.call) as Call;
     // Personal data is hashed with the first call's request id; the same salt makes the two comparable.
     const { desc, message } = mutation.request;
-    const repeated = stored.request_id === call.request_id ? call.request : requestJson(desc, message, stored.request_id);
+    const repeated =
+      stored.request_id === call.request_id ? call.request : requestJson(desc, message, stored.request_id);
     const field = stored.rpc === call.rpc ? firstDifference(stored.request, repeated) : "rpc";
     if (field !== undefined) {
       const where = { position: String(entry.position), epoch: String(entry.epoch) };
       if (kind === "REPLAYED") {
-        throw new Refusal("REQUEST_ID_REUSED", `request id "${call.request_id}" was used by another call: "${field}" differs`, {
-          metadata: { field, ...where },
-        });
+        throw new Refusal(
+          "REQUEST_ID_REUSED",
+          `request id "${call.request_id}" was used by another call: "${field}" differs`,
+          {
+            metadata: { field, ...where },
+          },
+        );
       }
-      throw new Refusal(mutation.existsReason ?? "REQUEST_ID_REUSED", `the id was used by another body: "${field}" differs`, {
-        metadata: { field, ...where },
-      });
+      throw new Refusal(
+        mutation.existsReason ?? "REQUEST_ID_REUSED",
+        `the id was used by another body: "${field}" differs`,
+        {
+          metadata: { field, ...where },
+        },
+      );
     }
     return {
       position: entry.position,
@@ -484,9 +517,13 @@ class Tries {
     if (this.#unknownSinceMs === undefined) {
       return new Refusal("SHOP_UNAVAILABLE", `${store} does not answer; nothing was changed`, { retryMs: 1000 });
     }
-    return new Refusal("SHOP_UNAVAILABLE", `${store} does not answer; repeat with the same request id to learn the outcome`, {
-      retryMs: 1000,
-      ...(this.#requestId === "" ? {} : { metadata: { request_id: this.#requestId } }),
-    });
+    return new Refusal(
+      "SHOP_UNAVAILABLE",
+      `${store} does not answer; repeat with the same request id to learn the outcome`,
+      {
+        retryMs: 1000,
+        ...(this.#requestId === "" ? {} : { metadata: { request_id: this.#requestId } }),
+      },
+    );
   }
 }

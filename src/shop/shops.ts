@@ -1,9 +1,9 @@
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import type { FlushConnection } from "../postgres/connection.ts";
-import type { Database } from "../postgres/schema.ts";
-import { listHeads } from "../postgres/shops.ts";
 import { isPostgresDown } from "../postgres/errors.ts";
+import type { Database } from "../postgres/schema.ts";
+import { listHeads, type SweptShop } from "../postgres/shops.ts";
 import { hintChannel, shopKeys } from "./keys.ts";
 import type { LogEntry } from "./log-entry.ts";
 import type { ScriptRunner } from "./redis.ts";
@@ -79,12 +79,12 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     hubs.get(shopId as string)?.hint(Number(position));
   });
 
-  const sweepShop = async (shopId: string, position: number, commitId: string): Promise<void> => {
+  const sweepShop = async ({ shopId, position, commitId, openHoldCount }: SweptShop): Promise<void> => {
     hubs.get(shopId)?.hint(position);
     const peeked = await redis.aside(scripts.peek, shopKeys(shopId), []);
     const [, logPosition, logCommitId, nextDueMs, redisMs] = peeked as [string, number, string, number, number];
-    if (logPosition === 0) {
-      return; // nobody used this shop since Redis started: nothing of it can be waiting there
+    if (logPosition === 0 && openHoldCount === 0) {
+      return; // nobody used this shop since Redis started, and nothing of it can be waiting or become due
     }
     const swept = sweptPositions.get(shopId) ?? 0;
     sweptPositions.set(shopId, position);
@@ -104,8 +104,8 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     const heads = await listHeads(db);
     postgres.up = true;
     await Promise.all(
-      heads.map(({ shopId, position, commitId }) =>
-        sweepShop(shopId, position, commitId).catch((error) => logger.warn({ err: error, shop: shopId }, "a shop could not be swept")),
+      heads.map((shop) =>
+        sweepShop(shop).catch((error) => logger.warn({ err: error, shop: shop.shopId }, "a shop could not be swept")),
       ),
     );
   };

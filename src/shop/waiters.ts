@@ -1,3 +1,5 @@
+import type { Refusal } from "../refusal.ts";
+
 /**
  * Who waits for Postgres, and when they may be answered (ACK in docs/architecture.md).
  *
@@ -6,10 +8,10 @@
  */
 
 /**
- * What became of a waiter: what it saw is in Postgres; it has to run its script again; or, for one that changed nothing,
- * nobody can say now, because Postgres does not answer.
+ * What became of a waiter: what it saw is in Postgres; it has to run its script again; for one that changed nothing,
+ * nobody can say now, because Postgres does not answer; or the shop cannot be opened, and the refusal says why.
  */
-export type Release = "durable" | "run again" | "unavailable";
+export type Release = "durable" | "run again" | "unavailable" | Refusal;
 
 /** Somebody who waits until what a script saw is in Postgres. */
 export interface Waiter {
@@ -77,6 +79,11 @@ export class Waiters {
       }
     }
     this.settle(behind, "run again");
+  }
+
+  /** The shop cannot be opened: tells everybody why. */
+  refuseAll(refusal: Refusal): void {
+    this.settle(new Set(this.#waiting), refusal);
   }
 
   /** Releases waiters. */

@@ -119,7 +119,10 @@ export class WatchHub {
         }
       }
     } catch (error) {
-      this.#logger.warn({ err: error, shop: this.#shopId }, "watchers could not read commits; the next hint tries again");
+      this.#logger.warn(
+        { err: error, shop: this.#shopId },
+        "watchers could not read commits; the next hint tries again",
+      );
     }
   }
 

@@ -78,7 +78,13 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
   }
 }
 
-async function startingPoint({ shopId, db, hub, start, signal }: WatchOptions): Promise<{ position: number; commitId: string }> {
+async function startingPoint({
+  shopId,
+  db,
+  hub,
+  start,
+  signal,
+}: WatchOptions): Promise<{ position: number; commitId: string }> {
   const head = await readDurableHead(db, shopId);
   if (head === undefined) {
     throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
@@ -107,7 +113,12 @@ async function startingPoint({ shopId, db, hub, start, signal }: WatchOptions): 
 }
 
 /** A page of commits after a position, read together with the commit at it. */
-async function pageAfter(db: Kysely<Database>, shopId: string, position: number, commitId: string): Promise<readonly LogEntry[]> {
+async function pageAfter(
+  db: Kysely<Database>,
+  shopId: string,
+  position: number,
+  commitId: string,
+): Promise<readonly LogEntry[]> {
   const page = await readCommits(db, shopId, position, pageCommits + 1);
   if (position === 0) {
     return page.slice(0, pageCommits);
@@ -122,6 +133,9 @@ async function pageAfter(db: Kysely<Database>, shopId: string, position: number,
 
 function requireSameHistory(found: string | undefined, known: string): void {
   if (found !== undefined && known !== "" && found !== known) {
-    throw new Refusal("HISTORY_CHANGED", "the commit at this position is not the one that was sent: both stores lost it");
+    throw new Refusal(
+      "HISTORY_CHANGED",
+      "the commit at this position is not the one that was sent: both stores lost it",
+    );
   }
 }

@@ -6,12 +6,12 @@ import {
   describeMutation,
   describeRefusals,
   type GoodCall,
-  notIntegers,
   notCounts,
+  notIntegers,
   notPositive,
   present,
 } from "./decision-tables.ts";
-import { expectCommit, largest, level, type LuaShop, startMs, useShops } from "./fixture.ts";
+import { expectCommit, type LuaShop, largest, level, startMs, useShops } from "./fixture.ts";
 
 const shops = useShops();
 const call: GoodCall = {
@@ -88,7 +88,10 @@ describe("AdjustStock", () => {
       metadata: { sku: "ps5", available_count: "1" },
     },
   ]);
-  describeExpiry(shops, call, { touched: "ps5", refused: { args: { expected_available_count: 1 }, reason: "STOCK_CHANGED" } });
+  describeExpiry(shops, call, {
+    touched: "ps5",
+    refused: { args: { expected_available_count: 1 }, reason: "STOCK_CHANGED" },
+  });
 
   test.each([
     [3, "8"],
@@ -110,7 +113,7 @@ describe("AdjustStock", () => {
       [-count, 0],
     ] as const) {
       const { reply, changes } = await shop.observe("adjustStock", { ...call.args, delta_count });
-      expect(changes["stock"]).toEqual({ "ps5:available": String(available) });
+      expect(changes.stock).toEqual({ "ps5:available": String(available) });
       const [event] = JSON.parse((reply as { payload: string }).payload);
       expect(event.stock_adjusted).toMatchObject({ delta_count, stock: { available_count: available } });
     }

@@ -81,13 +81,17 @@ const closed: RefusalRow[] = [
 ];
 
 const limits: RefusalRow[] = [
-  single("two lines of one SKU together", overLimit(0, 3), { given: limited, tail: cart(["few", 2], ["tv", 1], ["few", 1]) }),
+  single("two lines of one SKU together", overLimit(0, 3), {
+    given: limited,
+    tail: cart(["few", 2], ["tv", 1], ["few", 1]),
+  }),
   single("with what is held", overLimit(1, 2), {
     given: (shop) => limited(shop).then(() => shop.hold("mine", "few", 1, { user_id: "u1" })),
     tail: cart(["few", 2]),
   }),
   single("with what was sold", overLimit(2, 1), {
-    given: (shop) => limited(shop).then(() => shop.commit("placeOrder", { order_id: "mine", user_id: "u1" }, cart(["few", 2]))),
+    given: (shop) =>
+      limited(shop).then(() => shop.commit("placeOrder", { order_id: "mine", user_id: "u1" }, cart(["few", 2]))),
     tail: cart(["few", 1]),
   }),
 ];
@@ -101,7 +105,9 @@ const heldOut = (title: string, holdMs: number, clock_ms: number, retryMs: numbe
   });
 
 const levels: RefusalRow[] = [
-  single("two lines of one SKU together", tooFew("SOLD_OUT", 6, 5, 0), { tail: cart(["ps5", 3], ["tv", 1], ["ps5", 3]) }),
+  single("two lines of one SKU together", tooFew("SOLD_OUT", 6, 5, 0), {
+    tail: cart(["ps5", 3], ["tv", 1], ["ps5", 3]),
+  }),
   single("the largest cart", tooFew("SOLD_OUT", 100_000_000, 5, 0), {
     tail: cart(...Array.from({ length: 100 }, () => ["ps5", 1_000_000] as const)),
   }),

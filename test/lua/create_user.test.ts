@@ -1,5 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { describeBadArguments, describeMutation, describeRefusals, expectNoChange, type GoodCall } from "./decision-tables.ts";
+import {
+  describeBadArguments,
+  describeMutation,
+  describeRefusals,
+  expectNoChange,
+  type GoodCall,
+} from "./decision-tables.ts";
 import { expectCommit, useShops } from "./fixture.ts";
 
 const shops = useShops();
@@ -53,7 +59,9 @@ describe("CreateUser", () => {
     const shop = await shops.open();
     const at = await shop.commit("createUser", call.args);
     const { commitId } = shop;
-    const reply = await expectNoChange(shop, () => shop.run("createUser", { ...call.args, email_key: "u1@example.com" }));
+    const reply = await expectNoChange(shop, () =>
+      shop.run("createUser", { ...call.args, email_key: "u1@example.com" }),
+    );
     expect(reply).toEqual({ kind: "EXISTS", position: at, commitId, at, fields: expect.arrayContaining([commitId]) });
   });
 });

@@ -1,15 +1,14 @@
 import { readFileSync } from "node:fs";
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { Scripts } from "../../src/shop/scripts.ts";
 import { changesBetween, type Dump } from "./dump.ts";
 import {
   type Arguments,
   expiryIdOf,
-  largest,
   type LuaShop,
+  largest,
   lookArguments,
   readEntries,
-  scripts,
   startMs,
   type useShops,
   type Value,
@@ -26,7 +25,19 @@ export interface GoodCall {
 type Shops = ReturnType<typeof useShops>;
 
 /** Texts that are no integer as scripts take them, or too large for one: 2^53 is the first number that rounding hides. */
-export const notIntegers = ["", "x", "1.5", "1e15", "0x10", " 1", "01", "-0", "nan", "9007199254740992", "-9007199254740992"];
+export const notIntegers = [
+  "",
+  "x",
+  "1.5",
+  "1e15",
+  "0x10",
+  " 1",
+  "01",
+  "-0",
+  "nan",
+  "9007199254740992",
+  "-9007199254740992",
+];
 
 /** Texts that are no integer of zero or more. */
 export const notCounts = [...notIntegers, "-1"];
@@ -66,7 +77,11 @@ export function describeBadArguments(
         call.tail,
       ]),
     ),
-    ...tails.map((tail): [string, Arguments, readonly Value[]] => [`rest = ${JSON.stringify(tail).slice(0, 80)}`, {}, tail]),
+    ...tails.map((tail): [string, Arguments, readonly Value[]] => [
+      `rest = ${JSON.stringify(tail).slice(0, 80)}`,
+      {},
+      tail,
+    ]),
   ];
 
   test(`takes no bad argument: ${Object.keys(values).join(", ")}${tails.length > 0 ? ", rest" : ""}`, async () => {
@@ -109,19 +124,28 @@ export function describeMutation(shops: Shops, call: GoodCall): void {
   describeMissingValues(shops, call);
   describeMismatch(shops, call);
 
-  test.each(["in", "no longer in"])("answers a known request id with its commit, which is %s the log", async (where) => {
-    const shop = await prepare(shops, call);
-    const at = await shop.commit(script, { ...args, request_id: "again" }, tail);
-    const { commitId } = shop;
-    const [fields] = Object.values((await shop.dump())["log"] ?? {}).slice(-1);
-    if (where !== "in") {
-      await shop.forgetLog(at);
-    }
-    // Whatever else the repeat brings, also what Postgres might have to be asked for: the id is known.
-    await shop.setMeta({ forgotten: shop.nowMs });
-    const reply = await expectNoChange(shop, () => shop.run(script, { ...args, request_id: "again" }, tail));
-    expect(reply).toEqual({ kind: "REPLAYED", position: at, commitId, at, fields: where === "in" ? fields : undefined });
-  });
+  test.each(["in", "no longer in"])(
+    "answers a known request id with its commit, which is %s the log",
+    async (where) => {
+      const shop = await prepare(shops, call);
+      const at = await shop.commit(script, { ...args, request_id: "again" }, tail);
+      const { commitId } = shop;
+      const [fields] = Object.values((await shop.dump()).log ?? {}).slice(-1);
+      if (where !== "in") {
+        await shop.forgetLog(at);
+      }
+      // Whatever else the repeat brings, also what Postgres might have to be asked for: the id is known.
+      await shop.setMeta({ forgotten: shop.nowMs });
+      const reply = await expectNoChange(shop, () => shop.run(script, { ...args, request_id: "again" }, tail));
+      expect(reply).toEqual({
+        kind: "REPLAYED",
+        position: at,
+        commitId,
+        at,
+        fields: where === "in" ? fields : undefined,
+      });
+    },
+  );
 
   test("asks for a look-up of an id as old as what the memory let go, and one minute younger", async () => {
     const shop = await prepare(shops, call);
@@ -182,7 +206,7 @@ export function describeRefusals(shops: Shops, call: GoodCall, rows: readonly Re
   test.each(ranked)("refuses $reason: $title", async (row) => {
     const shop = await prepare(shops, call);
     await row.given?.(shop);
-    const { position, commit_id } = (await shop.dump())["meta"] as Record<string, string>;
+    const { position, commit_id } = (await shop.dump()).meta as Record<string, string>;
     const args = { ...call.args, ...row.args };
     const reply = await expectNoChange(shop, () => shop.run(call.script, args, row.tail ?? call.tail));
     expect(reply).toEqual({
@@ -232,7 +256,7 @@ export function describeExpiry(shops: Shops, call: GoodCall, { touched, refused 
     await shop.hold("later", touched);
     await holdUntilDue(shop, "other", "untouched");
     await holdUntilDue(shop, touched, ...holdIds);
-    return { shop, from: Number((await shop.dump())["meta"]?.["position"]) + 1 };
+    return { shop, from: Number((await shop.dump()).meta?.position) + 1 };
   };
   test("commits the due holds of its SKUs first, as an entry of its own", async () => {
     const { shop, from } = await open("due1", "due2");
@@ -245,9 +269,9 @@ export function describeExpiry(shops: Shops, call: GoodCall, { touched, refused 
       { hold_expired: { hold: { hold_id: "due2" } } },
     ]);
     const dump = await shop.dump();
-    expect(dump["log"]).toMatchObject(expired["log"] as object);
-    expect(dump["due"]).toMatchObject({ untouched: String(dueMs), later: expect.any(String) });
-    expect(dump["recent_0"]).toMatchObject({ "hold:due1": expect.stringMatching(` ${from} EXPIRED$`) });
+    expect(dump.log).toMatchObject(expired.log as object);
+    expect(dump.due).toMatchObject({ untouched: String(dueMs), later: expect.any(String) });
+    expect(dump.recent_0).toMatchObject({ "hold:due1": expect.stringMatching(` ${from} EXPIRED$`) });
   });
 
   if (refused !== undefined) {
@@ -314,7 +338,7 @@ export function describeOwnExpiry(shops: Shops, call: GoodCall, holdId: string, 
     const reply = await shop.run(script, { ...args, commit_id: commitId, clock_ms: dueMs }, tail);
     expect(reply).toMatchObject({ kind: "REFUSED", reason: "HOLD_EXPIRED", metadata: { hold_id: holdId } });
     expect(changesBetween(expired, await shop.dump())).toEqual({});
-    expect(expired["recent_0"]).toHaveProperty(`hold:${holdId}`);
+    expect(expired.recent_0).toHaveProperty(`hold:${holdId}`);
   });
 
   test("still serves a hold a millisecond before it is due", async () => {

@@ -23,7 +23,12 @@ describe("DepositFunds", () => {
   const tooMuch = { args: { amount_minor: largest - 99 } };
   describeRefusals(shops, call, [
     { title: "nobody", args: { user_id: "nobody" }, reason: "USER_NOT_FOUND", metadata: { user_id: "nobody" } },
-    { title: "nobody, too much", args: { user_id: "x", amount_minor: largest }, reason: "USER_NOT_FOUND", metadata: { user_id: "x" } },
+    {
+      title: "nobody, too much",
+      args: { user_id: "x", amount_minor: largest },
+      reason: "USER_NOT_FOUND",
+      metadata: { user_id: "x" },
+    },
     {
       title: "a sum past 2^53-1",
       ...tooMuch,

@@ -7,11 +7,11 @@ import {
   expectNoChange,
   type GoodCall,
   holdUntilDue,
-  notPositive,
   notCounts,
+  notPositive,
   present,
 } from "./decision-tables.ts";
-import { cart, expiryIdOf, level, type LuaShop, readEntries, useShops, type Value } from "./fixture.ts";
+import { cart, expiryIdOf, type LuaShop, level, readEntries, useShops, type Value } from "./fixture.ts";
 
 const shops = useShops();
 const given = async (shop: LuaShop) => {
@@ -41,7 +41,11 @@ describe("ExpireHolds", () => {
     const shop = await shops.open();
     await given(shop);
     const hold_ms = dueMs - shop.nowMs - 1;
-    const at = await shop.commit("holdStock", { hold_id: "h1", user_id: "u1", hold_ms }, cart(["ps5", 2], ["tv", 1], ["ps5", 1]));
+    const at = await shop.commit(
+      "holdStock",
+      { hold_id: "h1", user_id: "u1", hold_ms },
+      cart(["ps5", 2], ["tv", 1], ["ps5", 1]),
+    );
     const createdMs = shop.nowMs;
     await holdUntilDue(shop, "tv", "h2");
     const observed = await shop.observe("expireHolds", { clock_ms: dueMs });
@@ -67,8 +71,16 @@ describe("ExpireHolds", () => {
     const position = at + 2;
     expect(observed.reply).toEqual({ kind: "OK", position, commitId, timeMs: dueMs, payload: "[]" });
     expect((await readEntries(shop, position)).map((entry) => entry.events)).toEqual([events]);
-    const text = (observed.changes["log"]?.[`${position}-0`] as string[])[11] as string;
-    const entry = { position, commitId, epoch: Number(shop.epoch), timeMs: dueMs, call: expiryCall, events: text, private: "" };
+    const text = (observed.changes.log?.[`${position}-0`] as string[])[11] as string;
+    const entry = {
+      position,
+      commitId,
+      epoch: Number(shop.epoch),
+      timeMs: dueMs,
+      call: expiryCall,
+      events: text,
+      private: "",
+    };
     const gone = (holdId: string) => [`${holdId}:user`, `${holdId}:expire`, `${holdId}:created`, `${holdId}:lines`];
     const removed = (names: string[]) => Object.fromEntries(names.map((name) => [name, null]));
     expect(observed.changes).toEqual({
@@ -103,7 +115,7 @@ describe("ExpireHolds", () => {
     await holdUntilDue(shop, "ps5", "a", "b");
     await holdUntilDue(shop, "tv", "c", "d");
     await shop.commit("holdStock", { hold_id: "both", hold_ms: dueMs - shop.nowMs - 1 }, cart(["ps5", 1], ["tv", 1]));
-    const openHolds = async () => Object.keys((await shop.dump())["due"] ?? {}).sort();
+    const openHolds = async () => Object.keys((await shop.dump()).due ?? {}).sort();
     await shop.run("expireHolds", { clock_ms: dueMs, hold_id: "c" });
     expect(await openHolds()).toEqual(["a", "b", "both", "d"]);
     await shop.run("expireHolds", { clock_ms: dueMs, hold_id: "b" }, ["tv"]);
@@ -132,8 +144,8 @@ describe("ExpireHolds", () => {
     await holdUntilDue(shop, "tv", ...Array.from({ length: 101 }, (_, index) => `due${index}`));
     const at = { ...args, clock_ms: dueMs };
     expect(await shop.run("expireHolds", at, tail)).toMatchObject({ kind: "AGAIN" });
-    expect(await shop.redis.zcard(shop.keys["due"] as string)).toBe(1);
+    expect(await shop.redis.zcard(shop.keys.due as string)).toBe(1);
     expect(await shop.run("expireHolds", at, tail)).toMatchObject({ kind: "OK" });
-    expect((await shop.dump())["stock"]).toMatchObject({ "tv:available": "200", "tv:held": "0" });
+    expect((await shop.dump()).stock).toMatchObject({ "tv:available": "200", "tv:held": "0" });
   });
 });

@@ -17,7 +17,11 @@ const shops = useShops();
 const dayMs = 86_400_000;
 const createdMs = startMs + 1000;
 const holdAtCreation = (shop: LuaShop) =>
-  shop.commit("holdStock", { hold_id: "h1", user_id: "u1", clock_ms: createdMs }, cart(["ps5", 2], ["tv", 1], ["ps5", 1]));
+  shop.commit(
+    "holdStock",
+    { hold_id: "h1", user_id: "u1", clock_ms: createdMs },
+    cart(["ps5", 2], ["tv", 1], ["ps5", 1]),
+  );
 const call: GoodCall = {
   script: "extendHold",
   given: async (shop) => {
@@ -74,7 +78,7 @@ describe("ExtendHold", () => {
     const shop = await shops.open();
     await call.given(shop);
     await shop.commit("extendHold", { hold_id: "h1", hold_ms: dayMs - 5, clock_ms: createdMs + 5 });
-    expect((await shop.dump())["due"]).toEqual({ h1: String(createdMs + dayMs) });
+    expect((await shop.dump()).due).toEqual({ h1: String(createdMs + dayMs) });
     expect(await shop.raw("getHold", { hold_id: "h1", clock_ms: createdMs + dayMs })).toEqual(["DUE"]);
   });
 
@@ -90,6 +94,6 @@ describe("ExtendHold", () => {
     await call.given(shop);
     await holdUntilDue(shop, "ps5", "due1");
     await shop.commit("extendHold", { ...call.args, clock_ms: dueMs });
-    expect((await shop.dump())["due"]).toHaveProperty("due1");
+    expect((await shop.dump()).due).toHaveProperty("due1");
   });
 });

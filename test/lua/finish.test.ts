@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { changesBetween } from "./dump.ts";
 import { describeBadArguments, expectNoChange, type GoodCall, notPositive } from "./decision-tables.ts";
+import { changesBetween } from "./dump.ts";
 import { lookArguments, useShops } from "./fixture.ts";
 
 const shops = useShops();

@@ -144,7 +144,11 @@ export class LuaShop {
     const { argumentNames } = scripts[name];
     const unknown = Object.keys(args).filter((each) => !argumentNames.includes(each));
     expect(unknown, `arguments that ${name} does not have`).toEqual([]);
-    const known = { ...quiet, epoch: this.epoch, ...(argumentNames.includes("clock_ms") ? this.#callArguments(args) : args) };
+    const known = {
+      ...quiet,
+      epoch: this.epoch,
+      ...(argumentNames.includes("clock_ms") ? this.#callArguments(args) : args),
+    };
     const named = argumentNames.map((each) => {
       expect(known, `an argument of ${name}`).toHaveProperty(each);
       return known[each] as Value;
@@ -154,9 +158,9 @@ export class LuaShop {
 
   #callArguments(args: Arguments): Arguments {
     this.#runCount += 1;
-    this.nowMs = typeof args["clock_ms"] === "number" ? args["clock_ms"] : this.nowMs + 1;
-    this.commitId = String(args["commit_id"] ?? commitIdOf(this.#runCount));
-    this.requestId = String(args["request_id"] ?? `r${this.#runCount}`);
+    this.nowMs = typeof args.clock_ms === "number" ? args.clock_ms : this.nowMs + 1;
+    this.commitId = String(args.commit_id ?? commitIdOf(this.#runCount));
+    this.requestId = String(args.request_id ?? `r${this.#runCount}`);
     this.call = JSON.stringify({ rpc: "Test", request_id: this.requestId });
     const { nowMs, commitId, requestId, call } = this;
     return { clock_ms: nowMs, commit_id: commitId, request_id: requestId, call, ...args };
@@ -164,7 +168,11 @@ export class LuaShop {
 
   /** Puts a product and its stock. */
   async product(sku: string, { count = 0, priceMinor = 100, maxPerUser = 0 }: ProductContent = {}): Promise<void> {
-    await this.commit("putProduct", { sku, price_minor: priceMinor, ...(maxPerUser > 0 && { max_per_user: maxPerUser }) });
+    await this.commit("putProduct", {
+      sku,
+      price_minor: priceMinor,
+      ...(maxPerUser > 0 && { max_per_user: maxPerUser }),
+    });
     if (count > 0) {
       await this.commit("adjustStock", { sku, delta_count: count });
     }
@@ -180,14 +188,14 @@ export class LuaShop {
 
   /** Holds units of one SKU and returns when the hold is due, in milliseconds. */
   async hold(holdId: string, sku: string, quantity = 1, args: Arguments = {}): Promise<number> {
-    const holdMs = Number(args["hold_ms"] ?? quiet["hold_ms"]);
+    const holdMs = Number(args.hold_ms ?? quiet.hold_ms);
     await this.commit("holdStock", { hold_id: holdId, ...args }, cart([sku, quantity]));
     return this.nowMs + holdMs;
   }
 
   /** Lets the log go of everything up to and with a position, as if it had been durable for long. */
   async forgetLog(position: number): Promise<void> {
-    await this.redis.xtrim(this.keys["log"] as string, "MINID", String(position + 1));
+    await this.redis.xtrim(this.keys.log as string, "MINID", String(position + 1));
   }
 
   /** Subscribes to a channel; `next` is its next message. */
@@ -198,7 +206,7 @@ export class LuaShop {
   }
 
   setMeta(values: Arguments): Promise<number> {
-    return this.redis.hset(this.keys["meta"] as string, values);
+    return this.redis.hset(this.keys.meta as string, values);
   }
 }
 
@@ -255,24 +263,41 @@ export const lookArguments: Arguments = {
 };
 
 /** Asserts that a run committed exactly these events, with nothing else in the log, and changed this state and no other. */
-export function expectCommit(shop: LuaShop, { reply, changes }: Observed, events: object[], state: Changes, secret = ""): void {
+export function expectCommit(
+  shop: LuaShop,
+  { reply, changes }: Observed,
+  events: object[],
+  state: Changes,
+  secret = "",
+): void {
   const { position, payload } = reply as Extract<Reply, { kind: "OK" }>;
   const { commitId, nowMs, call, epoch } = shop;
   expect(reply).toEqual({ kind: "OK", position, commitId, timeMs: nowMs, payload: expect.any(String) });
   expect(JSON.parse(payload as string)).toEqual(events);
-  const entry = { position, commitId, epoch: Number(epoch), timeMs: nowMs, call, events: payload as string, private: secret };
+  const entry = {
+    position,
+    commitId,
+    epoch: Number(epoch),
+    timeMs: nowMs,
+    call,
+    events: payload as string,
+    private: secret,
+  };
   const at = String(position);
   expect(changes).toEqual({
     ...state,
     log: { [`${position}-0`]: entryFields(entry) },
     meta: { position: at, commit_id: commitId, time: String(nowMs) },
-    recent_0: { [`request:${shop.requestId}`]: at, ...state["recent_0"] },
+    recent_0: { [`request:${shop.requestId}`]: at, ...state.recent_0 },
   });
 }
 
 /** The log from a position on, parsed. */
-export async function readEntries(shop: LuaShop, from: number): Promise<{ position: number; commitId: string; events: object[] }[]> {
-  const entries = await shop.redis.xrange(shop.keys["log"] as string, String(from), "+");
+export async function readEntries(
+  shop: LuaShop,
+  from: number,
+): Promise<{ position: number; commitId: string; events: object[] }[]> {
+  const entries = await shop.redis.xrange(shop.keys.log as string, String(from), "+");
   return entries.map(([id, fields]) => {
     const { position, commitId, events } = parseEntry(id, fields);
     return { position, commitId, events: JSON.parse(events) as object[] };

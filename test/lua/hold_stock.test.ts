@@ -91,10 +91,15 @@ describe("HoldStock", () => {
     for (const [script, args] of then) {
       await shop.raw(script, { ...args, clock_ms });
     }
-    const { position } = (await shop.dump())["meta"] as Record<string, string>;
+    const { position } = (await shop.dump()).meta as Record<string, string>;
     const repeated = { ...call.args, clock_ms };
     const reply = await expectNoChange(shop, () => shop.run("holdStock", repeated, cart(["nope", 1])));
-    expect(reply).toMatchObject({ kind: "EXISTS", position: Number(position), at, fields: expect.arrayContaining([commitId]) });
+    expect(reply).toMatchObject({
+      kind: "EXISTS",
+      position: Number(position),
+      at,
+      fields: expect.arrayContaining([commitId]),
+    });
     await shop.forgetLog(at);
     expect(await shop.run("holdStock", repeated, call.tail)).toMatchObject({ kind: "EXISTS", at, fields: undefined });
   });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { changesBetween } from "./dump.ts";
 import { describeBadArguments, expectNoChange, type GoodCall, notPositive } from "./decision-tables.ts";
+import { changesBetween } from "./dump.ts";
 import { birthId, type LuaShop, useShops } from "./fixture.ts";
 
 const shops = useShops();
@@ -8,7 +8,7 @@ const shops = useShops();
 const call: GoodCall = {
   script: "keep",
   given: async (shop) => {
-    await shop.redis.hdel(shop.keys["meta"] as string, "epoch");
+    await shop.redis.hdel(shop.keys.meta as string, "epoch");
     await shop.setMeta({ token: "theirs", next_epoch: 7 });
   },
   args: { seen_epoch: "", seen_token: "theirs", head_position: 1, head_commit_id: birthId, next_epoch: 7 },

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { changesBetween } from "./dump.ts";
 import { describeBadArguments, expectNoChange, type GoodCall, notCounts } from "./decision-tables.ts";
+import { changesBetween } from "./dump.ts";
 import { birthFields, birthId, cart, type LuaShop, lookArguments, startMs, useShops, type Value } from "./fixture.ts";
 
 const shops = useShops();
@@ -11,7 +11,7 @@ const call: GoodCall = {
     await shop.commit("createUser", { user_id: "u1", email_key: "u1@example.com" });
     await shop.product("few", { count: 5, maxPerUser: 3 });
     await shop.commit("holdStock", { hold_id: "h1", user_id: "u1" }, cart(["few", 2]));
-    await shop.redis.hset(shop.keys["recent_1"] as string, "request:old", 1);
+    await shop.redis.hset(shop.keys.recent_1 as string, "request:old", 1);
     await shop.raw("look", { ...lookArguments, force: 1 });
   },
   args: { token: "token", step_number: 0, step: "clear" },
@@ -36,11 +36,23 @@ describe("Load", () => {
     const shop = await shops.open();
     await call.given(shop);
     const before = await shop.dump();
-    const all = ["due", "due_skus", "emails", "holds", "limits", "log", "meta", "recent_0", "recent_1", "stock", "users"];
+    const all = [
+      "due",
+      "due_skus",
+      "emails",
+      "holds",
+      "limits",
+      "log",
+      "meta",
+      "recent_0",
+      "recent_1",
+      "stock",
+      "users",
+    ];
     expect(Object.keys(before)).toEqual(all);
     expect(await load(shop, 0, "clear", [keep])).toBe(1);
-    const meta = { ...before["meta"], loaded: "1" };
-    expect(await shop.dump()).toEqual(keep === 1 ? { log: before["log"], meta } : { meta });
+    const meta = { ...before.meta, loaded: "1" };
+    expect(await shop.dump()).toEqual(keep === 1 ? { log: before.log, meta } : { meta });
   });
 
   const steps: [string, Value[], object][] = [
@@ -49,10 +61,18 @@ describe("Load", () => {
     ["users", ["u1:balance", 1], { users: { "u1:balance": "1" } }],
     ["emails", ["a@example.com", "u1"], { emails: { "a@example.com": "u1" } }],
     ["limits", ["u1:ps5", 1], { limits: { "u1:ps5": "1" } }],
-    ["recent", ["request:r1", 1, "hold:h1", "1 2 EXPIRED"], { recent_0: { "request:r1": "1", "hold:h1": "1 2 EXPIRED" } }],
+    [
+      "recent",
+      ["request:r1", 1, "hold:h1", "1 2 EXPIRED"],
+      { recent_0: { "request:r1": "1", "hold:h1": "1 2 EXPIRED" } },
+    ],
     ["due", [startMs, "h1", 5, "h2"], { due: { h1: String(startMs), h2: "5" } }],
     ["due_skus", [0, "ps5:1:h1"], { due_skus: { "ps5:1:h1": "0" } }],
-    ["log", [1, 4, "v", "1", "commit", "a", 2, 2, "v", "1"], { log: { "1-0": ["v", "1", "commit", "a"], "2-0": ["v", "1"] } }],
+    [
+      "log",
+      [1, 4, "v", "1", "commit", "a", 2, 2, "v", "1"],
+      { log: { "1-0": ["v", "1", "commit", "a"], "2-0": ["v", "1"] } },
+    ],
   ];
   test.each(steps)("writes %s, and nothing else", async (step, values, expected) => {
     const shop = await shops.open();
@@ -68,7 +88,7 @@ describe("Load", () => {
     await load(shop, 0, "clear", [0]);
     const head = ["head", [9, birthId, startMs + 1, startMs]] as const;
     await changesOf(shop, () => load(shop, 1, ...head));
-    expect((await shop.dump())["meta"]).toEqual({
+    expect((await shop.dump()).meta).toEqual({
       token: "token",
       next_epoch: "3",
       loaded: "all",
@@ -129,14 +149,14 @@ describe("Load", () => {
       await load(shop, 0, "clear", [0]);
     }
     await expect(load(shop, first, step, values)).rejects.toThrow();
-    expect((await shop.dump())["meta"]).toMatchObject({ loaded: String(first) });
+    expect((await shop.dump()).meta).toMatchObject({ loaded: String(first) });
     expect(await load(shop, first, "clear", [0])).toBe(1);
   });
 
   test("makes a shop that scripts accept", async () => {
     const shop = await shops.open();
-    expect((await shop.dump())["log"]).toEqual({ "1-0": birthFields });
+    expect((await shop.dump()).log).toEqual({ "1-0": birthFields });
     await shop.user("u1");
-    expect((await shop.dump())["meta"]).toMatchObject({ position: "2", epoch: "2", bucket: "0" });
+    expect((await shop.dump()).meta).toMatchObject({ position: "2", epoch: "2", bucket: "0" });
   });
 });

@@ -74,18 +74,18 @@ function countUnits(entries: { position: number; events: object[] }[], position:
 }
 
 async function hadOf(shop: LuaShop): Promise<Record<string, number>> {
-  const fields = Object.entries((await shop.dump())["limits"] ?? {}).filter(([, count]) => count !== "0");
+  const fields = Object.entries((await shop.dump()).limits ?? {}).filter(([, count]) => count !== "0");
   return Object.fromEntries(fields.map(([field, count]) => [field.replace(/:ps5$/, ""), Number(count)]));
 }
 
 describe("LoadLimits", () => {
   describeMismatch(shops, call);
-  describeBadArguments(
-    shops,
-    call,
-    { sku: [""], as_of_position: notPositive },
-    [["u1"], ["u1", 1, "u2"], ["", 1], ...notIntegers.map((count) => ["u1", count])],
-  );
+  describeBadArguments(shops, call, { sku: [""], as_of_position: notPositive }, [
+    ["u1"],
+    ["u1", 1, "u2"],
+    ["", 1],
+    ...notIntegers.map((count) => ["u1", count]),
+  ]);
 
   test("brings the counts, and tracks the product from then on", async () => {
     const shop = await shops.open();
@@ -110,7 +110,7 @@ describe("LoadLimits", () => {
     await giveHistory(shop);
     const entries = await readEntries(shop, 1);
     const truth = countUnits(entries, entries.length);
-    expect(truth).toEqual({ a: 3, b: 8, c: 0 } satisfies Record<string, number>);
+    expect(truth).toEqual({ a: 3, b: 8 });
     const restore = await shop.snapshot();
     for (const { position, commitId } of entries) {
       const counts: Value[][] = Object.entries(countUnits(entries, position));

@@ -29,7 +29,7 @@ describe("Look", () => {
 
   test("keeps a shop whose rebuild only lacks its finish", async () => {
     const shop = await shops.open();
-    await shop.redis.hdel(shop.keys["meta"] as string, "epoch");
+    await shop.redis.hdel(shop.keys.meta as string, "epoch");
     await shop.setMeta({ token: "theirs", next_epoch: 7 });
     const reply = await expectNoChange(shop, () => look(shop, { durable_epoch: 7 }));
     expect(reply).toEqual(["KEEP", "", "theirs", "7"]);
@@ -45,7 +45,10 @@ describe("Look", () => {
     const before = await shop.dump();
     expect(await look(shop, { ...args, durable_epoch: shop.epoch })).toEqual(["SEALED", "3", headInLog, 5, 1]);
     const { meta, ...rest } = await shop.dump();
-    expect({ ...rest, meta: { ...meta, epoch: "2" } }).toEqual({ ...before, meta: { ...before["meta"], ...sealedMeta("3"), epoch: "2" } });
+    expect({ ...rest, meta: { ...meta, epoch: "2" } }).toEqual({
+      ...before,
+      meta: { ...before.meta, ...sealedMeta("3"), epoch: "2" },
+    });
     expect(meta).not.toHaveProperty("epoch");
   });
 

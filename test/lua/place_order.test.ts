@@ -10,7 +10,7 @@ import {
   type GoodCall,
   type RefusalRow,
 } from "./decision-tables.ts";
-import { cart, expectCommit, largest, level, type LuaShop, useShops, type Value } from "./fixture.ts";
+import { cart, expectCommit, type LuaShop, largest, level, useShops, type Value } from "./fixture.ts";
 import { holdRefusals } from "./hold-refusals.ts";
 
 const shops = useShops();
@@ -58,14 +58,25 @@ const moneyRefusals: RefusalRow[] = [
     tail: cart(["tv", 1]),
     ...insufficient("u1", 1_000_001, 1_000_000),
   },
-  { title: "before a sum past 2^53-1", given: gold, tail: cart(["gold", 2]), ...insufficient("u1", largest * 2, 1_000_000) },
+  {
+    title: "before a sum past 2^53-1",
+    given: gold,
+    tail: cart(["gold", 2]),
+    ...insufficient("u1", largest * 2, 1_000_000),
+  },
   {
     title: "an amount past 2^63",
     given: gold,
     tail: cart(["gold", 1_000_000]),
     ...insufficient("u1", largest * 1_000_000, 1_000_000),
   },
-  { title: "an amount past 2^53-1", given: gold, args: { payment_method: none }, tail: cart(["gold", 2]), ...overflow(largest * 2) },
+  {
+    title: "an amount past 2^53-1",
+    given: gold,
+    args: { payment_method: none },
+    tail: cart(["gold", 2]),
+    ...overflow(largest * 2),
+  },
   {
     title: "an amount past 2^63",
     given: gold,
@@ -155,7 +166,7 @@ describe("PlaceOrder from lines", () => {
     await shop.product("gold", { count: 1, priceMinor: amount });
     const { reply, changes } = await shop.observe("placeOrder", fromLines.args, cart(["gold", 1, amount]));
     const money = amount === 0 ? {} : { "u1:balance": "0", "u1:lifetime": String(amount) };
-    expect(changes["users"]).toEqual({ "u1:orders": "1", ...money });
+    expect(changes.users).toEqual({ "u1:orders": "1", ...money });
     const [event] = JSON.parse((reply as { payload: string }).payload);
     expect(event.order_placed).toMatchObject({
       order: { amount_minor: amount, lines: [{ price_minor: amount }] },
@@ -176,14 +187,26 @@ describe("PlaceOrder from lines", () => {
     const reply = await expectNoChange(shop, () => shop.run("placeOrder", { ...fromLines.args, ...args }, tail));
     expect(reply).toMatchObject({ kind: "EXISTS", position: at, at, fields: expect.arrayContaining([commitId]) });
     await shop.forgetLog(at);
-    expect(await shop.run("placeOrder", fromLines.args, fromLines.tail)).toMatchObject({ kind: "EXISTS", at, fields: undefined });
+    expect(await shop.run("placeOrder", fromLines.args, fromLines.tail)).toMatchObject({
+      kind: "EXISTS",
+      at,
+      fields: undefined,
+    });
   });
 });
 
 describe("PlaceOrder from a hold", () => {
   describeMutation(shops, fromHold);
-  describeOwnExpiry(shops, { ...fromHold, given: givenCart, args: { ...fromHold.args, user_id: "" , payment_method: none } }, "h1", "ps5");
-  describeExpiry(shops, fromHold, { touched: "ps5", refused: { args: { user_id: "nobody" }, reason: "USER_NOT_FOUND" } });
+  describeOwnExpiry(
+    shops,
+    { ...fromHold, given: givenCart, args: { ...fromHold.args, user_id: "", payment_method: none } },
+    "h1",
+    "ps5",
+  );
+  describeExpiry(shops, fromHold, {
+    touched: "ps5",
+    refused: { args: { user_id: "nobody" }, reason: "USER_NOT_FOUND" },
+  });
 
   const anothers = { reason: "HOLD_NOT_FOUND", metadata: { hold_id: "h1" } };
   const rows: RefusalRow[] = [
@@ -273,8 +296,9 @@ describe("A per-user limit", () => {
     await shop.product("few", { count: 10, maxPerUser: 4 });
     return shop;
   };
-  const had = async (shop: LuaShop) => (await shop.dump())["limits"] ?? {};
-  const hold = (shop: LuaShop, hold_id: string, quantity: number) => shop.hold(hold_id, "few", quantity, { user_id: "u1" });
+  const had = async (shop: LuaShop) => (await shop.dump()).limits ?? {};
+  const hold = (shop: LuaShop, hold_id: string, quantity: number) =>
+    shop.hold(hold_id, "few", quantity, { user_id: "u1" });
 
   test("counts a unit once, from its hold to its order", async () => {
     const shop = await open();
@@ -284,7 +308,9 @@ describe("A per-user limit", () => {
     expect(await had(shop)).toEqual({ "u1:few": "2" });
     await shop.commit("placeOrder", { order_id: "o2", user_id: "u1" }, cart(["few", 1], ["few", 1]));
     expect(await had(shop)).toEqual({ "u1:few": "4" });
-    expect(await shop.run("holdStock", { hold_id: "h2", user_id: "u1" }, cart(["few", 1]))).toMatchObject({ reason: "PER_USER_LIMIT" });
+    expect(await shop.run("holdStock", { hold_id: "h2", user_id: "u1" }, cart(["few", 1]))).toMatchObject({
+      reason: "PER_USER_LIMIT",
+    });
   });
 
   test("counts a released and an expired unit no more", async () => {

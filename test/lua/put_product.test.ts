@@ -33,7 +33,12 @@ describe("PutProduct", () => {
 
   const window = { reason: "SALE_WINDOW", metadata: { sku: "ps5" } };
   describeRefusals(shops, call, [
-    { title: "a new product without a price", args: { price_minor: "" }, reason: "PRICE_REQUIRED", metadata: { sku: "ps5" } },
+    {
+      title: "a new product without a price",
+      args: { price_minor: "" },
+      reason: "PRICE_REQUIRED",
+      metadata: { sku: "ps5" },
+    },
     {
       title: "that comes before a bad window",
       args: { price_minor: "", sale_start_ms: 2, sale_end_ms: 1 },
@@ -88,7 +93,12 @@ describe("PutProduct", () => {
     const terms = { price_minor: 0, max_per_user: 3, sale_start_ms: 5, sale_end_ms: 6, withdrawn: 1 };
     await shop.commit("putProduct", { ...call.args, ...terms });
     const createdMs = shop.nowMs;
-    const observed = await shop.observe("putProduct", { sku: "ps5", title_json: '"New"', sale_start_ms: 0, withdrawn: 0 });
+    const observed = await shop.observe("putProduct", {
+      sku: "ps5",
+      title_json: '"New"',
+      sale_start_ms: 0,
+      withdrawn: 0,
+    });
     const product = {
       sku: "ps5",
       title: "New",
@@ -108,7 +118,7 @@ describe("PutProduct", () => {
     const shop = await shops.open();
     await shop.commit("putProduct", { ...call.args, max_per_user: 3 });
     const { changes } = await shop.observe("putProduct", { sku: "ps5", max_per_user: 0 });
-    expect(changes["stock"]).toEqual({ "ps5:terms": "0 1 0 0 0" });
+    expect(changes.stock).toEqual({ "ps5:terms": "0 1 0 0 0" });
   });
 
   test.each([
@@ -129,7 +139,7 @@ describe("PutProduct", () => {
     const shop = await shops.open();
     await call.given(shop);
     const { changes } = await shop.observe("putProduct", { sku: "old", max_per_user: 1 });
-    expect(changes["stock"]).toEqual({ "old:terms": "1 1 0 0 0" });
+    expect(changes.stock).toEqual({ "old:terms": "1 1 0 0 0" });
   });
 
   test.each([0, ...boundaryNumbers])("keeps %d as it is", async (number) => {
@@ -137,7 +147,7 @@ describe("PutProduct", () => {
     const numbers = { price_minor: number, max_per_user: number, sale_start_ms: number, sale_end_ms: 0 };
     const { reply, changes } = await shop.observe("putProduct", { ...call.args, ...numbers });
     const terms = number === 0 ? "" : `${number} 1 ${number} 0 0`;
-    expect(changes["stock"]).toMatchObject({ "ps5:price": String(number), "ps5:terms": terms });
+    expect(changes.stock).toMatchObject({ "ps5:price": String(number), "ps5:terms": terms });
     const [event] = JSON.parse((reply as { payload: string }).payload);
     const start = number === 0 ? {} : { sale_start_time: number };
     expect(event.product_put.product).toMatchObject({ price_minor: number, max_per_user: number, ...start });
@@ -147,6 +157,6 @@ describe("PutProduct", () => {
     const shop = await shops.open();
     await shop.product("ps5", { count: largest });
     const { changes } = await shop.observe("putProduct", call.args);
-    expect(changes["stock"]).toEqual({ "ps5:price": "49999" });
+    expect(changes.stock).toEqual({ "ps5:price": "49999" });
   });
 });

@@ -8,7 +8,7 @@ describe("ReadLog", () => {
     const shop = await shops.open();
     await shop.user("u1");
     await shop.user("u2");
-    const entries = Object.entries((await shop.dump())["log"] ?? {}).map(([id, fields]) => [id, fields]);
+    const entries = Object.entries((await shop.dump()).log ?? {}).map(([id, fields]) => [id, fields]);
     const read = (from_position: number, count: number, ...questions: number[]) =>
       shop.raw("readLog", { from_position, count }, questions);
     const { epoch, commitId } = shop;

@@ -22,15 +22,16 @@ function jumpBefore(shop: LuaShop, position: number): Promise<number> {
 /** Commits a deposit at a position and tells what it changed. A memory of one field wants to turn whenever it may. */
 async function commitAt(shop: LuaShop, position: number, clock_ms: number, args: Arguments = {}): Promise<Changes> {
   await jumpBefore(shop, position);
-  const deposit = { user_id: "u1", amount_minor: 1, memory_count: 1, clock_ms, ...args };
+  const deposit = { user_id: "u1", amount_minor: 1, memory_count: 1, clock_ms, looked_up: 1, ...args };
   return (await shop.observe("depositFunds", deposit)).changes;
 }
 
 function turns(changes: Changes): boolean {
-  return changes["meta"]?.["bucket"] !== undefined;
+  return changes.meta?.bucket !== undefined;
 }
 
-const deposit = (shop: LuaShop, args: Arguments) => shop.run("depositFunds", { user_id: "u1", amount_minor: 1, ...args });
+const deposit = (shop: LuaShop, args: Arguments) =>
+  shop.run("depositFunds", { user_id: "u1", amount_minor: 1, ...args });
 
 describe("The recent memory", () => {
   test.each([
@@ -40,15 +41,18 @@ describe("The recent memory", () => {
     [100, 3, false],
     [101, 1, false],
     [300, 2, true],
-  ])("is looked at in every hundredth commit: position %d, full at %d fields, turns: %j", async (position, memory_count, expected) => {
-    const shop = await open();
-    const changes = await commitAt(shop, position, firstTurnMs, { memory_count });
-    expect(turns(changes)).toBe(expected);
-    const turn = { bucket: "1", turn_time: String(firstTurnMs), turn_position: String(position) };
-    const head = { position: String(position), commit_id: shop.commitId, time: String(firstTurnMs) };
-    expect(changes["meta"]).toEqual(expected ? { ...head, ...turn } : head);
-    expect(changes["recent_0"]).toEqual({ [`request:${shop.requestId}`]: String(position) });
-  });
+  ])(
+    "is looked at in every hundredth commit: position %d, full at %d fields, turns: %j",
+    async (position, memory_count, expected) => {
+      const shop = await open();
+      const changes = await commitAt(shop, position, firstTurnMs, { memory_count });
+      expect(turns(changes)).toBe(expected);
+      const turn = { bucket: "1", turn_time: String(firstTurnMs), turn_position: String(position) };
+      const head = { position: String(position), commit_id: shop.commitId, time: String(firstTurnMs) };
+      expect(changes.meta).toEqual(expected ? { ...head, ...turn } : head);
+      expect(changes.recent_0).toEqual({ [`request:${shop.requestId}`]: String(position) });
+    },
+  );
 
   test.each([
     ["ten minutes old and durable", tenMinutesMs, 100, true],
@@ -60,9 +64,9 @@ describe("The recent memory", () => {
     await shop.setMeta({ flushed });
     const changes = await commitAt(shop, 200, firstTurnMs + ageMs, { request_id: "r200" });
     expect(turns(changes)).toBe(expected);
-    expect(changes["recent_1"]).toEqual({ "request:r200": "200" });
-    expect(changes["recent_0"]).toEqual(expected ? { "request:r1": null, "request:r100": null } : undefined);
-    expect(changes["meta"]?.["forgotten"]).toBe(expected ? String(firstTurnMs) : undefined);
+    expect(changes.recent_1).toEqual({ "request:r200": "200" });
+    expect(changes.recent_0).toEqual(expected ? { "request:r1": null, "request:r100": null } : undefined);
+    expect(changes.meta?.forgotten).toBe(expected ? String(firstTurnMs) : undefined);
   });
 
   test("knows what both halves hold, and asks for a look-up of what is older than they are", async () => {
@@ -88,7 +92,7 @@ describe("The recent memory", () => {
     const forgotten: unknown[] = [];
     for (const turn of [1, 2, 3, 4]) {
       await commitAt(shop, turn * 100, firstTurnMs + (turn - 1) * tenMinutesMs);
-      forgotten.push((await shop.dump())["meta"]?.["forgotten"]);
+      forgotten.push((await shop.dump()).meta?.forgotten);
     }
     expect(forgotten).toEqual(["0", ...[0, 1, 2].map((turn) => String(firstTurnMs + turn * tenMinutesMs))]);
   });
@@ -103,7 +107,10 @@ describe("The recent memory", () => {
     const again = await expectNoChange(shop, () => shop.run("placeOrder", { order_id: "o1" }, cart(["ps5", 1])));
     expect(again).toMatchObject({ kind: "EXISTS", at });
     expect(await shop.run("extendHold", { hold_id: "h1" })).toMatchObject({ reason: "HOLD_RELEASED" });
-    expect(await shop.run("holdStock", { hold_id: "h1" }, cart(["ps5", 1]))).toMatchObject({ kind: "EXISTS", at: at + 1 });
+    expect(await shop.run("holdStock", { hold_id: "h1" }, cart(["ps5", 1]))).toMatchObject({
+      kind: "EXISTS",
+      at: at + 1,
+    });
   });
 
   test("keeps a commit in the newer half when the expiry before it turned the memory", async () => {
@@ -114,8 +121,8 @@ describe("The recent memory", () => {
     const changed = { sku: "ps5", delta_count: 1, memory_count: 1, clock_ms: dueMs, request_id: "after" };
     const { reply, changes } = await shop.observe("adjustStock", changed);
     expect(reply).toMatchObject({ kind: "OK", position: 101 });
-    expect(changes["meta"]).toMatchObject({ bucket: "1", turn_position: "100" });
-    expect(changes["recent_0"]).toEqual({ "hold:h1": "5 100 EXPIRED" });
-    expect(changes["recent_1"]).toEqual({ "request:after": "101" });
+    expect(changes.meta).toMatchObject({ bucket: "1", turn_position: "100" });
+    expect(changes.recent_0).toEqual({ "hold:h1": "5 100 EXPIRED" });
+    expect(changes.recent_1).toEqual({ "request:after": "101" });
   });
 });

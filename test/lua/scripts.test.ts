@@ -18,7 +18,10 @@ describe("loadScripts", () => {
   beforeAll(async () => {
     folder = await createTemporaryFolder();
     await mkdir(join(folder, "include"));
-    await writeFile(join(folder, "include", "one.lua"), "-- one: a comment.\n-- @include two\nlocal function one() return two() end\n");
+    await writeFile(
+      join(folder, "include", "one.lua"),
+      "-- one: a comment.\n-- @include two\nlocal function one() return two() end\n",
+    );
     await writeFile(join(folder, "include", "two.lua"), "local function two() return 2 end\n");
     await writeFile(join(folder, "include", "bad.lua"), "-- @include two three\nlocal bad\n");
   });
@@ -26,7 +29,7 @@ describe("loadScripts", () => {
 
   const load = async (...lines: string[]) => {
     await writeFile(join(folder, "do_it.lua"), lines.join("\n"));
-    return (loadScripts(folder) as unknown as Record<string, Script>)["doIt"] as Script;
+    return (loadScripts(folder) as unknown as Record<string, Script>).doIt as Script;
   };
 
   test("binds keys, the arguments of every call, its own and the rest to their names", async () => {
@@ -42,7 +45,9 @@ describe("loadScripts", () => {
     const { source } = script;
     expect(source.split("\n").slice(0, 2)).toEqual(["#!lua flags=no-writes", "local meta, log_2 = KEYS[1], KEYS[2]"]);
     expect(source).toContain("sku, count = ARGV[1], ");
-    expect(source).toMatch(/ARGV\[10\]\nlocal rest = 11\nlocal function two.*\nlocal function one.*\nreturn one\(\) \+ rest$/);
+    expect(source).toMatch(
+      /ARGV\[10\]\nlocal rest = 11\nlocal function two.*\nlocal function one.*\nreturn one\(\) \+ rest$/,
+    );
   });
 
   test.each([
@@ -62,15 +67,20 @@ describe("loadScripts", () => {
 describe("every script", () => {
   test("has a test file of its name", async () => {
     const stems = async (folder: string, ending: string) =>
-      (await readdir(new URL(folder, import.meta.url))).filter((file) => file.endsWith(ending)).map((file) => file.slice(0, -ending.length));
+      (await readdir(new URL(folder, import.meta.url)))
+        .filter((file) => file.endsWith(ending))
+        .map((file) => file.slice(0, -ending.length));
     expect(await stems("./", ".test.ts")).toEqual(expect.arrayContaining(await stems("../../lua/", ".lua")));
   });
 
-  test.each(all)("%s compiles under the name it is called by, and uses no name that nothing binds", async (_, script) => {
-    const shop = await shops.empty();
-    expect(await shop.redis.script("LOAD", script.source)).toBe(script.sha);
-    expect(await globalsOf(shop.redis, script.source)).toEqual([]);
-  });
+  test.each(all)(
+    "%s compiles under the name it is called by, and uses no name that nothing binds",
+    async (_, script) => {
+      const shop = await shops.empty();
+      expect(await shop.redis.script("LOAD", script.source)).toBe(script.sha);
+      expect(await globalsOf(shop.redis, script.source)).toEqual([]);
+    },
+  );
 
   test("would be caught using a name that nothing binds", async () => {
     const shop = await shops.empty();
@@ -79,11 +89,15 @@ describe("every script", () => {
   });
 
   const scriptReasons = [...Object.keys(ErrorReason), "PRICE_REQUIRED", "SALE_WINDOW"];
-  const endedStates = new Set(all.flatMap(([, { source }]) => [...source.matchAll(/end_hold\(.*"([A-Z]+)"\)/g)].map((match) => match[1])));
+  const endedStates = new Set(
+    all.flatMap(([, { source }]) => [...source.matchAll(/end_hold\(.*"([A-Z]+)"\)/g)].map((match) => match[1])),
+  );
 
   /** The reasons in a script's text; those of ended holds are put together from the hold's state. */
   const reasonsIn = (source: string) => {
-    const found = new Set([...source.matchAll(/"([A-Z_]+)"/g)].map((match) => match[1]).filter((name) => scriptReasons.includes(`${name}`)));
+    const found = new Set(
+      [...source.matchAll(/"([A-Z_]+)"/g)].map((match) => match[1]).filter((name) => scriptReasons.includes(`${name}`)),
+    );
     if (source.includes('refuse("HOLD_" .. hold_state')) {
       endedStates.forEach((state) => {
         found.add(`HOLD_${state}`);
@@ -111,7 +125,9 @@ describe("every script", () => {
     await shop.hold("h2", "ps5");
     await shop.redis.config("SET", "maxmemory", "1");
     try {
-      const refused = await expectNoChange(shop, () => shop.run("holdStock", { hold_id: "h3" }, cart(["ps5", 1])).catch((error) => error));
+      const refused = await expectNoChange(shop, () =>
+        shop.run("holdStock", { hold_id: "h3" }, cart(["ps5", 1])).catch((error) => error),
+      );
       expect(refused).toBeInstanceOf(RedisUnavailable);
       expect(refused).toMatchObject({ outcome: "not run" });
       expect(await shop.run("getStock", {}, ["ps5"])).toMatchObject({ kind: "OK" });

@@ -15,7 +15,7 @@ const call: GoodCall = {
 };
 
 async function positions(shop: LuaShop): Promise<number[]> {
-  return Object.keys((await shop.dump())["log"] ?? {}).map((id) => Number.parseInt(id, 10));
+  return Object.keys((await shop.dump()).log ?? {}).map((id) => Number.parseInt(id, 10));
 }
 
 describe("TrimLog", () => {
@@ -26,11 +26,13 @@ describe("TrimLog", () => {
     await call.given(shop);
     const { changes } = await shop.observe("trimLog", call.args);
     expect(Object.keys(changes).sort()).toEqual(["log", "meta"]);
-    expect(changes["meta"]).toEqual({ flushed: "300" });
+    expect(changes.meta).toEqual({ flushed: "300" });
     const kept = await positions(shop);
     expect(kept[0]).toBeGreaterThan(1);
     expect(kept[0]).toBeLessThanOrEqual(250);
-    expect(kept).toEqual(Array.from({ length: 300 - (kept[0] as number) + 1 }, (_, index) => index + (kept[0] as number)));
+    expect(kept).toEqual(
+      Array.from({ length: 300 - (kept[0] as number) + 1 }, (_, index) => index + (kept[0] as number)),
+    );
   });
 
   test("lets go of nothing while the head is within the margin", async () => {

@@ -43,7 +43,12 @@ function createRandom(state: number): () => number {
 }
 
 /** Watches until `isDone` says so, and cuts the stream at random: each time it resumes after the last commit it was sent. */
-async function watchWithCuts(clients: readonly Clients[], shopId: string, index: number, isDone: (position: bigint) => boolean): Promise<Watched> {
+async function watchWithCuts(
+  clients: readonly Clients[],
+  shopId: string,
+  index: number,
+  isDone: (position: bigint) => boolean,
+): Promise<Watched> {
   const random = createRandom(seed + index);
   const watched: Watched = { batches: [], bookmarks: [], resumedAfter: [], caughtUpCount: 0 };
   let position = 0n;
@@ -65,7 +70,11 @@ async function watchWithCuts(clients: readonly Clients[], shopId: string, index:
           const newest = batches.at(-1) as EventBatch;
           ({ position, commitId } = newest);
         } else if (message.case === "bookmark") {
-          watched.bookmarks.push({ sentPosition: position, position: message.value.position, commitId: message.value.commitId });
+          watched.bookmarks.push({
+            sentPosition: position,
+            position: message.value.position,
+            commitId: message.value.commitId,
+          });
         } else if (message.case === "caughtUp") {
           watched.caughtUpCount += 1;
         }
@@ -184,7 +193,11 @@ describe("WatchEvents", () => {
     const shopId = await createShop(first.grpc, { stock: { ps5: 5 } });
     const watch = open({ shopId, start: { case: "fromNow", value: true } });
     expect((await watch.next()).case).toBe("caughtUp");
-    const { commit } = await second.grpc.orders.placeOrder({ shopId, lines: [{ sku: "ps5", quantity: 1 }], paymentMethod: PaymentMethod.NONE });
+    const { commit } = await second.grpc.orders.placeOrder({
+      shopId,
+      lines: [{ sku: "ps5", quantity: 1 }],
+      paymentMethod: PaymentMethod.NONE,
+    });
     expect((await watch.next()).value).toMatchObject({ commitId: commit?.commitId });
     watch.end();
   });
@@ -232,7 +245,9 @@ describe("WatchEvents", () => {
 
   it("refuses a position beyond the head, after having waited for it", async () => {
     const shopId = await createShop(first.grpc);
-    expect(await refusalOf({ shopId, start: { case: "afterPosition", value: 99n } })).toContain("beyond the durable head");
+    expect(await refusalOf({ shopId, start: { case: "afterPosition", value: 99n } })).toContain(
+      "beyond the durable head",
+    );
   }, 20_000);
 
   it("refuses an unknown shop", async () => {
@@ -276,7 +291,13 @@ async function holdAndBuy(clients: readonly Clients[], shopId: string): Promise<
     const { inventory, orders } = clients[index % clients.length] as Clients;
     const holdId = `h${index}`;
     const holdDuration = { seconds: index % 2 === 0 ? 0n : 600n, nanos: index % 2 === 0 ? 1_000_000 : 0 };
-    await inventory.holdStock({ shopId, holdId, requestId: `hold-${index}`, lines: [{ sku: "ps5", quantity: 1 }], holdDuration });
+    await inventory.holdStock({
+      shopId,
+      holdId,
+      requestId: `hold-${index}`,
+      lines: [{ sku: "ps5", quantity: 1 }],
+      holdDuration,
+    });
     if (index % 2 === 1) {
       await orders.placeOrder({ shopId, holdId, requestId: `buy-${index}`, paymentMethod: PaymentMethod.NONE });
     }
@@ -287,7 +308,9 @@ async function readCommits(databaseUrl: string, shopId: string) {
   const client = new Client({ connectionString: databaseUrl });
   await client.connect();
   const { rows } = await client
-    .query('select position::int, commit_id as "commitId", events from commits where shop_id = $1 order by position', [shopId])
+    .query('select position::int, commit_id as "commitId", events from commits where shop_id = $1 order by position', [
+      shopId,
+    ])
     .finally(() => client.end());
   return rows;
 }

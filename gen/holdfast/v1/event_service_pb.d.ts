@@ -122,7 +122,7 @@ export declare type WatchEventsResponse = Message<"holdfast.v1.WatchEventsRespon
     case: "batches";
   } | {
     /**
-     * Nothing matched up to here.
+     * Where the watch stands, every `bookmark_interval`.
      *
      * @generated from field: holdfast.v1.Bookmark bookmark = 3;
      */

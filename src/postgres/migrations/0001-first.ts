@@ -5,7 +5,7 @@ import { type Kysely, sql } from "kysely";
  * written together by one statement (flush-statement.ts), so no foreign keys are checked on the way: nothing a caller
  * sends may make a flush fail.
  */
-export async function up(db: Kysely<any>): Promise<void> {
+export async function up(db: Kysely<never>): Promise<void> {
   const statements = [
     // One hot row per shop that every flush rewrites: half-empty pages keep the new version on the same page.
     `create table shops (
