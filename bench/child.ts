@@ -11,10 +11,17 @@ export interface Child {
 
 type Reply = { readonly answer: unknown } | { readonly failure: string };
 
-/** Starts a module of this folder; it has to call `answerParent`. */
-export function startChild(module: string): Child {
+/** Starts a module of this folder, which has to call `answerParent`; it ends with `cleanUp` at the latest. */
+export function startChild(module: string, cleanUp: AsyncDisposableStack): Child {
   const child = fork(new URL(module, import.meta.url), { serialization: "advanced", execArgv: [] });
   const exited = once(child, "exit");
+  const stop = async (): Promise<void> => {
+    if (child.connected) {
+      child.disconnect();
+    }
+    await exited;
+  };
+  cleanUp.defer(stop);
   return {
     pid: child.pid as number,
     ask: async <Answer>(request: unknown) => {
@@ -26,12 +33,7 @@ export function startChild(module: string): Child {
       }
       return reply.answer as Answer;
     },
-    stop: async () => {
-      if (child.connected) {
-        child.disconnect();
-      }
-      await exited;
-    },
+    stop,
   };
 }
 

@@ -52,22 +52,20 @@ function orderOf(requestId: string) {
 export async function startHoldfast(
   stores: BenchStores,
   database: Client,
+  cleanUp: AsyncDisposableStack,
 ): Promise<Contestant & { readonly response: Uint8Array }> {
   await database.query("create database holdfast_bench");
   const databaseUrl = Object.assign(new URL(stores.databaseUrl), { pathname: "/holdfast_bench" }).href;
-  const child = startChild("./holdfast-server.ts");
+  const child = startChild("./holdfast-server.ts", cleanUp);
   const port = await child.ask<number>({ redisUrl: stores.redisUrl, databaseUrl } satisfies HoldfastRequest);
   const transport = createGrpcTransport({ target: `127.0.0.1:${port}`, connectionCount: 1 });
+  cleanUp.defer(() => transport.close());
   const clients = createSaleClients(transport);
   const placed = await openShop(clients);
   return {
     ...contestant("Holdfast, durable", port, child),
     response: toBinary(PlaceOrderResponseSchema, placed),
     countSold: async () => countHoldfastSold(clients, databaseUrl),
-    stop: async () => {
-      transport.close();
-      await child.stop();
-    },
   };
 }
 
@@ -107,8 +105,8 @@ async function countHoldfastSold({ inventory }: SaleClients, databaseUrl: string
 }
 
 /** grpc-js and nothing behind it. */
-export async function startEcho(response: Uint8Array): Promise<Contestant> {
-  const child = startChild("./echo-server.ts");
+export async function startEcho(response: Uint8Array, cleanUp: AsyncDisposableStack): Promise<Contestant> {
+  const child = startChild("./echo-server.ts", cleanUp);
   const port = await child.ask<number>({ path, response } satisfies EchoRequest);
   return contestant("echo", port, child);
 }
@@ -122,6 +120,7 @@ export interface RivalOptions {
   readonly databaseUrl: string;
   /** A connection to the same database. */
   readonly database: Client;
+  readonly cleanUp: AsyncDisposableStack;
 }
 
 /** Makes a rival's tables. */
@@ -147,9 +146,10 @@ export async function startRival({
   response,
   databaseUrl,
   database,
+  cleanUp,
 }: RivalOptions): Promise<Contestant> {
   const schema = schemaOf(purchase);
-  const child = startChild("./purchase-server.ts");
+  const child = startChild("./purchase-server.ts", cleanUp);
   const request = { path, response, databaseUrl, schema, purchase, poolSize } satisfies PurchaseRequest;
   const port = await child.ask<number>(request);
   return {

@@ -3,7 +3,7 @@ import { availableParallelism, cpus, platform, release, totalmem } from "node:os
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Client } from "pg";
-import { type Child, startChild } from "./child.ts";
+import { startChild } from "./child.ts";
 import {
   type Contestant,
   createRivalTables,
@@ -51,21 +51,17 @@ async function run(timing: Timing, signal: AbortSignal, cleanUp: AsyncDisposable
   const database = new Client({ connectionString: stores.databaseUrl });
   await database.connect();
   cleanUp.defer(() => database.end());
-  const load = keep(startChild("./load-process.ts"), cleanUp);
+  const load = startChild("./load-process.ts", cleanUp);
   const bench: Bench = { timing, stores, load, sold: new Map(), signal };
 
   say("starting the servers");
-  const holdfast = keep(await startHoldfast(stores, database), cleanUp);
+  const holdfast = await startHoldfast(stores, database, cleanUp);
   const { response } = holdfast;
-  const echo = keep(await startEcho(response), cleanUp);
+  const echo = await startEcho(response, cleanUp);
   await measureOnce(bench, echo, timing.warmUpMs);
-  const shared = { response, databaseUrl: stores.databaseUrl, database };
-  const rowLock = await startBestRival(bench, { ...shared, name: baselines.rowLock, purchase: "row lock" }, cleanUp);
-  const statement = await startBestRival(
-    bench,
-    { ...shared, name: "one statement", purchase: "one statement" },
-    cleanUp,
-  );
+  const shared = { response, databaseUrl: stores.databaseUrl, database, cleanUp };
+  const rowLock = await startBestRival(bench, { ...shared, name: baselines.rowLock, purchase: "row lock" });
+  const statement = await startBestRival(bench, { ...shared, name: "one statement", purchase: "one statement" });
   await measureOnce(bench, holdfast, timing.warmUpMs);
 
   const contestants = [echo, rowLock.contestant, statement.contestant, holdfast];
@@ -76,11 +72,11 @@ async function run(timing: Timing, signal: AbortSignal, cleanUp: AsyncDisposable
 }
 
 /** Tries all pool sizes side by side, twice each, and keeps the rival with the best one. */
-async function startBestRival(bench: Bench, options: Omit<RivalOptions, "poolSize">, cleanUp: AsyncDisposableStack) {
+async function startBestRival(bench: Bench, options: Omit<RivalOptions, "poolSize">) {
   await createRivalTables(options.database, options.purchase);
   const tried: { readonly poolSize: number; readonly contestant: Contestant; perSecond: number }[] = [];
   for (const poolSize of poolSizes) {
-    const contestant = keep(await startRival({ ...options, poolSize }), cleanUp);
+    const contestant = await startRival({ ...options, poolSize });
     await measureOnce(bench, contestant, bench.timing.sweepMs);
     tried.push({ poolSize, contestant, perSecond: 0 });
   }
@@ -172,12 +168,6 @@ async function describeMachine(database: Client): Promise<string> {
   return `${availableParallelism()} cores of ${model}, ${gigabytes} GiB, ${system}, Node ${process.versions.node}, ${rows[0]?.version}`;
 }
 
-/** Ends something with the benchmark. */
-function keep<Thing extends Child | Contestant>(thing: Thing, cleanUp: AsyncDisposableStack): Thing {
-  cleanUp.defer(() => thing.stop());
-  return thing;
-}
-
 function say(text: string): void {
   process.stderr.write(`bench: ${text}\n`);
 }
@@ -200,7 +190,7 @@ async function main(): Promise<number> {
   }
   const interrupt = new AbortController();
   const onSignal = (): void => interrupt.abort();
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
   const cleanUp = new AsyncDisposableStack();
   try {
     await run(values.quick === true ? quick : thorough, interrupt.signal, cleanUp);

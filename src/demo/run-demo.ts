@@ -44,7 +44,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const output = options.output ?? process.stdout;
   const interrupt = new AbortController();
   const onSignal = (): void => interrupt.abort();
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
   const cleanUp = new AsyncDisposableStack();
   try {
     const place = await openPlace(options, plan, cleanUp);

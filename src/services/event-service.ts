@@ -7,7 +7,7 @@ import type { LogEntry } from "../shop/log-entry.ts";
 import { toMs } from "../shop/messages.ts";
 import { type WatchStart, type WatchStep, watchLog } from "../shop/watch.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
-import { pageCount, readRecord } from "./read.ts";
+import { pageCount, readSnapshot } from "./read.ts";
 
 /** Commits that one ListEvents looks at most, whether they match or not. */
 const maxScannedCommits = 5000;
@@ -54,7 +54,7 @@ export function createEventService({ shops }: Deps): Handlers<typeof pb.EventSer
   };
 
   async function readPage(req: pb.ListEventsRequest, ctx: CallContext, after: number): Promise<readonly LogEntry[]> {
-    const { value } = await readRecord(shops, req, ctx, (db, shopId) => {
+    const { value } = await readSnapshot(shops, req, ctx, (db, shopId) => {
       if (!req.newestFirst) {
         return readCommits(db, shopId, after + 1, 500);
       }

@@ -13,7 +13,7 @@ import { LimitsMissing } from "../shop/shop.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { endedHold, holdPosition } from "./ended-hold.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readRecord, required } from "./read.ts";
+import { messageFromRow, pageCount, readRecord, readSnapshot, required } from "./read.ts";
 
 /** InventoryService: products, stock and holds. */
 export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.InventoryService> {
@@ -76,7 +76,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
       const list = listName("ListProducts", shopIdOf(req));
       const count = pageCount(req.pageSize);
       const after = pageTokens.read(list, req.pageToken);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
+      const { value: rows } = await readSnapshot(shops, req, ctx, (db, shopId) =>
         listProducts(db, shopId, after, count + 1),
       );
       const page = rows.slice(0, count);
@@ -122,8 +122,8 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
     },
 
     async getHold(req, ctx) {
-      await shops.get(shopIdOf(req)).read(scripts.getHold, [req.holdId], { holdId: req.holdId }, ctx);
-      const found = await readRecord(shops, req, ctx, (db, shopId) => findHold(db, shopId, req.holdId));
+      await shops.get(shopIdOf(req)).read(scripts.getHold, [req.holdId], { holdId: req.holdId }, ctx, true);
+      const found = await readSnapshot(shops, req, ctx, (db, shopId) => findHold(db, shopId, req.holdId));
       const row = required(found, "HOLD_NOT_FOUND", "hold", req.holdId);
       return create(pb.GetHoldResponseSchema, { hold: messageFromRow(HoldSchema, row), asOf: readPoint(found) });
     },
@@ -133,7 +133,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
       const count = pageCount(req.pageSize);
       const key = pageTokens.read(list, req.pageToken);
       const before = key === "" ? undefined : Number(key);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
+      const { value: rows } = await readSnapshot(shops, req, ctx, (db, shopId) =>
         listHolds(db, shopId, req.userId, before, count + 1),
       );
       const page = rows.slice(0, count);

@@ -8,8 +8,19 @@ import { messageFromLog } from "../shop/messages.ts";
 import type { Shops } from "../shop/shops.ts";
 import { shopIdOf } from "./deps.ts";
 
-/** Reads Postgres together with the shop's head; everything acknowledged is there. Refuses an unknown shop. */
+/** A live read of Postgres: it shows every commit that was acknowledged before it began. Refuses an unknown shop. */
 export async function readRecord<Value>(
+  shops: Shops,
+  req: { readonly shopId: string },
+  ctx: CallContext,
+  read: (db: Kysely<Database>, shopId: string) => Promise<Value>,
+): Promise<AsOf<Value>> {
+  await shops.get(shopIdOf(req)).observe(ctx);
+  return readSnapshot(shops, req, ctx, read);
+}
+
+/** Reads Postgres as it is, together with the shop's head, for lists and history. Refuses an unknown shop. */
+export async function readSnapshot<Value>(
   shops: Shops,
   req: { readonly shopId: string },
   ctx: CallContext,

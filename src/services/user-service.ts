@@ -47,7 +47,7 @@ export function createUserService({ shops }: Deps): Handlers<typeof pb.UserServi
       let user = await findUser(shops.db, shopIdOf(req), req.userId);
       if (user === undefined) {
         // Acknowledged by Redis a moment ago: Postgres does not have the user yet.
-        await shops.get(shopIdOf(req)).settle(ctx);
+        await shops.get(shopIdOf(req)).observe(ctx);
         user = await findUser(shops.db, shopIdOf(req), req.userId);
       }
       Object.assign(response.user ?? {}, { email: user?.email ?? "", displayName: user?.display_name ?? "" });

@@ -50,11 +50,16 @@ export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOpti
       commandTimeout: connectionName === "holdfast-hints" ? undefined : commandTimeoutMs,
       retryStrategy: (times) => Math.min(times * 20, 500),
     });
-    client.on("error", onError);
+    let lastError: Error | undefined;
+    client.on("error", (error: Error) => {
+      lastError = error;
+      onError(error);
+    });
     await client.connect().catch((error: Error) => {
       client.disconnect();
+      // connect() itself only says that the connection was closed; why is in the event before.
       throw new StartError(
-        `Redis cannot be reached: ${error.message}. Check REDIS_URL, or leave it unset for a private one`,
+        `Redis cannot be reached: ${lastError?.message ?? error.message}. Check REDIS_URL, or leave it unset for a private one`,
       );
     });
     return client;

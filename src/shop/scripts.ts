@@ -42,6 +42,7 @@ export interface Scripts {
   readonly load: Script;
   readonly loadLimits: Script;
   readonly look: Script;
+  readonly observe: Script;
   readonly peek: Script;
   readonly placeOrder: Script;
   readonly putProduct: Script;

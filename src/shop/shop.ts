@@ -176,9 +176,16 @@ export class Shop {
 
   /**
    * Runs a script that reads. What it saw is durable when this returns, so it never shows what a crash could undo; and it
-   * saw every commit that was acknowledged before.
+   * saw every commit that was acknowledged before. Where Redis acknowledges alone, that is so only for a read that goes on
+   * in Postgres (`fromRecord`).
    */
-  async read(script: Script, args: readonly (string | number)[], due: Due, caller: Caller): Promise<Observed> {
+  async read(
+    script: Script,
+    args: readonly (string | number)[],
+    due: Due,
+    caller: Caller,
+    fromRecord = false,
+  ): Promise<Observed> {
     const tries = new Tries("");
     for (;;) {
       caller.throwIfEnded();
@@ -194,7 +201,7 @@ export class Shop {
         continue;
       }
       const reply = this.#answer(raw, epoch, head);
-      if (reply === undefined || !(await this.#isDurable(reply, true, flusher, caller))) {
+      if (reply === undefined || !(await this.#isDurable(reply, true, flusher, caller, fromRecord))) {
         continue;
       }
       if (reply.kind === "REFUSED") {
@@ -205,20 +212,19 @@ export class Shop {
     }
   }
 
-  /** Waits until everything this shop committed so far is in Postgres: before a read of Postgres when Redis acknowledges. */
+  /**
+   * Waits until Postgres has everything this shop committed so far, whatever Redis acknowledges alone and whatever Postgres
+   * lost: afterwards a read of Postgres shows it.
+   */
+  async observe(caller: Caller): Promise<void> {
+    await this.read(this.#deps.scripts.observe, [], {}, caller, true);
+  }
+
+  /** The same where Redis acknowledges alone; elsewhere everything acknowledged is in Postgres already. */
   async settle(caller: Caller): Promise<void> {
-    if (this.#deps.durability === "postgres") {
-      return;
+    if (!this.#acksDurable) {
+      await this.observe(caller);
     }
-    const flusher = await this.#ready();
-    const [, position, commitId] = (await this.#deps.redis.run(this.#deps.scripts.peek, this.keys, [])) as [
-      string,
-      number,
-      string,
-    ];
-    const released = flusher.waiters.wait(position, commitId, false, caller);
-    flusher.wake();
-    await released;
   }
 
   /** Commits the expiry of due holds: of one hold and some SKUs, or of the shop's oldest. Returns whether more may be due. */
@@ -383,8 +389,9 @@ export class Shop {
     observes: boolean,
     flusher: Flusher,
     caller: Caller,
+    inAnyCase = false,
   ): Promise<boolean> {
-    if (!this.#acksDurable) {
+    if (!this.#acksDurable && !inAnyCase) {
       // Nobody waits, but the flush must still come along.
       void flusher.waiters.wait(reply.position, reply.commitId, false, patientCaller);
       flusher.wake();

@@ -26,7 +26,7 @@ async function read(redis: Redis, name: string): Promise<KeyContent> {
     case "hash":
       return redis.hgetall(name);
     case "zset":
-      return pairs(await redis.zrange(name, 0, -1, "WITHSCORES"));
+      return pairs(await redis.zrange(name, "0", "-1", "WITHSCORES"));
     case "stream":
       return Object.fromEntries(await redis.xrange(name, "-", "+"));
     default:

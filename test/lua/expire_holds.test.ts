@@ -11,7 +11,20 @@ import {
   notPositive,
   present,
 } from "./decision-tables.ts";
-import { cart, expiryIdOf, type LuaShop, level, readEntries, useShops, type Value } from "./fixture.ts";
+import {
+  cart,
+  dueSkus,
+  endedFields,
+  expiryIdOf,
+  holdJson,
+  type LuaShop,
+  level,
+  readEntries,
+  threeLines,
+  threeLinesJson,
+  useShops,
+  type Value,
+} from "./fixture.ts";
 
 const shops = useShops();
 const given = async (shop: LuaShop) => {
@@ -41,28 +54,14 @@ describe("ExpireHolds", () => {
     const shop = await shops.open();
     await given(shop);
     const hold_ms = dueMs - shop.nowMs - 1;
-    const at = await shop.commit(
-      "holdStock",
-      { hold_id: "h1", user_id: "u1", hold_ms },
-      cart(["ps5", 2], ["tv", 1], ["ps5", 1]),
-    );
+    const at = await shop.commit("holdStock", { hold_id: "h1", user_id: "u1", hold_ms }, threeLines);
     const createdMs = shop.nowMs;
     await holdUntilDue(shop, "tv", "h2");
     const observed = await shop.observe("expireHolds", { clock_ms: dueMs });
-    const hold = (holdId: string, user_id: string, lines: object[], position: number) => ({
-      hold_id: holdId,
-      user_id,
-      lines,
-      state: 4,
-      create_time: createdMs + position - at,
-      expire_time: dueMs,
-      order_id: "",
-      create_position: position,
-      position: at + 2,
-    });
-    const line = (sku: string, quantity: number) => ({ sku, quantity, price_minor: 100 });
-    const h1 = hold("h1", "u1", [line("ps5", 2), line("tv", 1), line("ps5", 1)], at);
-    const h2 = hold("h2", "", [line("tv", 1)], at + 1);
+    const ended = { state: 4, expire_time: dueMs, position: at + 2 };
+    const h1 = holdJson({ ...ended, create_time: createdMs, create_position: at });
+    const guests = { hold_id: "h2", user_id: "", lines: [threeLinesJson[1]] };
+    const h2 = holdJson({ ...ended, ...guests, create_time: createdMs + 1, create_position: at + 1 });
     const events = [
       { hold_expired: { hold: h1, stocks: [level("ps5", [10, 0, 0], 100), level("tv", [199, 1, 0], 100)] } },
       { hold_expired: { hold: h2, stocks: [level("tv", [200, 0, 0], 100)] } },
@@ -71,7 +70,7 @@ describe("ExpireHolds", () => {
     const position = at + 2;
     expect(observed.reply).toEqual({ kind: "OK", position, commitId, timeMs: dueMs, payload: "[]" });
     expect((await readEntries(shop, position)).map((entry) => entry.events)).toEqual([events]);
-    const text = (observed.changes.log?.[`${position}-0`] as string[])[11] as string;
+    const text = (await shop.dump()).log?.[`${position}-0`]?.[11] ?? "";
     const entry = {
       position,
       commitId,
@@ -81,15 +80,13 @@ describe("ExpireHolds", () => {
       events: text,
       private: "",
     };
-    const gone = (holdId: string) => [`${holdId}:user`, `${holdId}:expire`, `${holdId}:created`, `${holdId}:lines`];
-    const removed = (names: string[]) => Object.fromEntries(names.map((name) => [name, null]));
     expect(observed.changes).toEqual({
       log: { [`${position}-0`]: entryFields(entry) },
       meta: { position: String(position), commit_id: commitId, time: String(dueMs) },
       stock: { "ps5:available": "10", "ps5:held": "0", "tv:available": "200", "tv:held": "0" },
-      holds: removed([...gone("h1"), ...gone("h2")]),
-      due: removed(["h1", "h2"]),
-      due_skus: removed([`ps5:000${dueMs}:h1`, `tv:000${dueMs}:h1`, `tv:000${dueMs}:h2`]),
+      holds: { ...endedFields("h1"), ...endedFields("h2") },
+      due: { h1: null, h2: null },
+      due_skus: { ...dueSkus(dueMs, null), [`tv:000${dueMs}:h2`]: null },
       limits: { "u1:ps5": null },
       recent_0: { "hold:h1": `${at} ${position} EXPIRED`, "hold:h2": `${at + 1} ${position} EXPIRED` },
     });

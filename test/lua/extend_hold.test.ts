@@ -10,18 +10,14 @@ import {
   holdUntilDue,
   notPositive,
 } from "./decision-tables.ts";
-import { cart, expectCommit, type LuaShop, startMs, useShops } from "./fixture.ts";
+import { dueSkus, expectCommit, holdJson, type LuaShop, startMs, threeLines, useShops } from "./fixture.ts";
 import { holdRefusals } from "./hold-refusals.ts";
 
 const shops = useShops();
 const dayMs = 86_400_000;
 const createdMs = startMs + 1000;
 const holdAtCreation = (shop: LuaShop) =>
-  shop.commit(
-    "holdStock",
-    { hold_id: "h1", user_id: "u1", clock_ms: createdMs },
-    cart(["ps5", 2], ["tv", 1], ["ps5", 1]),
-  );
+  shop.commit("holdStock", { hold_id: "h1", user_id: "u1", clock_ms: createdMs }, threeLines);
 const call: GoodCall = {
   script: "extendHold",
   given: async (shop) => {
@@ -50,27 +46,12 @@ describe("ExtendHold", () => {
     await call.given(shop);
     const observed = await shop.observe("extendHold", call.args);
     const [before, after] = [createdMs + 600_000, shop.nowMs + 700_000];
-    const line = (sku: string, quantity: number) => ({ sku, quantity, price_minor: 100 });
-    const hold = {
-      hold_id: "h1",
-      user_id: "u1",
-      lines: [line("ps5", 2), line("tv", 1), line("ps5", 1)],
-      state: 1,
-      create_time: createdMs,
-      expire_time: after,
-      order_id: "",
-      create_position: 8,
-      position: 9,
-    };
+    const times = { create_time: createdMs, expire_time: after, create_position: 8, position: 9 };
+    const hold = holdJson({ state: 1, ...times });
     expectCommit(shop, observed, [{ hold_extended: { hold } }], {
       holds: { "h1:expire": String(after) },
       due: { h1: String(after) },
-      due_skus: {
-        [`ps5:000${before}:h1`]: null,
-        [`tv:000${before}:h1`]: null,
-        [`ps5:000${after}:h1`]: "0",
-        [`tv:000${after}:h1`]: "0",
-      },
+      due_skus: { ...dueSkus(before, null), ...dueSkus(after, "0") },
     });
   });
 

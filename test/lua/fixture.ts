@@ -69,6 +69,38 @@ export function level(sku: string, counts: readonly [number, number, number], pr
   return { sku, available_count: available, held_count: held, sold_count: sold, price_minor: price };
 }
 
+const threeQuantities = [
+  ["ps5", 2],
+  ["tv", 1],
+  ["ps5", 1],
+] as const;
+
+/** Three lines of two SKUs, one of them on two lines. */
+export const threeLines = cart(...threeQuantities);
+
+/** {@link threeLines} as they stand in events, at 100 minor units each. */
+export const threeLinesJson = threeQuantities.map(([sku, quantity]) => ({ sku, quantity, price_minor: 100 }));
+
+/** The user's hold `h1` of {@link threeLines} as it stands in events. */
+export function holdJson(fields: object): object {
+  return { hold_id: "h1", user_id: "u1", lines: threeLinesJson, order_id: "", ...fields };
+}
+
+/** What is gone from `holds` when a hold has ended. */
+export function endedFields(holdId: string): Record<string, null> {
+  return {
+    [`${holdId}:user`]: null,
+    [`${holdId}:expire`]: null,
+    [`${holdId}:created`]: null,
+    [`${holdId}:lines`]: null,
+  };
+}
+
+/** The members of `due_skus` for `h1`, with what became of them. */
+export function dueSkus<Score>(expireMs: number, score: Score): Record<string, Score> {
+  return { [`ps5:000${expireMs}:h1`]: score, [`tv:000${expireMs}:h1`]: score };
+}
+
 /** What a run answered, and what it changed. */
 export interface Observed {
   readonly reply: Reply;
@@ -144,7 +176,7 @@ export class LuaShop {
     const { argumentNames } = scripts[name];
     const unknown = Object.keys(args).filter((each) => !argumentNames.includes(each));
     expect(unknown, `arguments that ${name} does not have`).toEqual([]);
-    const known = {
+    const known: Arguments = {
       ...quiet,
       epoch: this.epoch,
       ...(argumentNames.includes("clock_ms") ? this.#callArguments(args) : args),

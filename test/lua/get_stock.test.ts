@@ -10,6 +10,8 @@ const call: GoodCall = {
     await shop.product("tv", { count: 5, priceMinor: 0 });
     await shop.commit("placeOrder", { order_id: "o1" }, cart(["tv", 1]));
     await holdUntilDue(shop, "ps5", "h1");
+    await shop.product("other", { count: 1 });
+    await shop.hold("due-first", "other", 1, { hold_ms: dueMs - shop.nowMs - 2 });
   },
   args: {},
   tail: ["ps5", "tv", "ps5"],
@@ -28,7 +30,7 @@ describe("GetStock", () => {
     const reply = await shop.run("getStock", { clock_ms: dueMs - 1 }, call.tail);
     const gold = ["ps5", String(largest - 1), "1", "0", String(largest)];
     const payload = [gold, ["tv", "4", "0", "1", "0"], gold];
-    expect(reply).toEqual({ kind: "OK", position: 7, commitId, timeMs: dueMs - 1, payload });
+    expect(reply).toEqual({ kind: "OK", position: 10, commitId, timeMs: dueMs - 1, payload });
   });
 
   test("asks for the expiry of a due hold of what it reads, not of others", async () => {

@@ -9,7 +9,7 @@ import {
   type GoodCall,
   notPositive,
 } from "./decision-tables.ts";
-import { cart, expectCommit, largest, level, useShops } from "./fixture.ts";
+import { cart, dueSkus, expectCommit, holdJson, largest, level, useShops } from "./fixture.ts";
 
 const shops = useShops();
 const call: GoodCall = {
@@ -30,18 +30,8 @@ describe("HoldStock", () => {
     await call.given(shop);
     const observed = await shop.observe("holdStock", { ...call.args, user_id }, call.tail);
     const expireMs = shop.nowMs + 1000;
-    const line = (sku: string, quantity: number) => ({ sku, quantity, price_minor: 100 });
-    const hold = {
-      hold_id: "h1",
-      user_id,
-      lines: [line("ps5", 2), line("tv", 1), line("ps5", 1)],
-      state: 1,
-      create_time: shop.nowMs,
-      expire_time: expireMs,
-      order_id: "",
-      create_position: 8,
-      position: 8,
-    };
+    const times = { create_time: shop.nowMs, expire_time: expireMs, create_position: 8, position: 8 };
+    const hold = holdJson({ user_id, state: 1, ...times });
     const stocks = [level("ps5", [2, 3, 0], 100), level("tv", [4, 1, 0], 100)];
     expectCommit(shop, observed, [{ stock_held: { hold, stocks } }], {
       stock: { "ps5:available": "2", "ps5:held": "3", "tv:available": "4", "tv:held": "1" },
@@ -52,7 +42,7 @@ describe("HoldStock", () => {
         "h1:lines": "ps5 2 100,tv 1 100,ps5 1 100",
       },
       due: { h1: String(expireMs) },
-      due_skus: { [`ps5:000${expireMs}:h1`]: "0", [`tv:000${expireMs}:h1`]: "0" },
+      due_skus: dueSkus(expireMs, "0"),
     });
   });
 

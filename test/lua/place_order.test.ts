@@ -10,7 +10,20 @@ import {
   type GoodCall,
   type RefusalRow,
 } from "./decision-tables.ts";
-import { cart, expectCommit, type LuaShop, largest, level, useShops, type Value } from "./fixture.ts";
+import {
+  cart,
+  dueSkus,
+  endedFields,
+  expectCommit,
+  holdJson,
+  type LuaShop,
+  largest,
+  level,
+  threeLines,
+  threeLinesJson,
+  useShops,
+  type Value,
+} from "./fixture.ts";
 import { holdRefusals } from "./hold-refusals.ts";
 
 const shops = useShops();
@@ -22,13 +35,12 @@ const fromLines: GoodCall = {
   args: { order_id: "o1", user_id: "u1", payment_method: wallet },
   tail: cart(["ps5", 2], ["tv", 1, 100], ["ps5", 1]),
 };
-const holdLines = cart(["ps5", 2], ["tv", 1], ["ps5", 1]);
 const fromHold: GoodCall = {
   script: "placeOrder",
   given: async (shop) => {
     await givenCart(shop);
     await shop.user("u2", 1000);
-    await shop.commit("holdStock", { hold_id: "h1", user_id: "u1" }, holdLines);
+    await shop.commit("holdStock", { hold_id: "h1", user_id: "u1" }, threeLines);
     await shop.commit("holdStock", { hold_id: "guest", hold_ms: 700_000 }, cart(["tv", 1]));
   },
   args: { order_id: "o1", user_id: "u1", payment_method: wallet, hold_id: "h1" },
@@ -98,6 +110,23 @@ const moneyRefusals: RefusalRow[] = [
   },
 ];
 
+/** The paid order `o1` of a cart of three lines, made by the last run. */
+const orderJson = (shop: LuaShop, fields: object) => ({
+  order_id: "o1",
+  user_id: "u1",
+  lines: threeLinesJson,
+  item_count: 4,
+  amount_minor: 400,
+  refunded_minor: 0,
+  state: 2,
+  payment_method: wallet,
+  hold_id: "",
+  create_time: shop.nowMs,
+  update_time: shop.nowMs,
+  position: 8,
+  ...fields,
+});
+
 describe("PlaceOrder from lines", () => {
   describeMutation(shops, fromLines);
   describeBadArguments(
@@ -113,21 +142,6 @@ describe("PlaceOrder from lines", () => {
   ]);
   describeExpiry(shops, fromLines, { touched: "ps5", refused: { tail: cart(["ps5", 999]), reason: "SOLD_OUT" } });
 
-  const order = (shop: LuaShop, fields: object) => ({
-    order_id: "o1",
-    user_id: "u1",
-    lines: ["ps5", "tv", "ps5"].map((sku, index) => ({ sku, quantity: [2, 1, 1][index], price_minor: 100 })),
-    item_count: 4,
-    amount_minor: 400,
-    refunded_minor: 0,
-    state: 2,
-    payment_method: wallet,
-    hold_id: "",
-    create_time: shop.nowMs,
-    update_time: shop.nowMs,
-    position: 8,
-    ...fields,
-  });
   const stocks = [level("ps5", [2, 0, 3], 100), level("tv", [4, 0, 1], 100)];
   const stock = { "ps5:available": "2", "ps5:sold": "3", "tv:available": "4", "tv:sold": "1" };
   const recent_0 = { "order:o1": "8" };
@@ -137,7 +151,7 @@ describe("PlaceOrder from lines", () => {
     await givenCart(shop);
     const observed = await shop.observe("placeOrder", fromLines.args, fromLines.tail);
     const buyer = { balance_minor: 999_600, order_count: 1, lifetime_value_minor: 400 };
-    expectCommit(shop, observed, [{ order_placed: { order: order(shop, {}), stocks, ...buyer } }], {
+    expectCommit(shop, observed, [{ order_placed: { order: orderJson(shop, {}), stocks, ...buyer } }], {
       stock,
       recent_0,
       users: { "u1:balance": "999600", "u1:orders": "1", "u1:lifetime": "400" },
@@ -148,7 +162,12 @@ describe("PlaceOrder from lines", () => {
     const shop = await shops.open();
     await givenCart(shop);
     const observed = await shop.observe("placeOrder", { ...fromLines.args, payment_method: none }, fromLines.tail);
-    const placed = { order: order(shop, { payment_method: none }), stocks, order_count: 1, lifetime_value_minor: 0 };
+    const placed = {
+      order: orderJson(shop, { payment_method: none }),
+      stocks,
+      order_count: 1,
+      lifetime_value_minor: 0,
+    };
     expectCommit(shop, observed, [{ order_placed: placed }], { stock, recent_0, users: { "u1:orders": "1" } });
   });
 
@@ -156,7 +175,7 @@ describe("PlaceOrder from lines", () => {
     const shop = await shops.open();
     await givenCart(shop);
     const observed = await shop.observe("placeOrder", { order_id: "o1", payment_method: none }, fromLines.tail);
-    const placed = { order: order(shop, { payment_method: none, user_id: "" }), stocks };
+    const placed = { order: orderJson(shop, { payment_method: none, user_id: "" }), stocks };
     expectCommit(shop, observed, [{ order_placed: placed }], { stock, recent_0 });
   });
 
@@ -240,40 +259,17 @@ describe("PlaceOrder from a hold", () => {
     const [createdMs, expireMs] = [shop.nowMs - 1, shop.nowMs - 1 + 600_000];
     await shop.commit("putProduct", { sku: "ps5", price_minor: 7, withdrawn: 1 });
     const observed = await shop.observe("placeOrder", { ...fromHold.args, user_id });
-    const line = (sku: string, quantity: number) => ({ sku, quantity, price_minor: 100 });
-    const lines = [line("ps5", 2), line("tv", 1), line("ps5", 1)];
-    const times = { create_time: shop.nowMs, update_time: shop.nowMs, position: 13 };
-    const hold = {
-      hold_id: "h1",
-      user_id: "u1",
-      lines,
-      state: 2,
-      create_time: createdMs,
-      expire_time: expireMs,
-      order_id: "o1",
-      create_position: 10,
-      position: 13,
-    };
-    const order = {
-      order_id: "o1",
-      user_id: "u1",
-      lines,
-      item_count: 4,
-      amount_minor: 400,
-      refunded_minor: 0,
-      state: 2,
-      payment_method: wallet,
-      hold_id: "h1",
-      ...times,
-    };
+    const times = { create_time: createdMs, expire_time: expireMs, create_position: 10, position: 13 };
+    const hold = holdJson({ state: 2, order_id: "o1", ...times });
+    const order = orderJson(shop, { hold_id: "h1", position: 13 });
     const stocks = [level("ps5", [2, 0, 3], 7), level("tv", [3, 1, 1], 100)];
     const buyer = { balance_minor: 999_600, order_count: 1, lifetime_value_minor: 400 };
     expectCommit(shop, observed, [{ hold_committed: { hold } }, { order_placed: { order, stocks, ...buyer } }], {
       stock: { "ps5:held": "0", "ps5:sold": "3", "tv:held": "1", "tv:sold": "1" },
       users: { "u1:balance": "999600", "u1:orders": "1", "u1:lifetime": "400" },
-      holds: { "h1:user": null, "h1:expire": null, "h1:created": null, "h1:lines": null },
+      holds: endedFields("h1"),
       due: { h1: null },
-      due_skus: { [`ps5:000${expireMs}:h1`]: null, [`tv:000${expireMs}:h1`]: null },
+      due_skus: dueSkus(expireMs, null),
       recent_0: { "order:o1": "13", "hold:h1": "10 13 COMMITTED" },
     });
   });

@@ -35,6 +35,7 @@ const deposit = (shop: LuaShop, args: Arguments) =>
 
 describe("The recent memory", () => {
   test.each([
+    [50, 1, false],
     [99, 1, false],
     [100, 1, true],
     [100, 2, true],
