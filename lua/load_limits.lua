@@ -3,13 +3,15 @@
 -- as of one commit; what the log holds after that commit is added here, so nothing is missed and nothing stands still.
 --
 -- KEYS  meta, log, stock, limits
--- ARGV  epoch, sku, as_of_position, as_of_commit_id, final ("1" = the last chunk), then per user: user_id, unit_count
+-- ARGV  epoch, sku, as_of_position, as_of_commit_id, load_id, first ("1" = the first chunk), final ("1" = the last chunk), then per user: user_id, unit_count
 -- OK      nothing
--- AGAIN   when the log no longer holds that commit
+-- AGAIN   when the log no longer holds that commit, or another load of this SKU came in between
+--
+-- Every user who ever held or bought the SKU is given, also with 0: what an interrupted load left is written over.
 -- @include bad_arguments, is_integer, read_product
 
-if sku == "" or not is_integer(as_of_position, 1, 9007199254740991) or (#ARGV - rest + 1) % 2 ~= 0 then
-  return bad_arguments("sku, as_of_position or the counts")
+if sku == "" or load_id == "" or not is_integer(as_of_position, 1, 9007199254740991) or (#ARGV - rest + 1) % 2 ~= 0 then
+  return bad_arguments("sku, load_id, as_of_position or the counts")
 end
 for index = rest, #ARGV, 2 do
   if ARGV[index] == "" or not is_integer(ARGV[index + 1], -9007199254740991, 9007199254740991) then
@@ -26,6 +28,10 @@ end
 local item = read_product(sku)
 if not item or item.tracked then
   return { "OK" }
+end
+
+if first ~= "1" and redis.call("HGET", stock, sku .. ":loading") ~= load_id then
+  return { "AGAIN" }
 end
 
 local counts = {}
@@ -60,10 +66,16 @@ if final == "1" then
 end
 
 -- From here on the call must succeed.
+redis.call("HSET", stock, sku .. ":loading", load_id)
 for user, count in pairs(counts) do
-  redis.call("HSET", limits, user .. ":" .. sku, string.format("%d", count))
+  if count == 0 then
+    redis.call("HDEL", limits, user .. ":" .. sku)
+  else
+    redis.call("HSET", limits, user .. ":" .. sku, string.format("%d", count))
+  end
 end
 if final == "1" then
+  redis.call("HDEL", stock, sku .. ":loading")
   for user, count in pairs(later) do
     redis.call("HINCRBY", limits, user .. ":" .. sku, count)
   end

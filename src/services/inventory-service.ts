@@ -35,7 +35,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
 
   const readStock = async (req: { shopId: string }, skus: readonly string[], ctx: CallContext) => {
     const observed = await shops.get(shopIdOf(req)).read(scripts.getStock, skus, { skus }, ctx);
-    const levels = observed.payload as [string, number, number, number, number][];
+    const levels = observed.payload as [string, string, string, string, string][];
     return {
       stocks: levels.map(([sku, available, held, sold, price]) =>
         create(StockLevelSchema, {

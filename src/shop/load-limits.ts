@@ -1,4 +1,5 @@
 import { readAsOf, readDurableHead } from "../postgres/shops.ts";
+import { makeId } from "./ids.ts";
 import { countUnits } from "./rebuild.ts";
 import type { Shops } from "./shops.ts";
 import type { Caller } from "./waiters.ts";
@@ -21,12 +22,14 @@ export async function loadLimits(shops: Shops, shopId: string, sku: string, call
       throw new Error(`shop ${shopId} is not in Postgres any more`);
     }
     const { head, units } = read.value;
+    const loadId = makeId();
     const values = units.flatMap((each) => [each.userId, each.unitCount]);
     let isTaken = true;
     for (let from = 0; isTaken && (from === 0 || from < values.length); from += chunkUsers * 2) {
       const isFinal = from + chunkUsers * 2 >= values.length;
       const chunk = values.slice(from, from + chunkUsers * 2);
-      isTaken = await shops.get(shopId).loadLimits([sku, head.position, head.commitId, isFinal ? "1" : "0", ...chunk]);
+      const about = [sku, head.position, head.commitId, loadId, from === 0 ? "1" : "0", isFinal ? "1" : "0"];
+      isTaken = await shops.get(shopId).loadLimits([...about, ...chunk]);
     }
     if (isTaken) {
       return;

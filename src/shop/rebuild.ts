@@ -175,16 +175,17 @@ export interface UserUnits {
 }
 
 /**
- * Counts the units of SKUs per user from holds and orders. An order from a user's hold counts once: the hold is committed
- * by then. This reads the shop's whole history, which only happens when a limit is first set, and in a rebuild.
+ * Counts the units of SKUs per user from holds and orders; a user whose holds all ended without an order has 0. An order
+ * from a user's hold counts once: the hold is committed by then. This reads the shop's whole history, which only happens
+ * when a limit is first set, and in a rebuild.
  */
 export async function countUnits(db: Kysely<Database>, shopId: string, skus: readonly string[]): Promise<UserUnits[]> {
   const { rows } = await sql<UserUnits>`
-    select user_id as "userId", line->>'sku' as sku, sum((line->>'quantity')::bigint)::bigint as "unitCount"
+    select user_id as "userId", line->>'sku' as sku, sum((line->>'quantity')::bigint * counted)::bigint as "unitCount"
     from (
-      select user_id, lines from orders where shop_id = ${shopId} and user_id <> ''
+      select user_id, lines, 1 as counted from orders where shop_id = ${shopId} and user_id <> ''
       union all
-      select user_id, lines from holds where shop_id = ${shopId} and user_id <> '' and state = 1
+      select user_id, lines, (state = 1)::int as counted from holds where shop_id = ${shopId} and user_id <> ''
     ) as carts, json_array_elements(lines) as line
     where line->>'sku' = any(${skus})
     group by 1, 2`.execute(db);

@@ -13,7 +13,7 @@ const shops = useShops();
 const call: GoodCall = {
   script: "loadLimits",
   given: (shop) => shop.product("ps5", { count: 5 }),
-  args: { sku: "ps5", as_of_position: 1, as_of_commit_id: birthId, final: 1 },
+  args: { sku: "ps5", as_of_position: 1, as_of_commit_id: birthId, load_id: "load-1", first: 1, final: 1 },
   tail: ["u1", 2, "u2", 1],
 };
 
@@ -114,17 +114,31 @@ describe("LoadLimits", () => {
     const restore = await shop.snapshot();
     for (const { position, commitId } of entries) {
       const counts: Value[][] = Object.entries(countUnits(entries, position));
-      const load = (final: number, tail: Value[][]) =>
-        shop.raw("loadLimits", { sku: "ps5", as_of_position: position, as_of_commit_id: commitId, final }, tail.flat());
-      expect(await load(1, counts)).toEqual(["OK"]);
+      const about = { sku: "ps5", as_of_position: position, as_of_commit_id: commitId, load_id: "load-1" };
+      const load = (first: number, final: number, tail: Value[][]) =>
+        shop.raw("loadLimits", { ...about, first, final }, tail.flat());
+      expect(await load(1, 1, counts)).toEqual(["OK"]);
       expect(await hadOf(shop), `as of ${position}`).toEqual(truth);
       await restore();
       for (const [index, count] of counts.entries()) {
-        expect(await load(index === counts.length - 1 ? 1 : 0, [count])).toEqual(["OK"]);
+        expect(await load(index === 0 ? 1 : 0, index === counts.length - 1 ? 1 : 0, [count])).toEqual(["OK"]);
       }
       expect(counts.length === 0 ? truth : await hadOf(shop), `in chunks as of ${position}`).toEqual(truth);
       await restore();
     }
+  });
+
+  test("writes over what an interrupted load left, and ends a load that another came into", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    const first = { ...call.args, first: 1, final: 0 };
+    await shop.raw("loadLimits", first, ["u1", 2, "u2", 1]);
+    await shop.raw("loadLimits", { ...first, load_id: "load-2" }, ["u1", 0]);
+    const late = { ...call.args, first: 0, final: 1 };
+    expect(await expectNoChange(shop, () => shop.raw("loadLimits", late, ["u3", 1]))).toEqual(["AGAIN"]);
+    expect(await shop.raw("loadLimits", { ...late, load_id: "load-2" }, ["u2", 4])).toEqual(["OK"]);
+    expect(await hadOf(shop)).toEqual({ u2: 4 });
+    expect((await shop.dump()).stock?.["ps5:loading"]).toBeUndefined();
   });
 
   test.each<[string, Record<string, Value>, string]>([

@@ -45,6 +45,21 @@ describe("an answer that is lost on its way from Redis", () => {
     await auditShop({ ...stores.urls, shopId }, [commitOf(answer)]);
   });
 
+  test.each(["", "given"])(
+    "of a deposit still reaches the caller, and the money is added once (request id '%s')",
+    async (id) => {
+      const shopId = await createShop(holdfast.grpc, { users: { ann: 1 } });
+      const reference = uniqueId("reference");
+      const dropped = redis.dropAnswer((request) => request.includes(reference));
+      const deposit = { shopId, requestId: id, userId: "ann", amountMinor: 5n, reference };
+      const { user } = await holdfast.grpc.users.depositFunds(deposit);
+      await dropped;
+      expect(user?.balanceMinor).toBe(6n);
+      expect((await holdfast.grpc.users.getUser({ shopId, userId: "ann" })).user).toEqual(user);
+      await auditShop({ ...stores.urls, shopId });
+    },
+  );
+
   test("of a request without an id still reaches the caller, and the order is placed once", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { ps5: 10 }, users });
     const orderId = uniqueId("o");
