@@ -24,11 +24,22 @@ const usage = `usage: holdfast <command>
 
 Settings are environment variables; README.md lists them.`;
 
-const logger = pino(
-  process.stdout.isTTY
+/** Database errors carry their whole connection along, which is not for the log. */
+const serializers = {
+  err: (error: Error & { code?: unknown }) => ({
+    type: error.name,
+    message: error.message,
+    code: error.code,
+    stack: error.stack,
+  }),
+};
+
+const logger = pino({
+  serializers,
+  ...(process.stdout.isTTY
     ? { transport: { target: "pino-pretty", options: { ignore: "pid,hostname", translateTime: "HH:MM:ss.l" } } }
-    : {},
-);
+    : {}),
+});
 
 /** Told while servers of our own start. */
 function onProgress(message: string): void {

@@ -102,9 +102,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
     waiters.confirm(observers, found.position);
   };
 
-  /** Asks for step 2: one look at the log from the head on, on behalf of everybody who waits now. */
-  const look = (known: ShopHead): Look => {
-    const present = waiters.snapshot();
+  /** Asks for step 2: one look at the log from the head on, on behalf of those who wait now. */
+  const look = (known: ShopHead, present: readonly Waiter[]): Look => {
     const asked = [...new Set(present.map((each) => each.position).filter((each) => each < known.position))];
     return { known, present, view: readLog(known.position, asked) };
   };
@@ -199,7 +198,10 @@ export function createFlusher(options: FlusherOptions): Flusher {
     if (waiters.count > durable.size) {
       // Others wait: their look is sent before the released callers send their next calls, so that Redis decides those
       // while Postgres writes these.
-      nextLook = look(head as ShopHead);
+      nextLook = look(
+        head as ShopHead,
+        waiters.snapshot().filter((each) => !durable.has(each)),
+      );
       nextLook.view.catch(() => {});
     }
     waiters.settle(durable, "durable");
@@ -230,7 +232,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     if (head === undefined || onlyObservers || generation !== (await connection.ensureConnected())) {
       await readHead();
     }
-    return look(head as unknown as ShopHead);
+    return look(head as unknown as ShopHead, waiters.snapshot());
   };
 
   const round = async (): Promise<void> => {

@@ -1,7 +1,7 @@
 import type { Kysely } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openDatabase } from "../../src/postgres/connection.ts";
-import { appendCommits } from "../../src/postgres/flush-statement.ts";
+import { appendCommits, type Comparison } from "../../src/postgres/flush-statement.ts";
 import type { Database } from "../../src/postgres/schema.ts";
 import { readDurableHead } from "../../src/postgres/shops.ts";
 import { makeId } from "../../src/shop/ids.ts";
@@ -36,44 +36,43 @@ function nextCommit(position: number): LogEntry {
 }
 
 /** What every flush compares, and how each of it can be otherwise: another history, another epoch, another server. */
-const differences = {
-  position: { head: { position: 3 } },
-  "commit id": { head: { commitId: makeId() } },
-  epoch: { head: { epoch: 2 } },
-  "server start": { serverStart: "2026-01-01 00:00:00+00" },
-} as const;
+const differences: Readonly<Record<string, (comparison: Comparison) => Comparison>> = {
+  position: ({ head, serverStart }) => ({ head: { ...head, position: head.position - 1 }, serverStart }),
+  "commit id": ({ head, serverStart }) => ({ head: { ...head, commitId: makeId() }, serverStart }),
+  epoch: ({ head, serverStart }) => ({ head: { ...head, epoch: head.epoch + 1 }, serverStart }),
+  "server start": ({ head }) => ({ head, serverStart: "2026-01-01 00:00:00+00" }),
+};
 
-test.each(Object.entries(differences))("writes nothing when the %s is another", async (_, difference) => {
-  const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
+async function readComparison(shopId: string): Promise<Comparison> {
   const found = await readDurableHead(db, shopId);
   if (found === undefined) throw new Error("the shop is not there");
   const { serverStart, ...head } = found;
-  const before = await db.selectFrom("shops").selectAll().where("shop_id", "=", shopId).execute();
-  const projection = project([nextCommit(head.position + 1)]);
-  const changed = {
-    head,
-    serverStart,
-    ...difference,
-    ...("head" in difference ? { head: { ...head, ...difference.head } } : {}),
-  };
-  expect(await appendCommits(db, shopId, changed, projection)).toBe(false);
-  expect(await db.selectFrom("shops").selectAll().where("shop_id", "=", shopId).execute()).toEqual(before);
-  expect(await countRows(shopId)).toEqual({ commits: head.position, products: 1, stock: 1 });
+  return { head, serverStart };
+}
 
-  expect(await appendCommits(db, shopId, { head, serverStart }, projection)).toBe(true);
-  expect(await countRows(shopId)).toEqual({ commits: head.position + 1, products: 2, stock: 2 });
-  expect(await appendCommits(db, shopId, { head, serverStart }, projection), "a second time").toBe(false);
+test.each(Object.entries(differences))("writes nothing when the %s is another", async (_, change) => {
+  const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
+  const comparison = await readComparison(shopId);
+  const { position } = comparison.head;
+  const before = await db.selectFrom("shops").selectAll().where("shop_id", "=", shopId).execute();
+  const projection = project([nextCommit(position + 1)]);
+  expect(await appendCommits(db, shopId, change(comparison), projection)).toBe(false);
+  expect(await db.selectFrom("shops").selectAll().where("shop_id", "=", shopId).execute()).toEqual(before);
+  expect(await countRows(shopId)).toEqual({ commits: position, products: 1, stock: 1 });
+
+  expect(await appendCommits(db, shopId, comparison, projection)).toBe(true);
+  expect(await countRows(shopId)).toEqual({ commits: position + 1, products: 2, stock: 2 });
+  expect(await appendCommits(db, shopId, comparison, projection), "a second time").toBe(false);
 });
 
 test("is won by one of many who append to the same head", async () => {
   const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
-  const found = await readDurableHead(db, shopId);
-  if (found === undefined) throw new Error("the shop is not there");
-  const { serverStart, ...head } = found;
-  const append = () => appendCommits(db, shopId, { head, serverStart }, project([nextCommit(head.position + 1)]));
+  const comparison = await readComparison(shopId);
+  const { position } = comparison.head;
+  const append = () => appendCommits(db, shopId, comparison, project([nextCommit(position + 1)]));
   const results = await Promise.all(Array.from({ length: 8 }, append));
   expect(results.filter((isDone) => isDone)).toHaveLength(1);
-  expect(await countRows(shopId)).toEqual({ commits: head.position + 1, products: 2, stock: 2 });
+  expect(await countRows(shopId)).toEqual({ commits: position + 1, products: 2, stock: 2 });
 });
 
 async function countRows(shopId: string): Promise<Record<string, number>> {
