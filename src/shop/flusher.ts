@@ -102,10 +102,16 @@ export function createFlusher(options: FlusherOptions): Flusher {
     waiters.confirm(observers, found.position);
   };
 
-  /** Asks for step 2: one look at the log from the head on, on behalf of those who wait now. */
-  const look = (known: ShopHead, present: readonly Waiter[]): Look => {
+  /**
+   * Asks for step 2: one look at the log from the head on, on behalf of those who wait now. An observer is looked for only
+   * after a head was confirmed since it came: an earlier look says nothing about it.
+   */
+  const look = (known: ShopHead, waiting: readonly Waiter[]): Look => {
+    const present = waiting.filter((each) => !each.observes || each.confirmed);
     const asked = [...new Set(present.map((each) => each.position).filter((each) => each < known.position))];
-    return { known, present, view: readLog(known.position, asked) };
+    const view = readLog(known.position, asked);
+    view.catch(() => {}); // whoever takes this look hears of it; a look that is dropped may fail unheard
+    return { known, present, view };
   };
 
   const readLog = async (from: number, asked: readonly number[]): Promise<LogView> => {
@@ -149,8 +155,6 @@ export function createFlusher(options: FlusherOptions): Flusher {
       }
       if (writer !== waiter.commitId) {
         lost.add(waiter);
-      } else if (waiter.observes && !waiter.confirmed) {
-        // It waits for a head that is confirmed after its reply.
       } else {
         waiter.seen = true;
         if (waiter.position <= known.position) {
@@ -162,27 +166,40 @@ export function createFlusher(options: FlusherOptions): Flusher {
     waiters.settle(durable, "durable");
   };
 
+  /**
+   * While Postgres writes a batch, the look at the next one is already on its way, if enough callers wait for one: it is of
+   * use only if the head becomes what this batch makes it. Measured (2026-11, 256 in flight, three pairs of runs): 1.15, 1.16 and 1.28 times
+   * the orders per second of a look that waits for the batch.
+   */
+  const lookAhead = (next: ShopHead, batchCount: number): void => {
+    const later = waiters.snapshot().filter((each) => each.position > next.position);
+    if (later.length * 2 >= batchCount) {
+      nextLook = look(next, later);
+    }
+  };
+
   /** Step 3: compare-and-append. Returns whether the head moved. */
   const append = async (fresh: readonly LogEntry[], known: ShopHead): Promise<boolean> => {
     const observers = waiters.snapshot();
+    const newest = fresh.at(-1) as LogEntry;
+    const next = { epoch, position: newest.position, commitId: newest.commitId };
     if (generation !== connection.generation) {
       throw new Error("the flush connection was replaced since the head was read");
     }
-    const moved = await appendCommits(connection.db, shopId, { head: known, serverStart }, project(fresh)).catch(
-      (error) => {
-        if (isDataError(error)) {
-          options.onPoison(fresh, error);
-        }
-        throw error;
-      },
-    );
+    const appending = appendCommits(connection.db, shopId, { head: known, serverStart }, project(fresh));
+    lookAhead(next, fresh.length);
+    const moved = await appending.catch((error) => {
+      if (isDataError(error)) {
+        options.onPoison(fresh, error);
+      }
+      throw error;
+    });
     options.onPostgres(true);
     if (!moved) {
       return false;
     }
     waiters.confirm(observers, known.position);
-    const newest = fresh.at(-1) as LogEntry;
-    head = { epoch, position: newest.position, commitId: newest.commitId };
+    head = next;
     return true;
   };
 
@@ -195,14 +212,11 @@ export function createFlusher(options: FlusherOptions): Flusher {
         durable.add(waiter);
       }
     }
-    if (waiters.count > durable.size) {
+    if (nextLook === undefined && waiters.count > durable.size) {
       // Others wait: their look is sent before the released callers send their next calls, so that Redis decides those
       // while Postgres writes these.
-      nextLook = look(
-        head as ShopHead,
-        waiters.snapshot().filter((each) => !durable.has(each)),
-      );
-      nextLook.view.catch(() => {});
+      const waiting = waiters.snapshot().filter((each) => !durable.has(each));
+      nextLook = look(head as ShopHead, waiting);
     }
     waiters.settle(durable, "durable");
     options.onDurable(fresh);
@@ -251,6 +265,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
       acknowledge(fresh, known);
     } else {
       head = undefined;
+      nextLook = undefined;
     }
   };
 
