@@ -24,7 +24,5 @@ if hold_id ~= "" or #ARGV >= rest then
   return reply or { "OK", position, last_commit_id, now, "[]" }
 end
 local ids = redis.call("ZRANGEBYSCORE", due, "-inf", integer(now), "LIMIT", 0, 100)
-if #ids > 0 then
-  expire(ids)
-end
-return { #ids == 100 and "AGAIN" or "OK", position, last_commit_id, now, "[]" }
+local expired = #ids > 0 and expire(ids) or 0
+return { (#ids == 100 or expired < #ids) and "AGAIN" or "OK", position, last_commit_id, now, "[]" }

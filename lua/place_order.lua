@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_RELEASED, HOLD_COMMITTED, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT, INSUFFICIENT_FUNDS, BALANCE_LIMIT
 -- EVENTS  hold_committed (from a hold), order_placed
--- @include begin, cart_lines, check_cart, expire_due, ended_hold, read_hold, hold_json, end_hold, read_user, demand, lines_json, count_units, write_levels, commit, accepted, remember, integer
+-- @include begin, cart_lines, check_cart, limit_violation, violation_details, expire_due, ended_hold, read_hold, hold_json, end_hold, read_user, demand, lines_json, count_units, write_levels, commit, accepted, remember, integer
 
 local lines = cart_lines(rest)
 if not lines or order_id == "" or (payment_method ~= "1" and payment_method ~= "3") or (hold_id == "") == (#lines == 0) then
@@ -48,6 +48,13 @@ if hold_id ~= "" then
   end
   if payment_method == "1" and user_id == "" then
     return refuse("USER_NOT_FOUND", { "user_id", "" })
+  end
+  -- What a guest held counts for the user who buys it; a user's own hold was counted when it was made.
+  for _, line in ipairs(from_hold.user == "" and user_id ~= "" and asked or {}) do
+    local over = limit_violation(read_product(line.sku), line.quantity, user_id)
+    if over then
+      return refuse("PER_USER_LIMIT", violation_details(over), nil, { over })
+    end
   end
 else
   reply = check_cart(lines, asked, user_id, payment_method == "1")

@@ -33,7 +33,7 @@ if sale_end > 0 and sale_end <= sale_start then
 end
 local limit = changed(max_per_user, item.limit)
 -- What users had of a product that never had a limit is not kept here: it is loaded before the first limit holds.
-if limit > 0 and not item.tracked and item.held + item.sold > 0 then
+if limit > 0 and not item.tracked and (item.held + item.sold > 0 or redis.call("HEXISTS", stock, sku .. ":loading") == 1) then
   return { "LOAD_LIMITS", position, last_commit_id }
 end
 

@@ -7,7 +7,19 @@
 -- OK      epoch ("" = sealed or loading), position, commit_id, entries, per question: commit_id or false
 
 local at = redis.call("HMGET", meta, "epoch", "position", "commit_id")
-local entries = redis.call("XRANGE", log, from_position, "+", "COUNT", count)
+-- Large entries (expiries of large carts) end a look early: what it returns has to fit into one statement.
+local entries, bytes, from = {}, 0, from_position
+while #entries < tonumber(count) and bytes < 4000000 do
+  local page = redis.call("XRANGE", log, from, "+", "COUNT", math.min(100, count - #entries))
+  for _, entry in ipairs(page) do
+    entries[#entries + 1] = entry
+    bytes = bytes + #entry[2][10] + #entry[2][12]
+  end
+  if #page < 100 then
+    break
+  end
+  from = "(" .. page[#page][1]
+end
 local writers = {}
 for index = rest, #ARGV do
   local entry = redis.call("XRANGE", log, ARGV[index], ARGV[index])[1]

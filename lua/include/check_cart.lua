@@ -2,7 +2,7 @@
 -- its first reason in the order below; the refusal's own reason is the first of that order that occurs.
 -- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT
 -- `needs_user`: a guest will not do. A limited SKU always needs a user.
--- @include state, read_product, read_user, integer, refuse, until_next_due
+-- @include state, read_product, read_user, integer, refuse, until_next_due, limit_violation, violation_details
 local cart_ranks = { PRODUCT_NOT_FOUND = 1, NOT_ON_SALE = 3, PRICE_CHANGED = 4, PER_USER_LIMIT = 5, SOLD_OUT = 6, HELD_OUT = 7 }
 
 local function cart_violation(line, lines, user)
@@ -24,12 +24,9 @@ local function cart_violation(line, lines, user)
       return { "PRICE_CHANGED", "sku", line.sku, "expected_minor", integer(each.expected), "price_minor", integer(item.price) }
     end
   end
-  if item.limit > 0 then
-    local had = tonumber(redis.call("HGET", limits, user .. ":" .. line.sku) or 0)
-    if had + line.quantity > item.limit then
-      return { "PER_USER_LIMIT", "sku", line.sku, "limit", integer(item.limit), "had_count", integer(had),
-        "requested_count", integer(line.quantity) }
-    end
+  local over = limit_violation(item, line.quantity, user)
+  if over then
+    return over
   end
   if item.available < line.quantity then
     local reason, retry_ms = "SOLD_OUT", nil
@@ -62,9 +59,5 @@ local function check_cart(lines, asked, user, needs_user)
   if not first then
     return nil
   end
-  local details = {}
-  for index = 2, #first do
-    details[index - 1] = first[index]
-  end
-  return refuse(first[1], details, first_retry_ms, violations)
+  return refuse(first[1], violation_details(first), first_retry_ms, violations)
 end

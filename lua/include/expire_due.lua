@@ -22,12 +22,11 @@ local function expire_due(lines, own_hold)
   if #ids == 0 then
     return nil
   end
-  local left = #ids > 100
+  local due_count = #ids
   while #ids > 100 do
     ids[#ids] = nil
   end
-  expire(ids)
-  if left then
+  if expire(ids) < due_count then
     return { "AGAIN", position, last_commit_id }
   end
   return nil

@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from "kysely";
 import pg from "pg";
 import type { Database } from "./schema.ts";
@@ -39,14 +40,30 @@ export function openDatabase({ url, size, onError }: PoolOptions): Kysely<Databa
     types,
     options: sessionOptions,
     connectionTimeoutMillis: 5000,
+    query_timeout: 150_000,
     application_name: "holdfast",
     keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
   });
   pool.on("error", onError);
   // The pool listens to idle clients only. One that is lost in a transaction tells whoever uses it, with the next query;
   // without a listener the event would end the process.
   pool.on("connect", (client) => client.on("error", () => {}));
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** How long a flush connection may leave a statement unanswered, in milliseconds. */
+const unansweredMs = 15_000;
+
+/**
+ * The server itself ends a statement after 10 s. A server that is gone ends nothing: then the connection is given up, and
+ * the head tells what became of the statement.
+ */
+function answeredInTime<Result>(client: pg.Client, answer: Promise<Result>): Promise<Result> {
+  const { stream } = (client as unknown as { connection: { stream: Socket } }).connection;
+  const giveUp = () => stream.destroy(new Error("the flush connection does not answer"));
+  const timer = setTimeout(giveUp, unansweredMs);
+  return answer.finally(() => clearTimeout(timer));
 }
 
 /** One connection for flushes. It is never silently replaced: `generation` counts the connections there have been. */
@@ -80,6 +97,7 @@ export function openFlushConnection({ url, onError }: FlushConnectionOptions): F
       connectionTimeoutMillis: 5000,
       application_name: "holdfast-flush",
       keepAlive: true,
+      keepAliveInitialDelayMillis: 10_000,
     });
     fresh.on("error", (error) => {
       onError(error);
@@ -109,7 +127,7 @@ export function openFlushConnection({ url, onError }: FlushConnectionOptions): F
     // Shops share the connection, and pg takes one query at a time.
     const send = (): Promise<pg.QueryResult> =>
       current === client
-        ? current.query({ name, text, values: parameters as unknown[] })
+        ? answeredInTime(current, current.query({ name, text, values: parameters as unknown[] }))
         : Promise.reject(new Error("the flush connection was lost"));
     const result = lastQuery.then(send, send);
     lastQuery = result;

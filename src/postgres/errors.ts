@@ -1,9 +1,12 @@
-/** SQLSTATE classes that mean the server cannot be used now: connection, resources, system, and its shutting down. */
-const down = /^(08|53|58|57P0)/;
+/** SQLSTATE classes that mean the server cannot be used now: connection, resources, system, shutting down, and being read-only. */
+const down = /^(08|53|58|57P0|25006)/;
 
 /** Whether an error means that Postgres cannot be reached or used now, rather than that a statement is wrong. */
 export function isPostgresDown(error: unknown): boolean {
   const code = codeOf(error);
+  if (error instanceof Error && error.name === "RedisUnavailable") {
+    return false;
+  }
   if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) {
     return down.test(code);
   }
@@ -11,6 +14,11 @@ export function isPostgresDown(error: unknown): boolean {
   return (
     error instanceof Error && (code?.startsWith("E") === true || /connection|Connection|timeout/.test(error.message))
   );
+}
+
+/** Whether Postgres cut a statement off, because it took too long or waited too long for a lock. */
+export function isPostgresBusy(error: unknown): boolean {
+  return ["57014", "55P03"].includes(codeOf(error) ?? "");
 }
 
 /** Whether Postgres refused values (class 22) or a constraint (class 23): trying again cannot help. */

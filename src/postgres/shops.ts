@@ -26,6 +26,12 @@ export async function lockHead(trx: Kysely<Database>, shopId: string): Promise<S
   return rows[0];
 }
 
+/** Lets this transaction's statements take up to two minutes: a rebuild reads a shop's whole history for limits. */
+export async function allowLongStatements(trx: Kysely<Database>): Promise<void> {
+  await sql`set local statement_timeout = '120s'`.execute(trx);
+  await sql`set local idle_in_transaction_session_timeout = '60s'`.execute(trx);
+}
+
 /** Gives a locked shop another epoch. */
 export async function setEpoch(trx: Kysely<Database>, shopId: string, epoch: number): Promise<void> {
   await trx.updateTable("shops").set({ epoch }).where("shop_id", "=", shopId).execute();

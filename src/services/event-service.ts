@@ -17,6 +17,7 @@ export function createEventService({ shops }: Deps): Handlers<typeof pb.EventSer
   return {
     async *watchEvents(req, ctx) {
       const shopId = shopIdOf(req);
+      await readSnapshot(shops, req, ctx, async () => undefined); // no hub for a shop that does not exist
       const steps = watchLog({
         shopId,
         db: shops.db,

@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { FlushConnection } from "../postgres/connection.ts";
-import { isDataError, isPostgresDown } from "../postgres/errors.ts";
+import { isDataError, isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
@@ -26,6 +26,8 @@ export interface Flusher {
   readonly head: ShopHead | undefined;
   /** The epoch this process works in. */
   epoch: number;
+  /** Whether rounds are being run. */
+  readonly isRunning: boolean;
   /** Runs rounds until nobody waits; returns at once when a run is under way (it will take the newcomers along). */
   wake(): void;
   /** One round, for the sweeper: heals a Postgres that fell behind and flushes what a dead process left. */
@@ -51,7 +53,7 @@ export interface FlusherOptions {
   /** Makes the shop whole again (OPEN); resolves with its epoch. */
   readonly reopen: () => Promise<number>;
   /** Told of every batch this process made durable, in order. */
-  readonly onDurable: (entries: readonly LogEntry[]) => void;
+  readonly onDurable: (before: ShopHead, entries: readonly LogEntry[]) => void;
   /** Told that Postgres cannot take a batch because of what it holds: the shop is fenced, nothing is skipped. */
   readonly onPoison: (entries: readonly LogEntry[], error: unknown) => void;
   /** Told whether Postgres answers: the door closes while it does not. */
@@ -87,6 +89,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
   let stopped = false;
   let failures = 0;
   let nextLook: Look | undefined;
+  let reopenCount = 0;
 
   /** Step 1: the head, always before the log. */
   const readHead = async (): Promise<void> => {
@@ -219,7 +222,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
       nextLook = look(head as ShopHead, waiting);
     }
     waiters.settle(durable, "durable");
-    options.onDurable(fresh);
+    options.onDurable(before, fresh);
     const newest = fresh.at(-1) as LogEntry;
     const hint = `${shopId} ${newest.position} ${newest.commitId}`;
     redis
@@ -229,9 +232,17 @@ export function createFlusher(options: FlusherOptions): Flusher {
       );
   };
 
+  /** Opens the shop anew. When that does not help, the next tries come slower: a log with a gap is for the operator. */
   const reopen = async (): Promise<void> => {
     head = undefined;
     epoch = await options.reopen();
+    waiters.startOver();
+    reopenCount += 1;
+    if (reopenCount > 2) {
+      throw new Error(
+        `the log of shop ${shopId} does not continue its head, although it was opened ${reopenCount} times`,
+      );
+    }
   };
 
   /** The look of this round: the one that was asked for already, or a new one after the head is known. */
@@ -256,6 +267,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
       await reopen();
       return;
     }
+    reopenCount = 0;
     compare(present, view, known);
     const fresh = view.entries.slice(1);
     if (fresh.length === 0) {
@@ -284,6 +296,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
       }
       if (isPostgresDown(error)) {
         options.onPostgres(false);
+      }
+      if (isPostgresDown(error) || isPostgresBusy(error)) {
         waiters.giveUp();
       }
       if (failures === 1) {
@@ -325,12 +339,22 @@ export function createFlusher(options: FlusherOptions): Flusher {
     set epoch(next: number) {
       epoch = next;
     },
+    get isRunning() {
+      return running !== undefined;
+    },
     wake: () => {
       if (running === undefined && !stopped) {
         void start(runWhileWaiting);
       }
     },
-    sweep: () => (stopped ? Promise.resolve() : start(attempt)),
+    sweep: async () => {
+      if (stopped || running !== undefined) {
+        return; // rounds are being run: they do what a sweep would
+      }
+      // What this process remembers may be gone: Postgres may have lost its tail.
+      head = undefined;
+      await start(attempt);
+    },
     forgetHead: () => {
       head = undefined;
     },

@@ -1,4 +1,4 @@
-import { readAsOf, readDurableHead } from "../postgres/shops.ts";
+import { allowLongStatements, readAsOf, readDurableHead } from "../postgres/shops.ts";
 import { makeId } from "./ids.ts";
 import { countUnits } from "./rebuild.ts";
 import type { Shops } from "./shops.ts";
@@ -14,10 +14,10 @@ const chunkUsers = 1000;
 export async function loadLimits(shops: Shops, shopId: string, sku: string, caller: Caller): Promise<void> {
   for (;;) {
     caller.throwIfEnded();
-    const read = await readAsOf(shops.db, shopId, async (trx) => ({
-      head: await readDurableHead(trx, shopId),
-      units: await countUnits(trx, shopId, [sku]),
-    }));
+    const read = await readAsOf(shops.db, shopId, async (trx) => {
+      await allowLongStatements(trx);
+      return { head: await readDurableHead(trx, shopId), units: await countUnits(trx, shopId, [sku]) };
+    });
     if (read?.value.head === undefined) {
       throw new Error(`shop ${shopId} is not in Postgres any more`);
     }

@@ -3,7 +3,7 @@ import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
-import { lockHead, setEpoch } from "../postgres/shops.ts";
+import { allowLongStatements, lockHead, setEpoch } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
 import type { ShopKeys } from "./keys.ts";
 import { type LogEntry, parseEntry } from "./log-entry.ts";
@@ -56,6 +56,7 @@ async function attemptOpen(options: OpenOptions, force: boolean): Promise<ShopHe
   const { shopId, keys, scripts, redis, db } = options;
   const token = randomUUID();
   const conclude = await db.transaction().execute(async (trx): Promise<() => Promise<ShopHead>> => {
+    await allowLongStatements(trx);
     const head = await lockHead(trx, shopId);
     if (head === undefined) {
       throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });

@@ -37,18 +37,24 @@ export interface RedisOptions {
   readonly onError: (error: Error) => void;
 }
 
+/** What a connection does with commands that it could not send, or whose answer it lost. */
+interface Repeats {
+  readonly maxRetriesPerRequest: number | null;
+  readonly enableOfflineQueue?: boolean;
+  readonly commandTimeout?: number;
+}
+
 /** Connects to Redis; fails when the first connection cannot be made within five seconds. */
 export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOptions): Promise<ScriptRunner> {
-  const connect = async (connectionName: string, decides: boolean): Promise<Redis> => {
+  const connect = async (connectionName: string, retries: Repeats): Promise<Redis> => {
     const client = new Redis(url, {
       connectionName,
       lazyConnect: true,
       connectTimeout: 5000,
-      // ioredis would send a command again when its answer was lost: the script would run twice.
-      maxRetriesPerRequest: 0,
-      enableOfflineQueue: !decides && connectionName === "holdfast-hints",
-      commandTimeout: connectionName === "holdfast-hints" ? undefined : commandTimeoutMs,
       retryStrategy: (times) => Math.min(times * 20, 500),
+      // A master that was demoted keeps its connections: a new one finds its successor. Nothing is sent again.
+      reconnectOnError: (error) => error.message.startsWith("READONLY"),
+      ...retries,
     });
     let lastError: Error | undefined;
     client.on("error", (error: Error) => {
@@ -64,9 +70,12 @@ export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOpti
     });
     return client;
   };
-  const commands = await connect("holdfast-commands", true);
-  const reads = await connect("holdfast-reads", true);
-  const hints = await connect("holdfast-hints", false);
+  // ioredis would send a command again when its answer was lost: the script would run twice.
+  const once = { maxRetriesPerRequest: 0, enableOfflineQueue: false, commandTimeout: commandTimeoutMs };
+  const commands = await connect("holdfast-commands", once);
+  const reads = await connect("holdfast-reads", once);
+  // To subscribe twice does no harm; a subscription that fails after a reconnect would end the process.
+  const hints = await connect("holdfast-hints", { maxRetriesPerRequest: null });
 
   return {
     connection: commands,

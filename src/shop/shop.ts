@@ -3,7 +3,7 @@ import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
-import { isPostgresDown } from "../postgres/errors.ts";
+import { isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { type Reason, Refusal } from "../refusal.ts";
@@ -80,7 +80,9 @@ export interface ShopDeps {
   readonly clock?: () => number;
   /** Whether Postgres answered last time. */
   readonly postgres: { up: boolean };
-  readonly onDurable: (shopId: string, entries: readonly LogEntry[]) => void;
+  readonly onDurable: (shopId: string, before: ShopHead, entries: readonly LogEntry[]) => void;
+  /** Told of a shop that turned out not to exist. */
+  readonly onUnknown: (shopId: string) => void;
   readonly logger: Logger;
 }
 
@@ -124,21 +126,29 @@ export class Shop {
     const callText = JSON.stringify(call);
     const tries = new Tries(requestId);
     let lookedUp = "0";
+    caller.throwIfEnded();
+    this.#admit();
     for (;;) {
       caller.throwIfEnded();
-      this.#admit();
       const flusher = await tries.attempt(() => this.#ready());
       if (flusher === undefined) {
         continue;
       }
       const { epoch, head } = flusher;
       const args = [epoch, makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
+      // What Postgres did not know is good for one run: until the next one, somebody may flush what an earlier run did.
+      lookedUp = "0";
       const reply = this.#answer(
         await tries.attempt(() => this.#run(script, [...args, ...mutation.args])),
         epoch,
         head,
       );
       if (reply === undefined) {
+        continue;
+      }
+      const isAnswerOfRecord = reply.kind === "LOOK_UP";
+      const observes = isAnswerOfRecord || reply.kind === "REFUSED" || reply.kind === "LOAD_LIMITS";
+      if (!(await this.#isDurable(reply, observes, flusher, caller, isAnswerOfRecord))) {
         continue;
       }
       if (reply.kind === "LOOK_UP") {
@@ -151,9 +161,6 @@ export class Shop {
       }
       if (reply.kind === "LOAD_LIMITS") {
         throw new LimitsMissing();
-      }
-      if (!(await this.#isDurable(reply, reply.kind === "REFUSED", flusher, caller))) {
-        continue;
       }
       if (reply.kind === "OK") {
         const events = JSON.parse(reply.payload as string) as Record<string, object>[];
@@ -266,11 +273,18 @@ export class Shop {
     this.#opening ??= openShop({ shopId: this.id, keys: this.keys, ...this.#deps }, force)
       .then((head) => {
         this.#isOpen = true;
+        this.#lastPosition = head.position;
         if (this.#flusher !== undefined) {
           this.#flusher.epoch = head.epoch;
           this.#flusher.forgetHead();
         }
         return head;
+      })
+      .catch((error) => {
+        if (error instanceof Refusal && error.reason === "SHOP_NOT_FOUND") {
+          this.#deps.onUnknown(this.id);
+        }
+        throw error;
       })
       .finally(() => {
         this.#opening = undefined;
@@ -292,11 +306,6 @@ export class Shop {
     await this.#flusher?.stop();
   }
 
-  /** The epoch this process works in; opens the shop when it does not know it yet. */
-  async epoch(): Promise<number> {
-    return (await this.#ready()).epoch;
-  }
-
   /** Runs a script of this shop and reads its reply. */
   async #run(script: Script, args: readonly (string | number)[]): Promise<Reply> {
     return parseReply(await this.#deps.redis.run(script, this.keys, args));
@@ -313,7 +322,9 @@ export class Shop {
       throw postgresUnavailable();
     }
     const head = this.#flusher?.head;
-    if (head !== undefined && this.#lastPosition - head.position > this.#deps.maxBacklogCommits) {
+    // A head that nobody flushes from may be old: another process may have moved on.
+    const isFlushing = this.#flusher?.isRunning === true;
+    if (head !== undefined && isFlushing && this.#lastPosition - head.position > this.#deps.maxBacklogCommits) {
       throw new Refusal("OVERLOADED", "too many commits of this shop wait for Postgres; nothing was changed", {
         retryMs: 500,
       });
@@ -342,9 +353,9 @@ export class Shop {
       connection: this.#connection,
       epoch,
       reopen: async () => (await this.reopen()).epoch,
-      onDurable: (entries) => {
+      onDurable: (before, entries) => {
         this.#fenced = undefined;
-        this.#deps.onDurable(this.id, entries);
+        this.#deps.onDurable(this.id, before, entries);
       },
       onPoison: (entries, error) => this.#fence(entries, error),
       onPostgres: (answers) => {
@@ -392,8 +403,10 @@ export class Shop {
     inAnyCase = false,
   ): Promise<boolean> {
     if (!this.#acksDurable && !inAnyCase) {
-      // Nobody waits, but the flush must still come along.
-      void flusher.waiters.wait(reply.position, reply.commitId, false, patientCaller);
+      // Nobody waits, but the flush must still come along: one waiter keeps it running.
+      if (flusher.waiters.count === 0) {
+        void flusher.waiters.wait(reply.position, reply.commitId, false, patientCaller);
+      }
       flusher.wake();
       return true;
     }
@@ -502,11 +515,8 @@ class Tries {
     try {
       return await run();
     } catch (error) {
-      if (isPostgresDown(error)) {
-        throw this.#unavailable("Postgres");
-      }
       if (!(error instanceof RedisUnavailable)) {
-        throw error;
+        throw isPostgresDown(error) || isPostgresBusy(error) ? this.#unavailable("Postgres") : error;
       }
       if (error.outcome === "unknown") {
         this.#unknownSinceMs ??= performance.now();

@@ -2,6 +2,7 @@ import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import type { FlushConnection } from "../postgres/connection.ts";
 import { isPostgresDown } from "../postgres/errors.ts";
+import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { listHeads, type SweptShop } from "../postgres/shops.ts";
 import { hintChannel, shopKeys } from "./keys.ts";
@@ -62,7 +63,9 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     maxBacklogCommits: 8000,
     ...options,
     postgres,
-    onDurable: (shopId: string, entries: readonly LogEntry[]) => hubs.get(shopId)?.offer(entries),
+    onDurable: (shopId: string, before: ShopHead, entries: readonly LogEntry[]) =>
+      hubs.get(shopId)?.offer(before, entries),
+    onUnknown: (shopId: string) => shops.delete(shopId),
   };
 
   const get = (shopId: string): Shop => {
@@ -101,7 +104,10 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
   };
 
   const sweep = async (): Promise<void> => {
-    const heads = await listHeads(db);
+    // Over a connection that flushes, not the pool: slow reads must not look like a Postgres that is away.
+    const [connection] = flushConnections as [FlushConnection];
+    await connection.ensureConnected();
+    const heads = await listHeads(connection.db);
     postgres.up = true;
     await Promise.all(
       heads.map((shop) =>
@@ -143,8 +149,8 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     close: async () => {
       closed = true;
       clearTimeout(timer);
-      await sweeping;
       await Promise.all([...shops.values()].map((shop) => shop.close()));
+      await sweeping;
     },
   };
 }

@@ -81,6 +81,14 @@ export class Waiters {
     this.settle(behind, "run again");
   }
 
+  /** The shop was opened anew: what was confirmed and seen before says nothing about what it is now. */
+  startOver(): void {
+    for (const waiter of this.#waiting) {
+      waiter.confirmed = false;
+      waiter.seen = false;
+    }
+  }
+
   /** The shop cannot be opened: tells everybody why. */
   refuseAll(refusal: Refusal): void {
     this.settle(new Set(this.#waiting), refusal);

@@ -5,6 +5,12 @@ import type { Database } from "../postgres/schema.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import type { LogEntry } from "./log-entry.ts";
 
+/** A commit, by what it is told apart from others. */
+interface Identity {
+  readonly position: number;
+  readonly commitId: string;
+}
+
 /**
  * The newest durable commits of one shop, for everyone in this process who watches it.
  *
@@ -17,9 +23,9 @@ export class WatchHub {
   readonly #db: Kysely<Database>;
   readonly #logger: Logger;
   readonly #maxCommits: number;
+  /** The commit before the first one held: every position from it to the head has a known identity. */
+  #base: Identity = { position: 0, commitId: "" };
   #commits: LogEntry[] = [];
-  /** The newest durable position this hub knows; its commit is the last one held, or older than all that are held. */
-  #head = 0;
   #wakers = new Set<() => void>();
   #started: Promise<void> | undefined;
   #pulling: Promise<void> | undefined;
@@ -34,88 +40,97 @@ export class WatchHub {
 
   /** The newest durable position this hub knows. */
   get head(): number {
-    return this.#head;
+    return this.#base.position + this.#commits.length;
   }
 
   /** Learns the durable head; the hub holds what comes after it. */
   start(): Promise<void> {
-    this.#started ??= readDurableHead(this.#db, this.#shopId).then((head) => {
-      this.#head = Math.max(this.#head, head?.position ?? 0);
-    });
+    this.#started ??= readDurableHead(this.#db, this.#shopId).then(
+      (head) => {
+        this.#base = head ?? this.#base;
+      },
+      (error) => {
+        this.#started = undefined;
+        throw error;
+      },
+    );
     return this.#started;
   }
 
   /** The held commits after a position; undefined when the hub does not reach back that far. */
   after(position: number, count: number): readonly LogEntry[] | undefined {
-    if (position >= this.#head) {
+    if (position >= this.head) {
       return [];
     }
-    const first = this.#commits[0]?.position;
-    if (first === undefined || position < first - 1) {
-      return undefined;
-    }
-    return this.#commits.slice(position - first + 1, position - first + 1 + count);
+    const skipped = position - this.#base.position;
+    return skipped < 0 ? undefined : this.#commits.slice(skipped, skipped + count);
   }
 
-  /** Who made the commit at a position, when the hub holds it. */
+  /** Who made the commit at a position; undefined outside of what the hub holds. */
   writerOf(position: number): string | undefined {
-    const first = this.#commits[0]?.position ?? 0;
-    return this.#commits[position - first]?.commitId;
+    const place = position - this.#base.position;
+    return place === 0 ? this.#base.commitId : this.#commits[place - 1]?.commitId;
   }
 
-  /** Takes durable commits, in order. What is known already is skipped; before a gap the missing ones are read. */
-  offer(entries: readonly LogEntry[]): void {
-    const newest = entries.at(-1);
-    if (this.#started === undefined || newest === undefined) {
+  /**
+   * Takes durable commits, in order, with the commit before them. What is known already is skipped; before a gap the missing
+   * ones are read.
+   */
+  offer(before: Identity, entries: readonly LogEntry[]): void {
+    if (this.#started === undefined) {
       return;
     }
-    if (entries.some((entry) => this.#contradicts(entry))) {
+    const newest = entries.at(-1) ?? before;
+    if ([before, ...entries].some((each) => this.#contradicts(each))) {
       // Both stores lost a tail and history went on differently: watchers find out by the identity of their position.
+      this.#base = { position: newest.position, commitId: newest.commitId };
       this.#commits = [];
-      this.#head = newest.position;
       this.#wake();
       return;
     }
-    const fresh = entries.filter((entry) => entry.position > this.#head);
-    const first = fresh[0];
-    if (first === undefined) {
+    const fresh = entries.filter((entry) => entry.position > this.head);
+    if (fresh[0] === undefined) {
       return;
     }
-    if (first.position !== this.#head + 1) {
+    if (fresh[0].position !== this.head + 1) {
       this.hint(newest.position);
       return;
     }
     this.#commits.push(...fresh);
-    this.#head = newest.position;
     if (this.#commits.length > this.#maxCommits * 2) {
-      this.#commits = this.#commits.slice(-this.#maxCommits);
+      const dropped = this.#commits.splice(0, this.#commits.length - this.#maxCommits);
+      this.#base = dropped.at(-1) as LogEntry;
     }
     this.#wake();
   }
 
-  #contradicts(entry: LogEntry): boolean {
-    const writer = this.writerOf(entry.position);
-    return writer !== undefined && writer !== entry.commitId;
+  #contradicts({ position, commitId }: Identity): boolean {
+    const writer = this.writerOf(position);
+    return writer !== undefined && writer !== "" && writer !== commitId;
   }
 
   /** Another process made a position durable: reads what is missing from Postgres, one read at a time. */
   hint(position: number): void {
     this.#hinted = Math.max(this.#hinted, position);
-    if (this.#started !== undefined && this.#hinted > this.#head) {
+    if (this.#started !== undefined && this.#hinted > this.head) {
       this.#pulling ??= this.#pull().finally(() => {
         this.#pulling = undefined;
       });
     }
   }
 
+  /** Reads on from the head, which has to be there still. */
   async #pull(): Promise<void> {
     try {
       await this.#started;
-      while (this.#hinted > this.#head) {
-        const before = this.#head;
-        this.offer(await readCommits(this.#db, this.#shopId, this.#head + 1, 1000));
-        if (this.#head === before) {
-          return; // Postgres does not have it (it is being healed): the next hint comes with the flush
+      while (this.#hinted > this.head) {
+        const known = this.head;
+        const [at, ...after] = await readCommits(this.#db, this.#shopId, known, 1000);
+        if (at?.position === known) {
+          this.offer(at, after);
+        }
+        if (this.head === known) {
+          return; // Postgres does not have more (it is being healed): the next hint comes with the flush
         }
       }
     } catch (error) {

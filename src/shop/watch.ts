@@ -52,23 +52,22 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
   let behind = true;
   let bookmarkAt = performance.now() + bookmarkMs;
   while (!signal.aborted) {
+    requireSameHistory(hub.writerOf(position), commitId);
     let entries = hub.after(position, pageCommits);
     if (entries === undefined) {
       entries = await pageAfter(db, shopId, position, commitId);
       behind = true;
-    } else if (entries.length > 0) {
-      requireSameHistory(hub.writerOf(position), commitId);
     }
     const newest = entries.at(-1);
     if (newest !== undefined) {
       yield { kind: "commits", entries };
       ({ position, commitId } = newest);
     }
+    // While something is written to a slow reader, more may come: after each of these the hub is asked again.
     if (behind && position >= hub.head) {
       behind = false;
       yield { kind: "caught up", position, commitId };
-    }
-    if (performance.now() >= bookmarkAt) {
+    } else if (performance.now() >= bookmarkAt) {
       bookmarkAt = performance.now() + bookmarkMs;
       yield { kind: "bookmark", position, commitId };
     } else if (newest === undefined) {

@@ -31,7 +31,8 @@ describe.each(["grpc", "http"] as const)("AdminService on the %s door", (door) =
     });
     expect(commit).toMatchObject({ position: 1n, requestId: "r1", replayed: false, durable: true });
     const found = await clients().admin.getShop({ shopId });
-    expect(found).toMatchObject({ shop, asOf: { position: 1n } });
+    // The first use of a shop opens it, which begins its first epoch.
+    expect(found).toMatchObject({ shop: { ...shop, epoch: 1n }, asOf: { position: 1n, epoch: 1n } });
     const { events } = await clients().events.listEvents({ shopId });
     expect(events).toMatchObject([
       {

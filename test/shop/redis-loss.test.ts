@@ -6,7 +6,7 @@ import { auditShop } from "../helpers/audit.ts";
 import { type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
 import { commitOf, persist, startLoad } from "../helpers/load.ts";
 import { startProxy, type TcpProxy } from "../helpers/proxy.ts";
-import { copyShop, readRedisState, restoreShop } from "../helpers/redis-state.ts";
+import { copyShop, restoreShop } from "../helpers/redis-state.ts";
 import { type RestartableRedis, startRestartableRedis } from "../helpers/restartable-redis.ts";
 import { createShop } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
@@ -149,96 +149,6 @@ describe("a Redis that lost its tail", () => {
       await auditShop({ ...stores.urls, shopId }, [commitOf(await order)]);
     },
   );
-});
-
-describe("a rebuilt shop", () => {
-  /** A shop with everything in it that Redis keeps. */
-  async function fill(): Promise<string> {
-    const { inventory, orders } = one.grpc;
-    const shopId = await createShop(one.grpc, { stock: { ps5: 1000, b: 50, c: 50, sold: 1 }, users });
-    await inventory.putProduct({ shopId, sku: "b", maxPerUser: 5, priceMinor: 7n });
-    await inventory.putProduct({
-      shopId,
-      sku: "c",
-      saleStartTime: { seconds: 5n },
-      saleEndTime: { seconds: 9_999_999_999n },
-    });
-    await inventory.putProduct({ shopId, sku: "sold", withdrawn: true });
-    await startLoad({ clients: [one.grpc, two.grpc], shopId, callerCount: 8, requestCount: 150 }).result;
-    const carts = [
-      {
-        userId: "u1",
-        lines: [
-          { sku: "b", quantity: 2 },
-          { sku: "ps5", quantity: 1 },
-          { sku: "b", quantity: 1 },
-        ],
-      },
-      { userId: "", lines: [{ sku: "c", quantity: 3 }] },
-      { userId: "u2", lines: [{ sku: "b", quantity: 5 }] },
-      { userId: "u3", lines: [{ sku: "b", quantity: 1 }] },
-      { userId: "u3", lines: [{ sku: "b", quantity: 1 }] },
-      { userId: "", lines: [{ sku: "ps5", quantity: 1 }] },
-    ];
-    for (const [index, cart] of carts.entries()) await inventory.holdStock({ shopId, holdId: `h${index}`, ...cart });
-    await inventory.extendHold({ shopId, holdId: "h1", holdDuration: { seconds: 5000n } });
-    await orders.placeOrder({ shopId, orderId: "from-hold", holdId: "h2", ...none });
-    await inventory.releaseHold({ shopId, holdId: "h4" });
-    await inventory.holdStock({
-      shopId,
-      holdId: "h-due",
-      userId: "u4",
-      lines: [{ sku: "b", quantity: 1 }],
-      holdDuration: { nanos: 1_000_000 },
-    });
-    await expect.poll(async () => (await inventory.getHold({ shopId, holdId: "h-due" })).hold?.state).toBe(4);
-    await inventory.adjustStock({ shopId, sku: "c", deltaCount: -1n, reason: AdjustReason.DAMAGE });
-    await auditShop({ ...stores.urls, shopId });
-    return shopId;
-  }
-
-  test("equals the one before, from an empty Redis and by force", async () => {
-    const shopId = await fill();
-    const before = await readRedisState(stores.redis.url, shopId);
-    expect(Object.keys(before.hashes.limits ?? {})).not.toHaveLength(0);
-    expect(before.sortedSets.due_skus).not.toHaveLength(0);
-    await one.server.store.shops.get(shopId).reopen(true);
-    expect(await readRedisState(stores.redis.url, shopId)).toEqual(before);
-    await direct.flushall();
-    await two.grpc.inventory.getStock({ shopId, sku: "b" });
-    expect(await readRedisState(stores.redis.url, shopId)).toEqual(before);
-  });
-
-  test("decides as the one before", async () => {
-    const shopId = await fill();
-    await direct.flushall();
-    const { inventory, orders } = two.grpc;
-    const wants = (userId: string, quantity: number) =>
-      persist(() => orders.placeOrder({ shopId, userId, ...none, lines: [{ sku: "b", quantity }] }));
-    expect(await wants("u1", 3), "u1 holds 3 of 5").toBeUndefined();
-    expect(await wants("u1", 2)).toBeDefined();
-    expect(await wants("u2", 1), "u2 bought 5 of 5").toBeUndefined();
-    expect(await wants("u3", 5), "u3 holds 1 of 5, after a release").toBeUndefined();
-    expect(await wants("u3", 4)).toBeDefined();
-    expect(await wants("u4", 5), "the hold of u4 expired").toBeDefined();
-    const { order } = await orders.placeOrder({ shopId, orderId: "o-h0", holdId: "h0" });
-    expect(order).toMatchObject({ userId: "u1", amountMinor: 121n });
-    await inventory.releaseHold({ shopId, holdId: "h1" });
-    await auditShop({ ...stores.urls, shopId });
-  });
-});
-
-test("holds that are due expire without traffic, also when Redis was emptied", async () => {
-  const shopId = await createShop(one.grpc, { stock: { ps5: 10 } });
-  await one.grpc.inventory.holdStock({ shopId, holdId: "h", lines, holdDuration: { seconds: 1n } });
-  await direct.flushall();
-  // Nobody uses the shop: what follows looks at the log in Postgres only.
-  await expect
-    .poll(async () => (await one.grpc.events.listEvents({ shopId, eventTypes: ["hold_expired"] })).events.length, {
-      timeout: 5000,
-      interval: 100,
-    })
-    .toBe(1);
 });
 
 describe("a Redis that is killed", () => {

@@ -132,11 +132,6 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
       prepare: async () => ({ databaseUrl: `postgres://a:b@127.0.0.1:${await closedPort()}/c` }),
       says: /PostgreSQL.*ECONNREFUSED.*DATABASE_URL/,
     },
-    {
-      name: "the database does not exist",
-      prepare: async () => ({ databaseUrl: stores.database.url.replace(stores.database.name, "none") }),
-      says: /PostgreSQL.*"none" does not exist.*DATABASE_URL/,
-    },
     { name: "the schema is newer, at serve", prepare: newer, says: /9999-later.*newer version/ },
     { name: "the schema is newer, at migrate", command: "migrate", prepare: newer, says: /9999-later.*newer version/ },
     {
@@ -172,11 +167,6 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
       name: "a setting is wrong",
       prepare: async () => ({ settings: { HOLDFAST_DURABILITY: "maybe" } }),
       says: /HOLDFAST_DURABILITY is "maybe".*postgres or redis/,
-    },
-    {
-      name: "the seed file is not there",
-      prepare: async () => ({ settings: { HOLDFAST_SEED_FILE: "none.json" } }),
-      says: /seed file .*none\.json/,
     },
   ];
   test.concurrent.each(cases)("$name", async ({ command = "serve", prepare, says }) => {

@@ -674,8 +674,8 @@ export declare type ExtendHoldRequest = Message<"holdfast.v1.ExtendHoldRequest">
   holdId: string;
 
   /**
-   * How long from now, 1 ms to 24 h; cut off at 24 h after the hold was made. Absent: the server's default, 600 s
-   * unless it is set otherwise.
+   * How long from now, 1 ms to 24 h; refused when it would end more than 24 h after the hold was made. Absent: the
+   * server's default, 600 s unless it is set otherwise.
    *
    * @generated from field: google.protobuf.Duration hold_duration = 4;
    */
