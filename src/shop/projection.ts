@@ -228,8 +228,11 @@ const projections: { [Name in EventName]-?: (into: Projection, payload: Payload<
   },
 };
 
-/** Computes what a batch of consecutive commits writes. */
-export function project(entries: readonly LogEntry[]): Projection {
+/** Computes what a batch of consecutive commits writes. `eventsOf` spares parsing what was parsed before. */
+export function project(
+  entries: readonly LogEntry[],
+  eventsOf: (commitId: string) => readonly object[] | undefined = () => undefined,
+): Projection {
   const into: Projection = {
     commits: [...entries],
     products: new Map(),
@@ -242,7 +245,8 @@ export function project(entries: readonly LogEntry[]): Projection {
     counters: { products: 0, users: 0, openHolds: 0, openOrders: 0 },
   };
   for (const entry of entries) {
-    for (const event of JSON.parse(entry.events) as Record<string, unknown>[]) {
+    const events = eventsOf(entry.commitId) ?? JSON.parse(entry.events);
+    for (const event of events as Record<string, unknown>[]) {
       for (const name in event) {
         const apply = projections[name as EventName] as ((...args: unknown[]) => void) | undefined;
         if (apply === undefined) {

@@ -103,6 +103,8 @@ export class Shop {
   #isOpen = false;
   #fenced: Refusal | undefined;
   #lastPosition = 0;
+  /** The events of commits that callers of this process wait for, by commit id. */
+  readonly #events = new Map<string, Record<string, object>[]>();
 
   constructor(id: string, deps: ShopDeps, connection: FlushConnection) {
     this.id = id;
@@ -130,7 +132,7 @@ export class Shop {
     this.#admit();
     for (;;) {
       caller.throwIfEnded();
-      const flusher = await tries.attempt(() => this.#ready());
+      const flusher = this.#openFlusher ?? (await tries.attempt(() => this.#ready()));
       if (flusher === undefined) {
         continue;
       }
@@ -148,7 +150,11 @@ export class Shop {
       }
       const isAnswerOfRecord = reply.kind === "LOOK_UP";
       const observes = isAnswerOfRecord || reply.kind === "REFUSED" || reply.kind === "LOAD_LIMITS";
-      if (!(await this.#isDurable(reply, observes, flusher, caller, isAnswerOfRecord))) {
+      const events = reply.kind === "OK" ? this.#keepEvents(reply) : [];
+      const isDurable = await this.#isDurable(reply, observes, flusher, caller, isAnswerOfRecord).finally(() =>
+        this.#events.delete(reply.commitId),
+      );
+      if (!isDurable) {
         continue;
       }
       if (reply.kind === "LOOK_UP") {
@@ -163,7 +169,6 @@ export class Shop {
         throw new LimitsMissing();
       }
       if (reply.kind === "OK") {
-        const events = JSON.parse(reply.payload as string) as Record<string, object>[];
         const { position, commitId, timeMs } = reply;
         return { position, epoch, commitId, timeMs, requestId, replayed: false, durable: this.#acksDurable, events };
       }
@@ -337,6 +342,18 @@ export class Shop {
     }
   }
 
+  /** The flusher of a shop that is open. */
+  get #openFlusher(): Flusher | undefined {
+    return this.#isOpen ? this.#flusher : undefined;
+  }
+
+  /** Parses the events of a commit once, for the answer and for the flush that takes it along. */
+  #keepEvents(reply: { readonly commitId: string; readonly payload: unknown }): Record<string, object>[] {
+    const events = JSON.parse(reply.payload as string) as Record<string, object>[];
+    this.#events.set(reply.commitId, events);
+    return events;
+  }
+
   async #ready(): Promise<Flusher> {
     if (!this.#isOpen || this.#flusher === undefined) {
       const head = await this.reopen();
@@ -353,6 +370,7 @@ export class Shop {
       connection: this.#connection,
       epoch,
       reopen: async () => (await this.reopen()).epoch,
+      eventsOf: (commitId) => this.#events.get(commitId),
       onDurable: (before, entries) => {
         this.#fenced = undefined;
         this.#deps.onDurable(this.id, before, entries);
