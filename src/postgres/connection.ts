@@ -104,7 +104,12 @@ export function openFlushConnection({ url, onError }: FlushConnectionOptions): F
       drop(fresh);
     });
     fresh.on("end", () => drop(fresh));
-    await fresh.connect();
+    await fresh.connect().catch((error: Error & { code?: string }) => {
+      // A connection that cannot be made means more than one that was lost: Postgres is away.
+      throw Object.assign(new Error(`cannot connect: ${error.message}`, { cause: error }), {
+        code: error.code ?? "ECONNECT",
+      });
+    });
     client = fresh;
     generation += 1;
     return generation;

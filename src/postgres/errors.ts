@@ -16,6 +16,15 @@ export function isPostgresDown(error: unknown): boolean {
   );
 }
 
+/** Whether just one connection was lost. Whether Postgres itself is away shows when the next one is made. */
+export function isConnectionLost(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    codeOf(error) === undefined &&
+    /Connection terminated|flush connection/.test(error.message)
+  );
+}
+
 /** Whether Postgres cut a statement off, because it took too long or waited too long for a lock. */
 export function isPostgresBusy(error: unknown): boolean {
   return ["57014", "55P03"].includes(codeOf(error) ?? "");

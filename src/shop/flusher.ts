@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { FlushConnection } from "../postgres/connection.ts";
-import { isDataError, isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
+import { isConnectionLost, isDataError, isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
@@ -301,10 +301,11 @@ export function createFlusher(options: FlusherOptions): Flusher {
       if (error instanceof Refusal) {
         waiters.refuseAll(error);
       }
-      if (isPostgresDown(error)) {
+      const isDown = isPostgresDown(error) && !isConnectionLost(error);
+      if (isDown) {
         options.onPostgres(false);
       }
-      if (isPostgresDown(error) || isPostgresBusy(error)) {
+      if (isDown || isPostgresBusy(error)) {
         waiters.giveUp();
       }
       if (failures === 1) {

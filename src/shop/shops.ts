@@ -1,7 +1,7 @@
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import type { FlushConnection } from "../postgres/connection.ts";
-import { isPostgresDown } from "../postgres/errors.ts";
+import { isConnectionLost, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { listHeads, type SweptShop } from "../postgres/shops.ts";
@@ -123,7 +123,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     timer = setTimeout(() => {
       sweeping = sweep()
         .catch((error) => {
-          if (isPostgresDown(error)) {
+          if (isPostgresDown(error) && !isConnectionLost(error)) {
             postgres.up = false;
           }
           logger.warn({ err: error }, "the shops could not be swept");
