@@ -3,6 +3,7 @@ import { AdminService } from "../gen/holdfast/v1/admin_service_pb.js";
 import { EventService } from "../gen/holdfast/v1/event_service_pb.js";
 import { InventoryService } from "../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService } from "../gen/holdfast/v1/order_service_pb.js";
+import { SubscriptionService } from "../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
 import type { Config } from "./config.ts";
 import { createPageTokens } from "./postgres/page-token.ts";
@@ -15,6 +16,7 @@ import { createAdminService } from "./services/admin-service.ts";
 import { createEventService } from "./services/event-service.ts";
 import { createInventoryService } from "./services/inventory-service.ts";
 import { createOrderService } from "./services/order-service.ts";
+import { createSubscriptionService } from "./services/subscription-service.ts";
 import { createUserService } from "./services/user-service.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { explainOutage } from "./shop/outage.ts";
@@ -73,6 +75,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
       bindService(InventoryService, createInventoryService(deps)),
       bindService(OrderService, createOrderService(deps)),
       bindService(UserService, createUserService(deps)),
+      bindService(SubscriptionService, createSubscriptionService(deps)),
       bindService(EventService, createEventService(deps)),
       bindService(AdminService, createAdminService(deps)),
     ],

@@ -16,12 +16,12 @@ import { AdminService } from "../../gen/holdfast/v1/admin_service_pb.js";
 import { EventService } from "../../gen/holdfast/v1/event_service_pb.js";
 import { InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService } from "../../gen/holdfast/v1/order_service_pb.js";
+import { SubscriptionService } from "../../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../../gen/holdfast/v1/user_service_pb.js";
 import { compileWriter, writeMessage } from "../../src/server/message-writer.ts";
 
-const responses = [AdminService, EventService, InventoryService, OrderService, UserService].flatMap(({ methods }) =>
-  methods.map(({ output }) => output),
-);
+const services = [AdminService, EventService, InventoryService, OrderService, SubscriptionService, UserService];
+const responses = services.flatMap(({ methods }) => methods.map(({ output }) => output));
 
 /** Messages of any type, with every field now zero, now not. */
 function messages(schema: DescMessage): fc.Arbitrary<Message> {

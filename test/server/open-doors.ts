@@ -38,8 +38,8 @@ export async function openDoors(handlers: TestHandlers, options: TestOptions = {
   const dispatcher = createDispatcher({
     services: [
       bindService(InventoryService, { ...inventory, getStock: handlers.getStock ?? inventory.getStock }),
-      bindService(OrderService, { getOrder: elsewhere, placeOrder: handlers.placeOrder ?? echoRequestId }),
-      bindService(EventService, { listEvents: elsewhere, watchEvents: handlers.watchEvents ?? threeBookmarks }),
+      bindService(OrderService, { ...orders, placeOrder: handlers.placeOrder ?? echoRequestId }),
+      bindService(EventService, { ...events, watchEvents: handlers.watchEvents ?? threeBookmarks }),
     ],
     interceptors: createInterceptors({ requireRequestId: options.requireRequestId ?? false }),
     explain: options.explain ?? ((error) => error),
@@ -101,6 +101,23 @@ export function aborted(signal: AbortSignal): Promise<void> {
 function elsewhere(): Promise<never> {
   return Promise.reject(new Refusal("SHOP_UNAVAILABLE", "tested elsewhere"));
 }
+
+const orders: Handlers<typeof OrderService> = {
+  placeOrder: elsewhere,
+  confirmOrder: elsewhere,
+  cancelOrder: elsewhere,
+  refundOrder: elsewhere,
+  fulfillOrder: elsewhere,
+  getOrder: elsewhere,
+  listOrders: elsewhere,
+};
+
+const events: Omit<Handlers<typeof EventService>, "watchEvents"> = {
+  listEvents: elsewhere,
+  ackEvents: elsewhere,
+  getConsumer: elsewhere,
+  listConsumers: elsewhere,
+};
 
 const inventory: Handlers<typeof InventoryService> = {
   putProduct: elsewhere,

@@ -83,7 +83,7 @@ test.each([
   expect(names).toContain("google/protobuf/descriptor.proto");
   expect(new Set(names).size).toBe(names.length);
   const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: files.toReversed() }));
-  expect(registry.getService("holdfast.v1.EventService")?.methods).toHaveLength(2);
+  expect(registry.getService("holdfast.v1.EventService")?.methods).toHaveLength(5);
 });
 
 test("an enum value is found beside its enum", () => {

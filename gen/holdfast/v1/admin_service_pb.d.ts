@@ -2,7 +2,7 @@
 // @generated from file holdfast/v1/admin_service.proto (package holdfast.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Commit, ReadPoint, Shop } from "./resources_pb.js";
 
@@ -182,8 +182,456 @@ export declare type ListShopsResponse = Message<"holdfast.v1.ListShopsResponse">
 export declare const ListShopsResponseSchema: GenMessage<ListShopsResponse>;
 
 /**
- * Shops. The shop `default` (USD) exists from the start. Refusals that every RPC can answer (credentials, validation,
- * load, a reused request id) are in error_reason.proto.
+ * Names a shop.
+ *
+ * @generated from message holdfast.v1.GetShopStatsRequest
+ */
+export declare type GetShopStatsRequest = Message<"holdfast.v1.GetShopStatsRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+};
+
+/**
+ * Describes the message holdfast.v1.GetShopStatsRequest.
+ * Use `create(GetShopStatsRequestSchema)` to create a new message.
+ */
+export declare const GetShopStatsRequestSchema: GenMessage<GetShopStatsRequest>;
+
+/**
+ * A shop's figures.
+ *
+ * @generated from message holdfast.v1.GetShopStatsResponse
+ */
+export declare type GetShopStatsResponse = Message<"holdfast.v1.GetShopStatsResponse"> & {
+  /**
+   * The figures.
+   *
+   * @generated from field: holdfast.v1.ShopStats stats = 1;
+   */
+  stats?: ShopStats | undefined;
+
+  /**
+   * The point of its log they are true of.
+   *
+   * @generated from field: holdfast.v1.ReadPoint as_of = 2;
+   */
+  asOf?: ReadPoint | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.GetShopStatsResponse.
+ * Use `create(GetShopStatsResponseSchema)` to create a new message.
+ */
+export declare const GetShopStatsResponseSchema: GenMessage<GetShopStatsResponse>;
+
+/**
+ * A shop's figures since its creation. Orders count from when they are PAID.
+ *
+ * @generated from message holdfast.v1.ShopStats
+ */
+export declare type ShopStats = Message<"holdfast.v1.ShopStats"> & {
+  /**
+   * Users.
+   *
+   * @generated from field: int64 user_count = 1;
+   */
+  userCount: bigint;
+
+  /**
+   * Orders ever paid, those free of charge (NONE) included.
+   *
+   * @generated from field: int64 order_count = 2;
+   */
+  orderCount: bigint;
+
+  /**
+   * Units in them; what was restocked is not taken off.
+   *
+   * @generated from field: int64 item_count = 3;
+   */
+  itemCount: bigint;
+
+  /**
+   * Money paid in orders; refunds are not taken off.
+   *
+   * @generated from field: int64 revenue_minor = 4;
+   */
+  revenueMinor: bigint;
+
+  /**
+   * Money refunded.
+   *
+   * @generated from field: int64 refunded_minor = 5;
+   */
+  refundedMinor: bigint;
+
+  /**
+   * Credits charged for changes of tier.
+   *
+   * @generated from field: int64 upgrade_credits = 6;
+   */
+  upgradeCredits: bigint;
+
+  /**
+   * Credits given back for changes of tier.
+   *
+   * @generated from field: int64 downgrade_credits = 7;
+   */
+  downgradeCredits: bigint;
+
+  /**
+   * How many users are on each tier, by name, ascending. New users are on `free`.
+   *
+   * @generated from field: repeated holdfast.v1.TierUserCount tiers = 8;
+   */
+  tiers: TierUserCount[];
+};
+
+/**
+ * Describes the message holdfast.v1.ShopStats.
+ * Use `create(ShopStatsSchema)` to create a new message.
+ */
+export declare const ShopStatsSchema: GenMessage<ShopStats>;
+
+/**
+ * How many users are on a tier.
+ *
+ * @generated from message holdfast.v1.TierUserCount
+ */
+export declare type TierUserCount = Message<"holdfast.v1.TierUserCount"> & {
+  /**
+   * The tier's name.
+   *
+   * @generated from field: string tier = 1;
+   */
+  tier: string;
+
+  /**
+   * Users on it now.
+   *
+   * @generated from field: int64 user_count = 2;
+   */
+  userCount: bigint;
+};
+
+/**
+ * Describes the message holdfast.v1.TierUserCount.
+ * Use `create(TierUserCountSchema)` to create a new message.
+ */
+export declare const TierUserCountSchema: GenMessage<TierUserCount>;
+
+/**
+ * Selects a page of SKUs.
+ *
+ * @generated from message holdfast.v1.ListSkuStatsRequest
+ */
+export declare type ListSkuStatsRequest = Message<"holdfast.v1.ListSkuStatsRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Most items in the answer. 0 = 50, above 1,000 = 1,000, negative is refused.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before, with the other arguments unchanged. Empty: the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ListSkuStatsRequest.
+ * Use `create(ListSkuStatsRequestSchema)` to create a new message.
+ */
+export declare const ListSkuStatsRequestSchema: GenMessage<ListSkuStatsRequest>;
+
+/**
+ * A page of SKUs with their sales.
+ *
+ * @generated from message holdfast.v1.ListSkuStatsResponse
+ */
+export declare type ListSkuStatsResponse = Message<"holdfast.v1.ListSkuStatsResponse"> & {
+  /**
+   * By SKU, ascending; products never sold included.
+   *
+   * @generated from field: repeated holdfast.v1.SkuStats sku_stats = 1;
+   */
+  skuStats: SkuStats[];
+
+  /**
+   * For the next page. Empty: this was the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ListSkuStatsResponse.
+ * Use `create(ListSkuStatsResponseSchema)` to create a new message.
+ */
+export declare const ListSkuStatsResponseSchema: GenMessage<ListSkuStatsResponse>;
+
+/**
+ * Sales of one product. Orders count from when they are PAID; what was refunded or restocked is not taken off.
+ *
+ * @generated from message holdfast.v1.SkuStats
+ */
+export declare type SkuStats = Message<"holdfast.v1.SkuStats"> & {
+  /**
+   * The product.
+   *
+   * @generated from field: string sku = 1;
+   */
+  sku: string;
+
+  /**
+   * Orders with it.
+   *
+   * @generated from field: int64 order_count = 2;
+   */
+  orderCount: bigint;
+
+  /**
+   * Units sold.
+   *
+   * @generated from field: int64 unit_count = 3;
+   */
+  unitCount: bigint;
+
+  /**
+   * Money paid for them.
+   *
+   * @generated from field: int64 revenue_minor = 4;
+   */
+  revenueMinor: bigint;
+};
+
+/**
+ * Describes the message holdfast.v1.SkuStats.
+ * Use `create(SkuStatsSchema)` to create a new message.
+ */
+export declare const SkuStatsSchema: GenMessage<SkuStats>;
+
+/**
+ * Names a shop.
+ *
+ * @generated from message holdfast.v1.VerifyShopRequest
+ */
+export declare type VerifyShopRequest = Message<"holdfast.v1.VerifyShopRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+};
+
+/**
+ * Describes the message holdfast.v1.VerifyShopRequest.
+ * Use `create(VerifyShopRequestSchema)` to create a new message.
+ */
+export declare const VerifyShopRequestSchema: GenMessage<VerifyShopRequest>;
+
+/**
+ * How far the comparison is, and what it has found since the last message.
+ *
+ * @generated from message holdfast.v1.VerifyShopResponse
+ */
+export declare type VerifyShopResponse = Message<"holdfast.v1.VerifyShopResponse"> & {
+  /**
+   * Facts compared so far.
+   *
+   * @generated from field: int64 checked_count = 1;
+   */
+  checkedCount: bigint;
+
+  /**
+   * What does not agree; empty when all of it does.
+   *
+   * @generated from field: repeated holdfast.v1.Discrepancy discrepancies = 2;
+   */
+  discrepancies: Discrepancy[];
+
+  /**
+   * True: this is the last message.
+   *
+   * @generated from field: bool done = 3;
+   */
+  done: boolean;
+};
+
+/**
+ * Describes the message holdfast.v1.VerifyShopResponse.
+ * Use `create(VerifyShopResponseSchema)` to create a new message.
+ */
+export declare const VerifyShopResponseSchema: GenMessage<VerifyShopResponse>;
+
+/**
+ * One fact that is not as the log says.
+ *
+ * @generated from message holdfast.v1.Discrepancy
+ */
+export declare type Discrepancy = Message<"holdfast.v1.Discrepancy"> & {
+  /**
+   * What kind of fact, in lower case, e.g. `stock` or `balance`. May grow.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * What it is about, e.g. `sku:ps5`, as in Event.subjects; empty when it is about the shop.
+   *
+   * @generated from field: string subject = 2;
+   */
+  subject: string;
+
+  /**
+   * Position of the log the comparison is true of.
+   *
+   * @generated from field: int64 position = 3;
+   */
+  position: bigint;
+
+  /**
+   * Where it was found.
+   *
+   * @generated from field: holdfast.v1.Store store = 4;
+   */
+  store: Store;
+
+  /**
+   * As it should be, as text; empty = it should not be there.
+   *
+   * @generated from field: string expected = 5;
+   */
+  expected: string;
+
+  /**
+   * As it is, as text; empty = it is not there.
+   *
+   * @generated from field: string found = 6;
+   */
+  found: string;
+};
+
+/**
+ * Describes the message holdfast.v1.Discrepancy.
+ * Use `create(DiscrepancySchema)` to create a new message.
+ */
+export declare const DiscrepancySchema: GenMessage<Discrepancy>;
+
+/**
+ * Names a shop.
+ *
+ * @generated from message holdfast.v1.RebuildShopRequest
+ */
+export declare type RebuildShopRequest = Message<"holdfast.v1.RebuildShopRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+};
+
+/**
+ * Describes the message holdfast.v1.RebuildShopRequest.
+ * Use `create(RebuildShopRequestSchema)` to create a new message.
+ */
+export declare const RebuildShopRequestSchema: GenMessage<RebuildShopRequest>;
+
+/**
+ * How far the rebuild is.
+ *
+ * @generated from message holdfast.v1.RebuildShopResponse
+ */
+export declare type RebuildShopResponse = Message<"holdfast.v1.RebuildShopResponse"> & {
+  /**
+   * The new epoch.
+   *
+   * @generated from field: int64 epoch = 1;
+   */
+  epoch: bigint;
+
+  /**
+   * Rows loaded so far.
+   *
+   * @generated from field: int64 loaded_count = 2;
+   */
+  loadedCount: bigint;
+
+  /**
+   * Rows to load in all.
+   *
+   * @generated from field: int64 total_count = 3;
+   */
+  totalCount: bigint;
+
+  /**
+   * True: this is the last message, and the shop serves again.
+   *
+   * @generated from field: bool done = 4;
+   */
+  done: boolean;
+};
+
+/**
+ * Describes the message holdfast.v1.RebuildShopResponse.
+ * Use `create(RebuildShopResponseSchema)` to create a new message.
+ */
+export declare const RebuildShopResponseSchema: GenMessage<RebuildShopResponse>;
+
+/**
+ * Where a shop's state is kept. May grow.
+ *
+ * @generated from enum holdfast.v1.Store
+ */
+export enum Store {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: STORE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The live state in Redis.
+   *
+   * @generated from enum value: STORE_REDIS = 1;
+   */
+  REDIS = 1,
+
+  /**
+   * The tables in PostgreSQL.
+   *
+   * @generated from enum value: STORE_POSTGRES = 2;
+   */
+  POSTGRES = 2,
+}
+
+/**
+ * Describes the enum holdfast.v1.Store.
+ */
+export declare const StoreSchema: GenEnum<Store>;
+
+/**
+ * Shops, their figures, and their repair. The shop `default` (USD) exists from the start. Refusals that every RPC can
+ * answer (credentials, validation, load, a reused request id) are in error_reason.proto.
  *
  * @generated from service holdfast.v1.AdminService
  */
@@ -218,6 +666,49 @@ export declare const AdminService: GenService<{
     methodKind: "unary";
     input: typeof ListShopsRequestSchema;
     output: typeof ListShopsResponseSchema;
+  },
+  /**
+   * Reads a shop's figures, live, all at one point of its log. Refused: SHOP_NOT_FOUND.
+   *
+   * @generated from rpc holdfast.v1.AdminService.GetShopStats
+   */
+  getShopStats: {
+    methodKind: "unary";
+    input: typeof GetShopStatsRequestSchema;
+    output: typeof GetShopStatsResponseSchema;
+  },
+  /**
+   * Lists the sales of each product by SKU, ascending (byte order). Refused: SHOP_NOT_FOUND.
+   *
+   * @generated from rpc holdfast.v1.AdminService.ListSkuStats
+   */
+  listSkuStats: {
+    methodKind: "unary";
+    input: typeof ListSkuStatsRequestSchema;
+    output: typeof ListSkuStatsResponseSchema;
+  },
+  /**
+   * Compares a shop's live state and its tables with its log, while the shop goes on. Streams what it finds, and last a
+   * message with `done`. It has no longest deadline. Refused: SHOP_NOT_FOUND.
+   *
+   * @generated from rpc holdfast.v1.AdminService.VerifyShop
+   */
+  verifyShop: {
+    methodKind: "server_streaming";
+    input: typeof VerifyShopRequestSchema;
+    output: typeof VerifyShopResponseSchema;
+  },
+  /**
+   * Loads a shop's live state anew from PostgreSQL, in a new epoch; the shop's calls wait meanwhile. No commit is made
+   * and no acknowledged one is lost. Streams how far it is, and last a message with `done`. It has no longest deadline.
+   * Refused: SHOP_NOT_FOUND.
+   *
+   * @generated from rpc holdfast.v1.AdminService.RebuildShop
+   */
+  rebuildShop: {
+    methodKind: "server_streaming";
+    input: typeof RebuildShopRequestSchema;
+    output: typeof RebuildShopResponseSchema;
   },
 }>;
 

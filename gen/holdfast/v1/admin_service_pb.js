@@ -2,7 +2,7 @@
 // @generated from file holdfast/v1/admin_service.proto (package holdfast.v1, syntax proto3)
 /* eslint-disable */
 
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.js";
 import { file_holdfast_v1_resources } from "./resources_pb.js";
 
@@ -10,7 +10,7 @@ import { file_holdfast_v1_resources } from "./resources_pb.js";
  * Describes the file holdfast/v1/admin_service.proto.
  */
 export const file_holdfast_v1_admin_service = /*@__PURE__*/
-  fileDesc("Ch9ob2xkZmFzdC92MS9hZG1pbl9zZXJ2aWNlLnByb3RvEgtob2xkZmFzdC52MSKgAQoRQ3JlYXRlU2hvcFJlcXVlc3QSLgoHc2hvcF9pZBgBIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXswLDY0fSQSMQoKcmVxdWVzdF9pZBgCIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXswLDY0fSQSKAoNY3VycmVuY3lfY29kZRgDIAEoCUIRukgOcgwyCl5bQS1aXXszfSQiWgoSQ3JlYXRlU2hvcFJlc3BvbnNlEh8KBHNob3AYASABKAsyES5ob2xkZmFzdC52MS5TaG9wEiMKBmNvbW1pdBgCIAEoCzITLmhvbGRmYXN0LnYxLkNvbW1pdCJACg5HZXRTaG9wUmVxdWVzdBIuCgdzaG9wX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezAsNjR9JCJZCg9HZXRTaG9wUmVzcG9uc2USHwoEc2hvcBgBIAEoCzIRLmhvbGRmYXN0LnYxLlNob3ASJQoFYXNfb2YYAiABKAsyFi5ob2xkZmFzdC52MS5SZWFkUG9pbnQifAoQTGlzdFNob3BzUmVxdWVzdBIuCgdzaG9wX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezAsNjR9JBIaCglwYWdlX3NpemUYAiABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgAgiTgoRTGlzdFNob3BzUmVzcG9uc2USIAoFc2hvcHMYASADKAsyES5ob2xkZmFzdC52MS5TaG9wEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTL+AQoMQWRtaW5TZXJ2aWNlElIKCkNyZWF0ZVNob3ASHi5ob2xkZmFzdC52MS5DcmVhdGVTaG9wUmVxdWVzdBofLmhvbGRmYXN0LnYxLkNyZWF0ZVNob3BSZXNwb25zZSIDkAICEkkKB0dldFNob3ASGy5ob2xkZmFzdC52MS5HZXRTaG9wUmVxdWVzdBocLmhvbGRmYXN0LnYxLkdldFNob3BSZXNwb25zZSIDkAIBEk8KCUxpc3RTaG9wcxIdLmhvbGRmYXN0LnYxLkxpc3RTaG9wc1JlcXVlc3QaHi5ob2xkZmFzdC52MS5MaXN0U2hvcHNSZXNwb25zZSIDkAIBQjUKC2hvbGRmYXN0LnYxUAFaFmhvbGRmYXN0L3YxO2hvbGRmYXN0djGqAgtIb2xkZmFzdC5WMWIGcHJvdG8z", [file_buf_validate_validate, file_holdfast_v1_resources]);
+  fileDesc("Ch9ob2xkZmFzdC92MS9hZG1pbl9zZXJ2aWNlLnByb3RvEgtob2xkZmFzdC52MSKgAQoRQ3JlYXRlU2hvcFJlcXVlc3QSLgoHc2hvcF9pZBgBIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXswLDY0fSQSMQoKcmVxdWVzdF9pZBgCIAEoCUIdukgachgyFl5bQS1aYS16MC05Ll8tXXswLDY0fSQSKAoNY3VycmVuY3lfY29kZRgDIAEoCUIRukgOcgwyCl5bQS1aXXszfSQiWgoSQ3JlYXRlU2hvcFJlc3BvbnNlEh8KBHNob3AYASABKAsyES5ob2xkZmFzdC52MS5TaG9wEiMKBmNvbW1pdBgCIAEoCzITLmhvbGRmYXN0LnYxLkNvbW1pdCJACg5HZXRTaG9wUmVxdWVzdBIuCgdzaG9wX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezAsNjR9JCJZCg9HZXRTaG9wUmVzcG9uc2USHwoEc2hvcBgBIAEoCzIRLmhvbGRmYXN0LnYxLlNob3ASJQoFYXNfb2YYAiABKAsyFi5ob2xkZmFzdC52MS5SZWFkUG9pbnQifAoQTGlzdFNob3BzUmVxdWVzdBIuCgdzaG9wX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezAsNjR9JBIaCglwYWdlX3NpemUYAiABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgDIAEoCUIIukgFcgMYgAgiTgoRTGlzdFNob3BzUmVzcG9uc2USIAoFc2hvcHMYASADKAsyES5ob2xkZmFzdC52MS5TaG9wEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJFChNHZXRTaG9wU3RhdHNSZXF1ZXN0Ei4KB3Nob3BfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MCw2NH0kImQKFEdldFNob3BTdGF0c1Jlc3BvbnNlEiUKBXN0YXRzGAEgASgLMhYuaG9sZGZhc3QudjEuU2hvcFN0YXRzEiUKBWFzX29mGAIgASgLMhYuaG9sZGZhc3QudjEuUmVhZFBvaW50ItYBCglTaG9wU3RhdHMSEgoKdXNlcl9jb3VudBgBIAEoAxITCgtvcmRlcl9jb3VudBgCIAEoAxISCgppdGVtX2NvdW50GAMgASgDEhUKDXJldmVudWVfbWlub3IYBCABKAMSFgoOcmVmdW5kZWRfbWlub3IYBSABKAMSFwoPdXBncmFkZV9jcmVkaXRzGAYgASgDEhkKEWRvd25ncmFkZV9jcmVkaXRzGAcgASgDEikKBXRpZXJzGAggAygLMhouaG9sZGZhc3QudjEuVGllclVzZXJDb3VudCIxCg1UaWVyVXNlckNvdW50EgwKBHRpZXIYASABKAkSEgoKdXNlcl9jb3VudBgCIAEoAyJ/ChNMaXN0U2t1U3RhdHNSZXF1ZXN0Ei4KB3Nob3BfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MCw2NH0kEhoKCXBhZ2Vfc2l6ZRgCIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAMgASgJQgi6SAVyAxiACCJZChRMaXN0U2t1U3RhdHNSZXNwb25zZRIoCglza3Vfc3RhdHMYASADKAsyFS5ob2xkZmFzdC52MS5Ta3VTdGF0cxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiVwoIU2t1U3RhdHMSCwoDc2t1GAEgASgJEhMKC29yZGVyX2NvdW50GAIgASgDEhIKCnVuaXRfY291bnQYAyABKAMSFQoNcmV2ZW51ZV9taW5vchgEIAEoAyJDChFWZXJpZnlTaG9wUmVxdWVzdBIuCgdzaG9wX2lkGAEgASgJQh26SBpyGDIWXltBLVphLXowLTkuXy1dezAsNjR9JCJqChJWZXJpZnlTaG9wUmVzcG9uc2USFQoNY2hlY2tlZF9jb3VudBgBIAEoAxIvCg1kaXNjcmVwYW5jaWVzGAIgAygLMhguaG9sZGZhc3QudjEuRGlzY3JlcGFuY3kSDAoEZG9uZRgDIAEoCCKCAQoLRGlzY3JlcGFuY3kSDAoEa2luZBgBIAEoCRIPCgdzdWJqZWN0GAIgASgJEhAKCHBvc2l0aW9uGAMgASgDEiEKBXN0b3JlGAQgASgOMhIuaG9sZGZhc3QudjEuU3RvcmUSEAoIZXhwZWN0ZWQYBSABKAkSDQoFZm91bmQYBiABKAkiRAoSUmVidWlsZFNob3BSZXF1ZXN0Ei4KB3Nob3BfaWQYASABKAlCHbpIGnIYMhZeW0EtWmEtejAtOS5fLV17MCw2NH0kIl0KE1JlYnVpbGRTaG9wUmVzcG9uc2USDQoFZXBvY2gYASABKAMSFAoMbG9hZGVkX2NvdW50GAIgASgDEhMKC3RvdGFsX2NvdW50GAMgASgDEgwKBGRvbmUYBCABKAgqQwoFU3RvcmUSFQoRU1RPUkVfVU5TUEVDSUZJRUQQABIPCgtTVE9SRV9SRURJUxABEhIKDlNUT1JFX1BPU1RHUkVTEAIy4QQKDEFkbWluU2VydmljZRJSCgpDcmVhdGVTaG9wEh4uaG9sZGZhc3QudjEuQ3JlYXRlU2hvcFJlcXVlc3QaHy5ob2xkZmFzdC52MS5DcmVhdGVTaG9wUmVzcG9uc2UiA5ACAhJJCgdHZXRTaG9wEhsuaG9sZGZhc3QudjEuR2V0U2hvcFJlcXVlc3QaHC5ob2xkZmFzdC52MS5HZXRTaG9wUmVzcG9uc2UiA5ACARJPCglMaXN0U2hvcHMSHS5ob2xkZmFzdC52MS5MaXN0U2hvcHNSZXF1ZXN0Gh4uaG9sZGZhc3QudjEuTGlzdFNob3BzUmVzcG9uc2UiA5ACARJYCgxHZXRTaG9wU3RhdHMSIC5ob2xkZmFzdC52MS5HZXRTaG9wU3RhdHNSZXF1ZXN0GiEuaG9sZGZhc3QudjEuR2V0U2hvcFN0YXRzUmVzcG9uc2UiA5ACARJYCgxMaXN0U2t1U3RhdHMSIC5ob2xkZmFzdC52MS5MaXN0U2t1U3RhdHNSZXF1ZXN0GiEuaG9sZGZhc3QudjEuTGlzdFNrdVN0YXRzUmVzcG9uc2UiA5ACARJUCgpWZXJpZnlTaG9wEh4uaG9sZGZhc3QudjEuVmVyaWZ5U2hvcFJlcXVlc3QaHy5ob2xkZmFzdC52MS5WZXJpZnlTaG9wUmVzcG9uc2UiA5ACATABElcKC1JlYnVpbGRTaG9wEh8uaG9sZGZhc3QudjEuUmVidWlsZFNob3BSZXF1ZXN0GiAuaG9sZGZhc3QudjEuUmVidWlsZFNob3BSZXNwb25zZSIDkAICMAFCNQoLaG9sZGZhc3QudjFQAVoWaG9sZGZhc3QvdjE7aG9sZGZhc3R2MaoCC0hvbGRmYXN0LlYxYgZwcm90bzM", [file_buf_validate_validate, file_holdfast_v1_resources]);
 
 /**
  * Describes the message holdfast.v1.CreateShopRequest.
@@ -55,8 +55,106 @@ export const ListShopsResponseSchema = /*@__PURE__*/
   messageDesc(file_holdfast_v1_admin_service, 5);
 
 /**
- * Shops. The shop `default` (USD) exists from the start. Refusals that every RPC can answer (credentials, validation,
- * load, a reused request id) are in error_reason.proto.
+ * Describes the message holdfast.v1.GetShopStatsRequest.
+ * Use `create(GetShopStatsRequestSchema)` to create a new message.
+ */
+export const GetShopStatsRequestSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 6);
+
+/**
+ * Describes the message holdfast.v1.GetShopStatsResponse.
+ * Use `create(GetShopStatsResponseSchema)` to create a new message.
+ */
+export const GetShopStatsResponseSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 7);
+
+/**
+ * Describes the message holdfast.v1.ShopStats.
+ * Use `create(ShopStatsSchema)` to create a new message.
+ */
+export const ShopStatsSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 8);
+
+/**
+ * Describes the message holdfast.v1.TierUserCount.
+ * Use `create(TierUserCountSchema)` to create a new message.
+ */
+export const TierUserCountSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 9);
+
+/**
+ * Describes the message holdfast.v1.ListSkuStatsRequest.
+ * Use `create(ListSkuStatsRequestSchema)` to create a new message.
+ */
+export const ListSkuStatsRequestSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 10);
+
+/**
+ * Describes the message holdfast.v1.ListSkuStatsResponse.
+ * Use `create(ListSkuStatsResponseSchema)` to create a new message.
+ */
+export const ListSkuStatsResponseSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 11);
+
+/**
+ * Describes the message holdfast.v1.SkuStats.
+ * Use `create(SkuStatsSchema)` to create a new message.
+ */
+export const SkuStatsSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 12);
+
+/**
+ * Describes the message holdfast.v1.VerifyShopRequest.
+ * Use `create(VerifyShopRequestSchema)` to create a new message.
+ */
+export const VerifyShopRequestSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 13);
+
+/**
+ * Describes the message holdfast.v1.VerifyShopResponse.
+ * Use `create(VerifyShopResponseSchema)` to create a new message.
+ */
+export const VerifyShopResponseSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 14);
+
+/**
+ * Describes the message holdfast.v1.Discrepancy.
+ * Use `create(DiscrepancySchema)` to create a new message.
+ */
+export const DiscrepancySchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 15);
+
+/**
+ * Describes the message holdfast.v1.RebuildShopRequest.
+ * Use `create(RebuildShopRequestSchema)` to create a new message.
+ */
+export const RebuildShopRequestSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 16);
+
+/**
+ * Describes the message holdfast.v1.RebuildShopResponse.
+ * Use `create(RebuildShopResponseSchema)` to create a new message.
+ */
+export const RebuildShopResponseSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_admin_service, 17);
+
+/**
+ * Describes the enum holdfast.v1.Store.
+ */
+export const StoreSchema = /*@__PURE__*/
+  enumDesc(file_holdfast_v1_admin_service, 0);
+
+/**
+ * Where a shop's state is kept. May grow.
+ *
+ * @generated from enum holdfast.v1.Store
+ */
+export const Store = /*@__PURE__*/
+  tsEnum(StoreSchema);
+
+/**
+ * Shops, their figures, and their repair. The shop `default` (USD) exists from the start. Refusals that every RPC can
+ * answer (credentials, validation, load, a reused request id) are in error_reason.proto.
  *
  * @generated from service holdfast.v1.AdminService
  */

@@ -5,7 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { AdjustReason, Hold, Order, Product, StockLevel, User } from "./resources_pb.js";
+import type { AdjustReason, Hold, Order, Product, ProrationMode, RestockLine, StockLevel, Subscription, Tier, TierChangeCause, User } from "./resources_pb.js";
 
 /**
  * Describes the file holdfast/v1/event_service.proto.
@@ -42,12 +42,18 @@ export declare type WatchEventsRequest = Message<"holdfast.v1.WatchEventsRequest
     /**
      * True: with the first commit that becomes durable after the watch began. False is refused.
      *
-     * 4 is for consumer.
-     *
      * @generated from field: bool from_now = 3;
      */
     value: boolean;
     case: "fromNow";
+  } | {
+    /**
+     * After the position this consumer acknowledged last (AckEvents). An unknown consumer: from the start. An id.
+     *
+     * @generated from field: string consumer = 4;
+     */
+    value: string;
+    case: "consumer";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -302,8 +308,8 @@ export declare type Event = Message<"holdfast.v1.Event"> & {
   index: number;
 
   /**
-   * What it is about: `sku:<id>`, `user:<id>`, `order:<id>`, `hold:<id>`, `shop:<id>`. The first is the payload's
-   * resource.
+   * What it is about: `sku:<id>`, `user:<id>`, `order:<id>`, `hold:<id>`, `tier:<name>`, `shop:<id>`. The first is the
+   * payload's resource.
    *
    * @generated from field: repeated string subjects = 3;
    */
@@ -312,10 +318,6 @@ export declare type Event = Message<"holdfast.v1.Event"> & {
   /**
    * What happened: resources as they are after the change, and the levels and balances it moved. May grow: skip what
    * you do not know.
-   *
-   * Kept for names to come: 18 order_confirmed, 19 order_cancelled, 20 order_refunded, 21 refund_settled,
-   * 22 order_fulfilled, 24 user_updated, 26 funds_withdrawn, 27 credits_granted, 28 referral_rewarded, 29 tier_put,
-   * 30 tier_changed, 31 tier_change_scheduled, 32 tier_change_cancelled, 33 subscription_renewed.
    *
    * @generated from oneof holdfast.v1.Event.payload
    */
@@ -385,6 +387,46 @@ export declare type Event = Message<"holdfast.v1.Event"> & {
     case: "orderPlaced";
   } | {
     /**
+     * A pending order was paid.
+     *
+     * @generated from field: holdfast.v1.OrderConfirmed order_confirmed = 18;
+     */
+    value: OrderConfirmed;
+    case: "orderConfirmed";
+  } | {
+    /**
+     * A pending order was cancelled, by a caller, the gateway or time.
+     *
+     * @generated from field: holdfast.v1.OrderCancelled order_cancelled = 19;
+     */
+    value: OrderCancelled;
+    case: "orderCancelled";
+  } | {
+    /**
+     * An order was refunded, in part or in full.
+     *
+     * @generated from field: holdfast.v1.OrderRefunded order_refunded = 20;
+     */
+    value: OrderRefunded;
+    case: "orderRefunded";
+  } | {
+    /**
+     * The gateway paid a refund back.
+     *
+     * @generated from field: holdfast.v1.RefundSettled refund_settled = 21;
+     */
+    value: RefundSettled;
+    case: "refundSettled";
+  } | {
+    /**
+     * An order was handed over.
+     *
+     * @generated from field: holdfast.v1.OrderFulfilled order_fulfilled = 22;
+     */
+    value: OrderFulfilled;
+    case: "orderFulfilled";
+  } | {
+    /**
      * A user was created.
      *
      * @generated from field: holdfast.v1.UserCreated user_created = 23;
@@ -393,12 +435,84 @@ export declare type Event = Message<"holdfast.v1.Event"> & {
     case: "userCreated";
   } | {
     /**
+     * A user's e-mail address or display name changed.
+     *
+     * @generated from field: holdfast.v1.UserUpdated user_updated = 24;
+     */
+    value: UserUpdated;
+    case: "userUpdated";
+  } | {
+    /**
      * Money was added to a wallet.
      *
      * @generated from field: holdfast.v1.FundsDeposited funds_deposited = 25;
      */
     value: FundsDeposited;
     case: "fundsDeposited";
+  } | {
+    /**
+     * Money was taken out of a wallet.
+     *
+     * @generated from field: holdfast.v1.FundsWithdrawn funds_withdrawn = 26;
+     */
+    value: FundsWithdrawn;
+    case: "fundsWithdrawn";
+  } | {
+    /**
+     * Credits were added to a wallet.
+     *
+     * @generated from field: holdfast.v1.CreditsGranted credits_granted = 27;
+     */
+    value: CreditsGranted;
+    case: "creditsGranted";
+  } | {
+    /**
+     * A user got credits for bringing another. Comes after user_created, in the same commit.
+     *
+     * @generated from field: holdfast.v1.ReferralRewarded referral_rewarded = 28;
+     */
+    value: ReferralRewarded;
+    case: "referralRewarded";
+  } | {
+    /**
+     * A tier was created or changed.
+     *
+     * @generated from field: holdfast.v1.TierPut tier_put = 29;
+     */
+    value: TierPut;
+    case: "tierPut";
+  } | {
+    /**
+     * A user's tier changed.
+     *
+     * @generated from field: holdfast.v1.TierChanged tier_changed = 30;
+     */
+    value: TierChanged;
+    case: "tierChanged";
+  } | {
+    /**
+     * A change of tier was scheduled for the period's end.
+     *
+     * @generated from field: holdfast.v1.TierChangeScheduled tier_change_scheduled = 31;
+     */
+    value: TierChangeScheduled;
+    case: "tierChangeScheduled";
+  } | {
+    /**
+     * A scheduled change of tier was called off.
+     *
+     * @generated from field: holdfast.v1.TierChangeCancelled tier_change_cancelled = 32;
+     */
+    value: TierChangeCancelled;
+    case: "tierChangeCancelled";
+  } | {
+    /**
+     * A further period of a subscription began.
+     *
+     * @generated from field: holdfast.v1.SubscriptionRenewed subscription_renewed = 33;
+     */
+    value: SubscriptionRenewed;
+    case: "subscriptionRenewed";
   } | {
     /**
      * The shop was created: position 1 of every log.
@@ -633,6 +747,183 @@ export declare type OrderPlaced = Message<"holdfast.v1.OrderPlaced"> & {
 export declare const OrderPlacedSchema: GenMessage<OrderPlaced>;
 
 /**
+ * A pending order was paid.
+ *
+ * @generated from message holdfast.v1.OrderConfirmed
+ */
+export declare type OrderConfirmed = Message<"holdfast.v1.OrderConfirmed"> & {
+  /**
+   * The order, PAID.
+   *
+   * @generated from field: holdfast.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+
+  /**
+   * The stock of each SKU in it, once each, in the order of the lines.
+   *
+   * @generated from field: repeated holdfast.v1.StockLevel stocks = 2;
+   */
+  stocks: StockLevel[];
+};
+
+/**
+ * Describes the message holdfast.v1.OrderConfirmed.
+ * Use `create(OrderConfirmedSchema)` to create a new message.
+ */
+export declare const OrderConfirmedSchema: GenMessage<OrderConfirmed>;
+
+/**
+ * A pending order was cancelled, by a caller, the gateway or time.
+ *
+ * @generated from message holdfast.v1.OrderCancelled
+ */
+export declare type OrderCancelled = Message<"holdfast.v1.OrderCancelled"> & {
+  /**
+   * The order, CANCELLED.
+   *
+   * @generated from field: holdfast.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+
+  /**
+   * The stock of each SKU in it, once each, in the order of the lines.
+   *
+   * @generated from field: repeated holdfast.v1.StockLevel stocks = 2;
+   */
+  stocks: StockLevel[];
+};
+
+/**
+ * Describes the message holdfast.v1.OrderCancelled.
+ * Use `create(OrderCancelledSchema)` to create a new message.
+ */
+export declare const OrderCancelledSchema: GenMessage<OrderCancelled>;
+
+/**
+ * An order was refunded, in part or in full.
+ *
+ * @generated from message holdfast.v1.OrderRefunded
+ */
+export declare type OrderRefunded = Message<"holdfast.v1.OrderRefunded"> & {
+  /**
+   * The order, REFUNDED when nothing is left.
+   *
+   * @generated from field: holdfast.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+
+  /**
+   * The stock of each SKU that was given back, once each, in the order of the order's lines; empty when none was.
+   *
+   * @generated from field: repeated holdfast.v1.StockLevel stocks = 2;
+   */
+  stocks: StockLevel[];
+
+  /**
+   * Money now in the wallet. Absent unless the order was paid by WALLET.
+   *
+   * @generated from field: optional int64 balance_minor = 3;
+   */
+  balanceMinor?: bigint | undefined;
+
+  /**
+   * Money refunded by this refund, 0 or more.
+   *
+   * @generated from field: int64 amount_minor = 4;
+   */
+  amountMinor: bigint;
+
+  /**
+   * Why; may be empty.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * Units that went back into stock; empty when none did.
+   *
+   * @generated from field: repeated holdfast.v1.RestockLine restock_lines = 6;
+   */
+  restockLines: RestockLine[];
+
+  /**
+   * Number of this refund of the order: 1, 2, 3 ...
+   *
+   * @generated from field: int32 refund_number = 7;
+   */
+  refundNumber: number;
+};
+
+/**
+ * Describes the message holdfast.v1.OrderRefunded.
+ * Use `create(OrderRefundedSchema)` to create a new message.
+ */
+export declare const OrderRefundedSchema: GenMessage<OrderRefunded>;
+
+/**
+ * The gateway paid a refund back.
+ *
+ * @generated from message holdfast.v1.RefundSettled
+ */
+export declare type RefundSettled = Message<"holdfast.v1.RefundSettled"> & {
+  /**
+   * The order.
+   *
+   * @generated from field: holdfast.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+
+  /**
+   * Money paid back.
+   *
+   * @generated from field: int64 amount_minor = 2;
+   */
+  amountMinor: bigint;
+
+  /**
+   * Which refund of the order, as in its `order_refunded`.
+   *
+   * @generated from field: int32 refund_number = 3;
+   */
+  refundNumber: number;
+
+  /**
+   * The gateway's id of the refund.
+   *
+   * @generated from field: string refund_id = 4;
+   */
+  refundId: string;
+};
+
+/**
+ * Describes the message holdfast.v1.RefundSettled.
+ * Use `create(RefundSettledSchema)` to create a new message.
+ */
+export declare const RefundSettledSchema: GenMessage<RefundSettled>;
+
+/**
+ * An order was handed over.
+ *
+ * @generated from message holdfast.v1.OrderFulfilled
+ */
+export declare type OrderFulfilled = Message<"holdfast.v1.OrderFulfilled"> & {
+  /**
+   * The order, FULFILLED.
+   *
+   * @generated from field: holdfast.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.OrderFulfilled.
+ * Use `create(OrderFulfilledSchema)` to create a new message.
+ */
+export declare const OrderFulfilledSchema: GenMessage<OrderFulfilled>;
+
+/**
  * A user was created.
  *
  * @generated from message holdfast.v1.UserCreated
@@ -644,6 +935,13 @@ export declare type UserCreated = Message<"holdfast.v1.UserCreated"> & {
    * @generated from field: holdfast.v1.User user = 1;
    */
   user?: User | undefined;
+
+  /**
+   * True: another user brought this one, and `user.credits` has the credits for it.
+   *
+   * @generated from field: bool referral_applied = 2;
+   */
+  referralApplied: boolean;
 };
 
 /**
@@ -651,6 +949,26 @@ export declare type UserCreated = Message<"holdfast.v1.UserCreated"> & {
  * Use `create(UserCreatedSchema)` to create a new message.
  */
 export declare const UserCreatedSchema: GenMessage<UserCreated>;
+
+/**
+ * A user's e-mail address or display name changed.
+ *
+ * @generated from message holdfast.v1.UserUpdated
+ */
+export declare type UserUpdated = Message<"holdfast.v1.UserUpdated"> & {
+  /**
+   * The user; `email` and `display_name` are always empty: ask GetUser.
+   *
+   * @generated from field: holdfast.v1.User user = 1;
+   */
+  user?: User | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.UserUpdated.
+ * Use `create(UserUpdatedSchema)` to create a new message.
+ */
+export declare const UserUpdatedSchema: GenMessage<UserUpdated>;
 
 /**
  * Money was added to a wallet.
@@ -685,6 +1003,292 @@ export declare type FundsDeposited = Message<"holdfast.v1.FundsDeposited"> & {
  * Use `create(FundsDepositedSchema)` to create a new message.
  */
 export declare const FundsDepositedSchema: GenMessage<FundsDeposited>;
+
+/**
+ * Money was taken out of a wallet.
+ *
+ * @generated from message holdfast.v1.FundsWithdrawn
+ */
+export declare type FundsWithdrawn = Message<"holdfast.v1.FundsWithdrawn"> & {
+  /**
+   * With the new balance; `email` and `display_name` are always empty: ask GetUser.
+   *
+   * @generated from field: holdfast.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * Money taken out.
+   *
+   * @generated from field: int64 amount_minor = 2;
+   */
+  amountMinor: bigint;
+
+  /**
+   * The caller's own reference; may be empty.
+   *
+   * @generated from field: string reference = 3;
+   */
+  reference: string;
+};
+
+/**
+ * Describes the message holdfast.v1.FundsWithdrawn.
+ * Use `create(FundsWithdrawnSchema)` to create a new message.
+ */
+export declare const FundsWithdrawnSchema: GenMessage<FundsWithdrawn>;
+
+/**
+ * Credits were added to a wallet.
+ *
+ * @generated from message holdfast.v1.CreditsGranted
+ */
+export declare type CreditsGranted = Message<"holdfast.v1.CreditsGranted"> & {
+  /**
+   * With the new credits; `email` and `display_name` are always empty: ask GetUser.
+   *
+   * @generated from field: holdfast.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * Credits added.
+   *
+   * @generated from field: int64 credits = 2;
+   */
+  credits: bigint;
+
+  /**
+   * Why; may be empty.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message holdfast.v1.CreditsGranted.
+ * Use `create(CreditsGrantedSchema)` to create a new message.
+ */
+export declare const CreditsGrantedSchema: GenMessage<CreditsGranted>;
+
+/**
+ * A user got credits for bringing another.
+ *
+ * @generated from message holdfast.v1.ReferralRewarded
+ */
+export declare type ReferralRewarded = Message<"holdfast.v1.ReferralRewarded"> & {
+  /**
+   * Who got them, with the new credits; `email` and `display_name` are always empty: ask GetUser.
+   *
+   * @generated from field: holdfast.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * Credits added.
+   *
+   * @generated from field: int64 credits = 2;
+   */
+  credits: bigint;
+
+  /**
+   * Who was brought.
+   *
+   * @generated from field: string referred_user_id = 3;
+   */
+  referredUserId: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ReferralRewarded.
+ * Use `create(ReferralRewardedSchema)` to create a new message.
+ */
+export declare const ReferralRewardedSchema: GenMessage<ReferralRewarded>;
+
+/**
+ * A tier was created or changed.
+ *
+ * @generated from message holdfast.v1.TierPut
+ */
+export declare type TierPut = Message<"holdfast.v1.TierPut"> & {
+  /**
+   * After the change.
+   *
+   * @generated from field: holdfast.v1.Tier tier = 1;
+   */
+  tier?: Tier | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.TierPut.
+ * Use `create(TierPutSchema)` to create a new message.
+ */
+export declare const TierPutSchema: GenMessage<TierPut>;
+
+/**
+ * A user's tier changed.
+ *
+ * @generated from message holdfast.v1.TierChanged
+ */
+export declare type TierChanged = Message<"holdfast.v1.TierChanged"> & {
+  /**
+   * After the change.
+   *
+   * @generated from field: holdfast.v1.Subscription subscription = 1;
+   */
+  subscription?: Subscription | undefined;
+
+  /**
+   * The tier before.
+   *
+   * @generated from field: string from_tier = 2;
+   */
+  fromTier: string;
+
+  /**
+   * The tier since.
+   *
+   * @generated from field: string to_tier = 3;
+   */
+  toTier: string;
+
+  /**
+   * How it was charged. Unspecified unless the cause is CALLER.
+   *
+   * @generated from field: holdfast.v1.ProrationMode proration = 4;
+   */
+  proration: ProrationMode;
+
+  /**
+   * What made it.
+   *
+   * @generated from field: holdfast.v1.TierChangeCause cause = 5;
+   */
+  cause: TierChangeCause;
+
+  /**
+   * Credits taken from the wallet, 0 or more.
+   *
+   * @generated from field: int64 charged_credits = 6;
+   */
+  chargedCredits: bigint;
+
+  /**
+   * Credits put into the wallet, 0 or more.
+   *
+   * @generated from field: int64 credited_credits = 7;
+   */
+  creditedCredits: bigint;
+
+  /**
+   * Credits in the wallet afterwards.
+   *
+   * @generated from field: int64 credits = 8;
+   */
+  credits: bigint;
+};
+
+/**
+ * Describes the message holdfast.v1.TierChanged.
+ * Use `create(TierChangedSchema)` to create a new message.
+ */
+export declare const TierChangedSchema: GenMessage<TierChanged>;
+
+/**
+ * A change of tier was scheduled for the period's end.
+ *
+ * @generated from message holdfast.v1.TierChangeScheduled
+ */
+export declare type TierChangeScheduled = Message<"holdfast.v1.TierChangeScheduled"> & {
+  /**
+   * With the scheduled tier.
+   *
+   * @generated from field: holdfast.v1.Subscription subscription = 1;
+   */
+  subscription?: Subscription | undefined;
+
+  /**
+   * The tier until then.
+   *
+   * @generated from field: string from_tier = 2;
+   */
+  fromTier: string;
+
+  /**
+   * The tier from then on.
+   *
+   * @generated from field: string to_tier = 3;
+   */
+  toTier: string;
+};
+
+/**
+ * Describes the message holdfast.v1.TierChangeScheduled.
+ * Use `create(TierChangeScheduledSchema)` to create a new message.
+ */
+export declare const TierChangeScheduledSchema: GenMessage<TierChangeScheduled>;
+
+/**
+ * A scheduled change of tier was called off.
+ *
+ * @generated from message holdfast.v1.TierChangeCancelled
+ */
+export declare type TierChangeCancelled = Message<"holdfast.v1.TierChangeCancelled"> & {
+  /**
+   * Without a scheduled tier.
+   *
+   * @generated from field: holdfast.v1.Subscription subscription = 1;
+   */
+  subscription?: Subscription | undefined;
+
+  /**
+   * The tier that had been scheduled.
+   *
+   * @generated from field: string scheduled_tier = 2;
+   */
+  scheduledTier: string;
+};
+
+/**
+ * Describes the message holdfast.v1.TierChangeCancelled.
+ * Use `create(TierChangeCancelledSchema)` to create a new message.
+ */
+export declare const TierChangeCancelledSchema: GenMessage<TierChangeCancelled>;
+
+/**
+ * A further period of a subscription began.
+ *
+ * @generated from message holdfast.v1.SubscriptionRenewed
+ */
+export declare type SubscriptionRenewed = Message<"holdfast.v1.SubscriptionRenewed"> & {
+  /**
+   * With the new period.
+   *
+   * @generated from field: holdfast.v1.Subscription subscription = 1;
+   */
+  subscription?: Subscription | undefined;
+
+  /**
+   * Credits taken from the wallet for it, 0 or more.
+   *
+   * @generated from field: int64 charged_credits = 2;
+   */
+  chargedCredits: bigint;
+
+  /**
+   * Credits in the wallet afterwards.
+   *
+   * @generated from field: int64 credits = 3;
+   */
+  credits: bigint;
+};
+
+/**
+ * Describes the message holdfast.v1.SubscriptionRenewed.
+ * Use `create(SubscriptionRenewedSchema)` to create a new message.
+ */
+export declare const SubscriptionRenewedSchema: GenMessage<SubscriptionRenewed>;
 
 /**
  * A shop was created.
@@ -798,6 +1402,209 @@ export declare type ListEventsResponse = Message<"holdfast.v1.ListEventsResponse
 export declare const ListEventsResponseSchema: GenMessage<ListEventsResponse>;
 
 /**
+ * Somebody who watches and remembers here how far it has come.
+ *
+ * @generated from message holdfast.v1.Consumer
+ */
+export declare type Consumer = Message<"holdfast.v1.Consumer"> & {
+  /**
+   * The consumer's name, an id.
+   *
+   * @generated from field: string consumer = 1;
+   */
+  consumer: string;
+
+  /**
+   * Position of the last commit it acknowledged; 0 = none.
+   *
+   * @generated from field: int64 position = 2;
+   */
+  position: bigint;
+
+  /**
+   * Durable commits after that.
+   *
+   * @generated from field: int64 lag_count = 3;
+   */
+  lagCount: bigint;
+
+  /**
+   * When the position last moved; as long as it never did, when the consumer was created.
+   *
+   * @generated from field: google.protobuf.Timestamp update_time = 4;
+   */
+  updateTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.Consumer.
+ * Use `create(ConsumerSchema)` to create a new message.
+ */
+export declare const ConsumerSchema: GenMessage<Consumer>;
+
+/**
+ * How far a consumer has come.
+ *
+ * @generated from message holdfast.v1.AckEventsRequest
+ */
+export declare type AckEventsRequest = Message<"holdfast.v1.AckEventsRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * The consumer. An id.
+   *
+   * @generated from field: string consumer = 2;
+   */
+  consumer: string;
+
+  /**
+   * Every commit up to this position has been dealt with. 0 = none.
+   *
+   * @generated from field: int64 position = 3;
+   */
+  position: bigint;
+};
+
+/**
+ * Describes the message holdfast.v1.AckEventsRequest.
+ * Use `create(AckEventsRequestSchema)` to create a new message.
+ */
+export declare const AckEventsRequestSchema: GenMessage<AckEventsRequest>;
+
+/**
+ * Where the consumer stands.
+ *
+ * @generated from message holdfast.v1.AckEventsResponse
+ */
+export declare type AckEventsResponse = Message<"holdfast.v1.AckEventsResponse"> & {
+  /**
+   * The highest position it ever acknowledged.
+   *
+   * @generated from field: int64 position = 1;
+   */
+  position: bigint;
+};
+
+/**
+ * Describes the message holdfast.v1.AckEventsResponse.
+ * Use `create(AckEventsResponseSchema)` to create a new message.
+ */
+export declare const AckEventsResponseSchema: GenMessage<AckEventsResponse>;
+
+/**
+ * Names a consumer.
+ *
+ * @generated from message holdfast.v1.GetConsumerRequest
+ */
+export declare type GetConsumerRequest = Message<"holdfast.v1.GetConsumerRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * The consumer.
+   *
+   * @generated from field: string consumer = 2;
+   */
+  consumer: string;
+};
+
+/**
+ * Describes the message holdfast.v1.GetConsumerRequest.
+ * Use `create(GetConsumerRequestSchema)` to create a new message.
+ */
+export declare const GetConsumerRequestSchema: GenMessage<GetConsumerRequest>;
+
+/**
+ * One consumer.
+ *
+ * @generated from message holdfast.v1.GetConsumerResponse
+ */
+export declare type GetConsumerResponse = Message<"holdfast.v1.GetConsumerResponse"> & {
+  /**
+   * The consumer asked for.
+   *
+   * @generated from field: holdfast.v1.Consumer consumer = 1;
+   */
+  consumer?: Consumer | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.GetConsumerResponse.
+ * Use `create(GetConsumerResponseSchema)` to create a new message.
+ */
+export declare const GetConsumerResponseSchema: GenMessage<GetConsumerResponse>;
+
+/**
+ * Selects a page of consumers.
+ *
+ * @generated from message holdfast.v1.ListConsumersRequest
+ */
+export declare type ListConsumersRequest = Message<"holdfast.v1.ListConsumersRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Most items in the answer. 0 = 50, above 1,000 = 1,000, negative is refused.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before, with the other arguments unchanged. Empty: the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ListConsumersRequest.
+ * Use `create(ListConsumersRequestSchema)` to create a new message.
+ */
+export declare const ListConsumersRequestSchema: GenMessage<ListConsumersRequest>;
+
+/**
+ * A page of consumers.
+ *
+ * @generated from message holdfast.v1.ListConsumersResponse
+ */
+export declare type ListConsumersResponse = Message<"holdfast.v1.ListConsumersResponse"> & {
+  /**
+   * By name, ascending.
+   *
+   * @generated from field: repeated holdfast.v1.Consumer consumers = 1;
+   */
+  consumers: Consumer[];
+
+  /**
+   * For the next page. Empty: this was the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ListConsumersResponse.
+ * Use `create(ListConsumersResponseSchema)` to create a new message.
+ */
+export declare const ListConsumersResponseSchema: GenMessage<ListConsumersResponse>;
+
+/**
  * The shop's log of what was committed: ordered, gap-free, duplicate-free. Only durable commits are shown. Refusals
  * that every RPC can answer (credentials, validation, load, an unknown shop) are in error_reason.proto.
  *
@@ -805,9 +1612,10 @@ export declare const ListEventsResponseSchema: GenMessage<ListEventsResponse>;
  */
 export declare const EventService: GenService<{
   /**
-   * Streams commits from a position on, each whole and once, first those of the past and then new ones as they become
-   * durable. Ends with OK when the server shuts down: watch again from the last position seen. Refused:
-   * HISTORY_CHANGED, POSITION_AHEAD (after waiting 10 s for the head to get there), POSITION_TRIMMED.
+   * Streams commits from a position or a consumer on, each whole and once, first those of the past and then new ones as
+   * they become durable. Ends with OK when the server shuts down: watch again from the last position seen. A consumer
+   * has one watcher: a newer one ends the older, with CONSUMER_TAKEN. Refused: HISTORY_CHANGED, POSITION_AHEAD (after
+   * waiting 10 s for the head to get there), POSITION_TRIMMED.
    *
    * @generated from rpc holdfast.v1.EventService.WatchEvents
    */
@@ -825,6 +1633,37 @@ export declare const EventService: GenService<{
     methodKind: "unary";
     input: typeof ListEventsRequestSchema;
     output: typeof ListEventsResponseSchema;
+  },
+  /**
+   * Notes how far a consumer has come, so that it watches from there next time; an unknown consumer is created. It only
+   * moves forwards: an older position succeeds without effect. It is not in the log. Refused: POSITION_AHEAD.
+   *
+   * @generated from rpc holdfast.v1.EventService.AckEvents
+   */
+  ackEvents: {
+    methodKind: "unary";
+    input: typeof AckEventsRequestSchema;
+    output: typeof AckEventsResponseSchema;
+  },
+  /**
+   * Reads one consumer. Refused: CONSUMER_NOT_FOUND.
+   *
+   * @generated from rpc holdfast.v1.EventService.GetConsumer
+   */
+  getConsumer: {
+    methodKind: "unary";
+    input: typeof GetConsumerRequestSchema;
+    output: typeof GetConsumerResponseSchema;
+  },
+  /**
+   * Lists consumers by name, ascending (byte order).
+   *
+   * @generated from rpc holdfast.v1.EventService.ListConsumers
+   */
+  listConsumers: {
+    methodKind: "unary";
+    input: typeof ListConsumersRequestSchema;
+    output: typeof ListConsumersResponseSchema;
   },
 }>;
 

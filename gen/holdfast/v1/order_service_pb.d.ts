@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { CartLine, Commit, Order, PaymentMethod, ReadPoint, StockLevel } from "./resources_pb.js";
+import type { CartLine, Commit, Order, OrderState, PaymentMethod, ReadPoint, RestockLine, StockLevel } from "./resources_pb.js";
 
 /**
  * Describes the file holdfast/v1/order_service.proto.
@@ -63,7 +63,7 @@ export declare type PlaceOrderRequest = Message<"holdfast.v1.PlaceOrderRequest">
   holdId: string;
 
   /**
-   * Unspecified: WALLET. EXTERNAL and GATEWAY are refused for now.
+   * Unspecified: WALLET.
    *
    * @generated from field: holdfast.v1.PaymentMethod payment_method = 7;
    */
@@ -83,7 +83,7 @@ export declare const PlaceOrderRequestSchema: GenMessage<PlaceOrderRequest>;
  */
 export declare type PlaceOrderResponse = Message<"holdfast.v1.PlaceOrderResponse"> & {
   /**
-   * The order, PAID.
+   * The order: PAID when it is paid by WALLET or NONE, PENDING_PAYMENT when by EXTERNAL or GATEWAY.
    *
    * @generated from field: holdfast.v1.Order order = 1;
    */
@@ -172,6 +172,406 @@ export declare type GetOrderResponse = Message<"holdfast.v1.GetOrderResponse"> &
 export declare const GetOrderResponseSchema: GenMessage<GetOrderResponse>;
 
 /**
+ * Which order was paid.
+ *
+ * @generated from message holdfast.v1.ConfirmOrderRequest
+ */
+export declare type ConfirmOrderRequest = Message<"holdfast.v1.ConfirmOrderRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Makes a retry safe: repeated with this id, the request takes effect once and gets the same answer. Kept 24 h.
+   * Empty: as the header `idempotency-key` says, else the server makes one for this call.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * The order.
+   *
+   * @generated from field: string order_id = 3;
+   */
+  orderId: string;
+
+  /**
+   * The caller's own reference of the payment. Free text; may be empty.
+   *
+   * @generated from field: string payment_reference = 4;
+   */
+  paymentReference: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ConfirmOrderRequest.
+ * Use `create(ConfirmOrderRequestSchema)` to create a new message.
+ */
+export declare const ConfirmOrderRequestSchema: GenMessage<ConfirmOrderRequest>;
+
+/**
+ * The paid order.
+ *
+ * @generated from message holdfast.v1.ConfirmOrderResponse
+ */
+export declare type ConfirmOrderResponse = Message<"holdfast.v1.ConfirmOrderResponse"> & {
+  /**
+   * The order, PAID.
+   *
+   * @generated from field: holdfast.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+
+  /**
+   * The stock of each SKU in it, once each, in the order of the lines.
+   *
+   * @generated from field: repeated holdfast.v1.StockLevel stocks = 2;
+   */
+  stocks: StockLevel[];
+
+  /**
+   * The commit that confirmed the order.
+   *
+   * @generated from field: holdfast.v1.Commit commit = 3;
+   */
+  commit?: Commit | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.ConfirmOrderResponse.
+ * Use `create(ConfirmOrderResponseSchema)` to create a new message.
+ */
+export declare const ConfirmOrderResponseSchema: GenMessage<ConfirmOrderResponse>;
+
+/**
+ * Which order is not going to be paid.
+ *
+ * @generated from message holdfast.v1.CancelOrderRequest
+ */
+export declare type CancelOrderRequest = Message<"holdfast.v1.CancelOrderRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Makes a retry safe: repeated with this id, the request takes effect once and gets the same answer. Kept 24 h.
+   * Empty: as the header `idempotency-key` says, else the server makes one for this call.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * The order.
+   *
+   * @generated from field: string order_id = 3;
+   */
+  orderId: string;
+
+  /**
+   * Why. Free text; may be empty.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message holdfast.v1.CancelOrderRequest.
+ * Use `create(CancelOrderRequestSchema)` to create a new message.
+ */
+export declare const CancelOrderRequestSchema: GenMessage<CancelOrderRequest>;
+
+/**
+ * The cancelled order.
+ *
+ * @generated from message holdfast.v1.CancelOrderResponse
+ */
+export declare type CancelOrderResponse = Message<"holdfast.v1.CancelOrderResponse"> & {
+  /**
+   * The order, CANCELLED.
+   *
+   * @generated from field: holdfast.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+
+  /**
+   * The stock of each SKU in it, once each, in the order of the lines.
+   *
+   * @generated from field: repeated holdfast.v1.StockLevel stocks = 2;
+   */
+  stocks: StockLevel[];
+
+  /**
+   * The commit that cancelled the order.
+   *
+   * @generated from field: holdfast.v1.Commit commit = 3;
+   */
+  commit?: Commit | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.CancelOrderResponse.
+ * Use `create(CancelOrderResponseSchema)` to create a new message.
+ */
+export declare const CancelOrderResponseSchema: GenMessage<CancelOrderResponse>;
+
+/**
+ * What to give back of an order.
+ *
+ * @generated from message holdfast.v1.RefundOrderRequest
+ */
+export declare type RefundOrderRequest = Message<"holdfast.v1.RefundOrderRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Makes a retry safe: repeated with this id, the request takes effect once and gets the same answer. Kept 24 h.
+   * Empty: as the header `idempotency-key` says, else the server makes one for this call.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * The order.
+   *
+   * @generated from field: string order_id = 3;
+   */
+  orderId: string;
+
+  /**
+   * How much money, 1 to 2^53-1 and at most what is left. Absent: all that is left.
+   *
+   * @generated from field: optional int64 amount_minor = 4;
+   */
+  amountMinor?: bigint | undefined;
+
+  /**
+   * Why. Free text; may be empty.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * True: every unit that has not been given back goes into stock. Only when nothing is left to refund afterwards.
+   *
+   * @generated from field: bool restock = 6;
+   */
+  restock: boolean;
+
+  /**
+   * Units that go into stock, at most 100 lines. Empty: none, or all by `restock`.
+   *
+   * @generated from field: repeated holdfast.v1.RestockLine restock_lines = 7;
+   */
+  restockLines: RestockLine[];
+};
+
+/**
+ * Describes the message holdfast.v1.RefundOrderRequest.
+ * Use `create(RefundOrderRequestSchema)` to create a new message.
+ */
+export declare const RefundOrderRequestSchema: GenMessage<RefundOrderRequest>;
+
+/**
+ * The order after the refund.
+ *
+ * @generated from message holdfast.v1.RefundOrderResponse
+ */
+export declare type RefundOrderResponse = Message<"holdfast.v1.RefundOrderResponse"> & {
+  /**
+   * The order, REFUNDED when nothing is left.
+   *
+   * @generated from field: holdfast.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+
+  /**
+   * The stock of each SKU that was given back, once each, in the order of the order's lines; empty when none was.
+   *
+   * @generated from field: repeated holdfast.v1.StockLevel stocks = 2;
+   */
+  stocks: StockLevel[];
+
+  /**
+   * Money now in the wallet. Absent unless the order was paid by WALLET.
+   *
+   * @generated from field: optional int64 balance_minor = 3;
+   */
+  balanceMinor?: bigint | undefined;
+
+  /**
+   * The commit that made the refund.
+   *
+   * @generated from field: holdfast.v1.Commit commit = 4;
+   */
+  commit?: Commit | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.RefundOrderResponse.
+ * Use `create(RefundOrderResponseSchema)` to create a new message.
+ */
+export declare const RefundOrderResponseSchema: GenMessage<RefundOrderResponse>;
+
+/**
+ * Which order was handed over.
+ *
+ * @generated from message holdfast.v1.FulfillOrderRequest
+ */
+export declare type FulfillOrderRequest = Message<"holdfast.v1.FulfillOrderRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Makes a retry safe: repeated with this id, the request takes effect once and gets the same answer. Kept 24 h.
+   * Empty: as the header `idempotency-key` says, else the server makes one for this call.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * The order.
+   *
+   * @generated from field: string order_id = 3;
+   */
+  orderId: string;
+
+  /**
+   * The caller's own reference of the delivery. Free text; may be empty.
+   *
+   * @generated from field: string reference = 4;
+   */
+  reference: string;
+};
+
+/**
+ * Describes the message holdfast.v1.FulfillOrderRequest.
+ * Use `create(FulfillOrderRequestSchema)` to create a new message.
+ */
+export declare const FulfillOrderRequestSchema: GenMessage<FulfillOrderRequest>;
+
+/**
+ * The fulfilled order.
+ *
+ * @generated from message holdfast.v1.FulfillOrderResponse
+ */
+export declare type FulfillOrderResponse = Message<"holdfast.v1.FulfillOrderResponse"> & {
+  /**
+   * The order, FULFILLED.
+   *
+   * @generated from field: holdfast.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+
+  /**
+   * The commit that fulfilled the order.
+   *
+   * @generated from field: holdfast.v1.Commit commit = 2;
+   */
+  commit?: Commit | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.FulfillOrderResponse.
+ * Use `create(FulfillOrderResponseSchema)` to create a new message.
+ */
+export declare const FulfillOrderResponseSchema: GenMessage<FulfillOrderResponse>;
+
+/**
+ * Selects a page of orders.
+ *
+ * @generated from message holdfast.v1.ListOrdersRequest
+ */
+export declare type ListOrdersRequest = Message<"holdfast.v1.ListOrdersRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Only this user's. Empty: everybody's, guests included.
+   *
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+
+  /**
+   * Only orders in this state. Unspecified: in every state.
+   *
+   * @generated from field: holdfast.v1.OrderState state = 3;
+   */
+  state: OrderState;
+
+  /**
+   * Most items in the answer. 0 = 50, above 1,000 = 1,000, negative is refused.
+   *
+   * @generated from field: int32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before, with the other arguments unchanged. Empty: the first page.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ListOrdersRequest.
+ * Use `create(ListOrdersRequestSchema)` to create a new message.
+ */
+export declare const ListOrdersRequestSchema: GenMessage<ListOrdersRequest>;
+
+/**
+ * A page of orders.
+ *
+ * @generated from message holdfast.v1.ListOrdersResponse
+ */
+export declare type ListOrdersResponse = Message<"holdfast.v1.ListOrdersResponse"> & {
+  /**
+   * Newest first, by when they were placed.
+   *
+   * @generated from field: repeated holdfast.v1.Order orders = 1;
+   */
+  orders: Order[];
+
+  /**
+   * For the next page. Empty: this was the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ListOrdersResponse.
+ * Use `create(ListOrdersResponseSchema)` to create a new message.
+ */
+export declare const ListOrdersResponseSchema: GenMessage<ListOrdersResponse>;
+
+/**
  * Orders. Refusals are listed per RPC in the order in which they are decided; those every RPC can answer (credentials,
  * validation, load, an unknown shop, a reused request id) are in error_reason.proto.
  *
@@ -180,7 +580,8 @@ export declare const GetOrderResponseSchema: GenMessage<GetOrderResponse>;
 export declare const OrderService: GenService<{
   /**
    * Sells: takes the units from stock or from a hold, charges the wallet and records the order, all in one commit or
-   * not at all. The same order_id with an equal body succeeds without effect (`commit.replayed`). Refused:
+   * not at all. By WALLET or NONE the order is PAID at once; by EXTERNAL or GATEWAY it is PENDING_PAYMENT and its units
+   * stay held. The same order_id with an equal body succeeds without effect (`commit.replayed`). Refused:
    * ORDER_EXISTS; from lines: PRODUCT_NOT_FOUND, USER_NOT_FOUND (also a guest who pays by WALLET, or where a product
    * has `max_per_user`), NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT or HELD_OUT; from a hold: USER_NOT_FOUND
    * (also a guest who pays by WALLET), HOLD_NOT_FOUND (also another user's), HOLD_EXPIRED, HOLD_RELEASED,
@@ -194,6 +595,58 @@ export declare const OrderService: GenService<{
     output: typeof PlaceOrderResponseSchema;
   },
   /**
+   * Marks a pending order as paid, in one commit: its units are sold. EXTERNAL orders only: the payment worker confirms
+   * GATEWAY orders. A confirmed order stays so: confirming it again with an equal body succeeds without effect
+   * (`commit.replayed`). Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not PENDING_PAYMENT, also because its time is
+   * over; GATEWAY), BALANCE_LIMIT.
+   *
+   * @generated from rpc holdfast.v1.OrderService.ConfirmOrder
+   */
+  confirmOrder: {
+    methodKind: "unary";
+    input: typeof ConfirmOrderRequestSchema;
+    output: typeof ConfirmOrderResponseSchema;
+  },
+  /**
+   * Ends a pending order and makes its units available, in one commit. EXTERNAL orders only: the payment worker alone
+   * knows when a GATEWAY order can be cancelled. A cancelled order stays so: cancelling it again with an equal body
+   * succeeds without effect (`commit.replayed`). Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not PENDING_PAYMENT,
+   * also because its time is over; GATEWAY).
+   *
+   * @generated from rpc holdfast.v1.OrderService.CancelOrder
+   */
+  cancelOrder: {
+    methodKind: "unary";
+    input: typeof CancelOrderRequestSchema;
+    output: typeof CancelOrderResponseSchema;
+  },
+  /**
+   * Gives money back for a paid or fulfilled order, and units back into stock, in one commit. It can be done several
+   * times, until nothing is left: then the order is REFUNDED. By WALLET the money is in the wallet at once; by GATEWAY
+   * the payment worker pays it back, and the event `refund_settled` says when; else that is the caller's. Refused:
+   * ORDER_NOT_FOUND, ORDER_STATE_INVALID (neither PAID nor FULFILLED), REFUND_EXCEEDS_PAID, VALIDATION_FAILED
+   * (`restock` without a full refund; `restock_lines` with more units than were sold and not yet given back),
+   * BALANCE_LIMIT.
+   *
+   * @generated from rpc holdfast.v1.OrderService.RefundOrder
+   */
+  refundOrder: {
+    methodKind: "unary";
+    input: typeof RefundOrderRequestSchema;
+    output: typeof RefundOrderResponseSchema;
+  },
+  /**
+   * Marks a paid order as handed over, in one commit. A fulfilled order stays so: fulfilling it again with an equal
+   * body succeeds without effect (`commit.replayed`). Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not PAID).
+   *
+   * @generated from rpc holdfast.v1.OrderService.FulfillOrder
+   */
+  fulfillOrder: {
+    methodKind: "unary";
+    input: typeof FulfillOrderRequestSchema;
+    output: typeof FulfillOrderResponseSchema;
+  },
+  /**
    * Reads one order. Refused: ORDER_NOT_FOUND.
    *
    * @generated from rpc holdfast.v1.OrderService.GetOrder
@@ -202,6 +655,16 @@ export declare const OrderService: GenService<{
     methodKind: "unary";
     input: typeof GetOrderRequestSchema;
     output: typeof GetOrderResponseSchema;
+  },
+  /**
+   * Lists orders, newest first.
+   *
+   * @generated from rpc holdfast.v1.OrderService.ListOrders
+   */
+  listOrders: {
+    methodKind: "unary";
+    input: typeof ListOrdersRequestSchema;
+    output: typeof ListOrdersResponseSchema;
   },
 }>;
 

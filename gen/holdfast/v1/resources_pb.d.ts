@@ -415,6 +415,33 @@ export declare type OrderLine = Message<"holdfast.v1.OrderLine"> & {
 export declare const OrderLineSchema: GenMessage<OrderLine>;
 
 /**
+ * Units of one SKU that go back from an order into stock. The same SKU may stand on several lines: they are summed.
+ *
+ * @generated from message holdfast.v1.RestockLine
+ */
+export declare type RestockLine = Message<"holdfast.v1.RestockLine"> & {
+  /**
+   * The product. An id.
+   *
+   * @generated from field: string sku = 1;
+   */
+  sku: string;
+
+  /**
+   * Units, 1 to 1,000,000.
+   *
+   * @generated from field: int32 quantity = 2;
+   */
+  quantity: number;
+};
+
+/**
+ * Describes the message holdfast.v1.RestockLine.
+ * Use `create(RestockLineSchema)` to create a new message.
+ */
+export declare const RestockLineSchema: GenMessage<RestockLine>;
+
+/**
  * A sale, from placing to its end.
  *
  * @generated from message holdfast.v1.Order
@@ -498,7 +525,7 @@ export declare type Order = Message<"holdfast.v1.Order"> & {
   fulfillReference: string;
 
   /**
-   * Why it was cancelled; `EXPIRED` when time did it; empty unless CANCELLED.
+   * Why it was cancelled: the caller's or the gateway's words, `EXPIRED` when time did it; empty unless CANCELLED.
    *
    * @generated from field: string cancel_reason = 12;
    */
@@ -512,7 +539,7 @@ export declare type Order = Message<"holdfast.v1.Order"> & {
   holdId: string;
 
   /**
-   * Until when it waits for payment. Absent unless PENDING_PAYMENT.
+   * Until when it waits for payment. Absent unless EXTERNAL and PENDING_PAYMENT.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 14;
    */
@@ -656,6 +683,316 @@ export declare type User = Message<"holdfast.v1.User"> & {
  * Use `create(UserSchema)` to create a new message.
  */
 export declare const UserSchema: GenMessage<User>;
+
+/**
+ * One movement of money or credits in a user's wallet.
+ *
+ * @generated from message holdfast.v1.WalletEntry
+ */
+export declare type WalletEntry = Message<"holdfast.v1.WalletEntry"> & {
+  /**
+   * Position of the commit that made it.
+   *
+   * @generated from field: int64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * Tells the entries of one commit apart; grows in their order, with gaps.
+   *
+   * @generated from field: int32 index = 2;
+   */
+  index: number;
+
+  /**
+   * Whose wallet.
+   *
+   * @generated from field: string user_id = 3;
+   */
+  userId: string;
+
+  /**
+   * Money or credits.
+   *
+   * @generated from field: holdfast.v1.WalletEntryKind kind = 4;
+   */
+  kind: WalletEntryKind;
+
+  /**
+   * How much came in (positive) or went out (negative).
+   *
+   * @generated from field: int64 delta = 5;
+   */
+  delta: bigint;
+
+  /**
+   * What the wallet held of this kind afterwards.
+   *
+   * @generated from field: int64 balance_after = 6;
+   */
+  balanceAfter: bigint;
+
+  /**
+   * What moved it.
+   *
+   * @generated from field: holdfast.v1.WalletEntryCause cause = 7;
+   */
+  cause: WalletEntryCause;
+
+  /**
+   * The order of an ORDER or a REFUND; else empty.
+   *
+   * @generated from field: string order_id = 8;
+   */
+  orderId: string;
+
+  /**
+   * The caller's own reference of a DEPOSIT or a WITHDRAWAL; may be empty.
+   *
+   * @generated from field: string reference = 9;
+   */
+  reference: string;
+
+  /**
+   * The caller's reason of a GRANT or a REFUND; may be empty.
+   *
+   * @generated from field: string reason = 10;
+   */
+  reason: string;
+
+  /**
+   * When it was decided.
+   *
+   * @generated from field: google.protobuf.Timestamp commit_time = 11;
+   */
+  commitTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.WalletEntry.
+ * Use `create(WalletEntrySchema)` to create a new message.
+ */
+export declare const WalletEntrySchema: GenMessage<WalletEntry>;
+
+/**
+ * What a tier allows.
+ *
+ * @generated from message holdfast.v1.TierLimits
+ */
+export declare type TierLimits = Message<"holdfast.v1.TierLimits"> & {
+  /**
+   * Most projects. In a request 0 to 2^53-1.
+   *
+   * @generated from field: int64 max_projects = 1;
+   */
+  maxProjects: bigint;
+
+  /**
+   * Most storage, in MiB. In a request 0 to 2^53-1.
+   *
+   * @generated from field: int64 max_storage_mb = 2;
+   */
+  maxStorageMb: bigint;
+
+  /**
+   * Most API calls in a period. In a request 0 to 2^53-1.
+   *
+   * @generated from field: int64 max_api_calls = 3;
+   */
+  maxApiCalls: bigint;
+};
+
+/**
+ * Describes the message holdfast.v1.TierLimits.
+ * Use `create(TierLimitsSchema)` to create a new message.
+ */
+export declare const TierLimitsSchema: GenMessage<TierLimits>;
+
+/**
+ * What users can subscribe to. Every shop has `free`, `pro` and `enterprise` from the start.
+ *
+ * @generated from message holdfast.v1.Tier
+ */
+export declare type Tier = Message<"holdfast.v1.Tier"> & {
+  /**
+   * The tier's name, an id.
+   *
+   * @generated from field: string tier = 1;
+   */
+  tier: string;
+
+  /**
+   * Price of a period of 30 days, 0 to 10^9 credits; always 0 for `free`.
+   *
+   * @generated from field: int64 price_credits = 2;
+   */
+  priceCredits: bigint;
+
+  /**
+   * What it allows.
+   *
+   * @generated from field: holdfast.v1.TierLimits limits = 3;
+   */
+  limits?: TierLimits | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.Tier.
+ * Use `create(TierSchema)` to create a new message.
+ */
+export declare const TierSchema: GenMessage<Tier>;
+
+/**
+ * What a user is subscribed to. Users who never changed their tier are on `free` since their creation.
+ *
+ * @generated from message holdfast.v1.Subscription
+ */
+export declare type Subscription = Message<"holdfast.v1.Subscription"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * The tier.
+   *
+   * @generated from field: string tier = 2;
+   */
+  tier: string;
+
+  /**
+   * Price of this period, in credits.
+   *
+   * @generated from field: int64 price_credits = 3;
+   */
+  priceCredits: bigint;
+
+  /**
+   * What the tier allows now.
+   *
+   * @generated from field: holdfast.v1.TierLimits limits = 4;
+   */
+  limits?: TierLimits | undefined;
+
+  /**
+   * When the period began.
+   *
+   * @generated from field: google.protobuf.Timestamp period_start_time = 5;
+   */
+  periodStartTime?: Timestamp | undefined;
+
+  /**
+   * When it ends and the next begins: 30 days later.
+   *
+   * @generated from field: google.protobuf.Timestamp period_end_time = 6;
+   */
+  periodEndTime?: Timestamp | undefined;
+
+  /**
+   * The tier from `scheduled_time` on; empty = no change is scheduled.
+   *
+   * @generated from field: string scheduled_tier = 7;
+   */
+  scheduledTier: string;
+
+  /**
+   * When the scheduled change takes effect, `period_end_time`. Absent: no change is scheduled.
+   *
+   * @generated from field: google.protobuf.Timestamp scheduled_time = 8;
+   */
+  scheduledTime?: Timestamp | undefined;
+
+  /**
+   * When it last changed; as long as it never did, when the user was created.
+   *
+   * @generated from field: google.protobuf.Timestamp update_time = 9;
+   */
+  updateTime?: Timestamp | undefined;
+
+  /**
+   * Position of the commit that last changed it; as long as none did, of the one that created the user.
+   *
+   * @generated from field: int64 position = 10;
+   */
+  position: bigint;
+};
+
+/**
+ * Describes the message holdfast.v1.Subscription.
+ * Use `create(SubscriptionSchema)` to create a new message.
+ */
+export declare const SubscriptionSchema: GenMessage<Subscription>;
+
+/**
+ * A change of a user's tier that took effect.
+ *
+ * @generated from message holdfast.v1.TierChange
+ */
+export declare type TierChange = Message<"holdfast.v1.TierChange"> & {
+  /**
+   * Position of the commit that made it.
+   *
+   * @generated from field: int64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * The tier before.
+   *
+   * @generated from field: string from_tier = 2;
+   */
+  fromTier: string;
+
+  /**
+   * The tier since.
+   *
+   * @generated from field: string to_tier = 3;
+   */
+  toTier: string;
+
+  /**
+   * How it was charged. Unspecified unless the cause is CALLER.
+   *
+   * @generated from field: holdfast.v1.ProrationMode proration = 4;
+   */
+  proration: ProrationMode;
+
+  /**
+   * What made it.
+   *
+   * @generated from field: holdfast.v1.TierChangeCause cause = 5;
+   */
+  cause: TierChangeCause;
+
+  /**
+   * Credits taken from the wallet, 0 or more.
+   *
+   * @generated from field: int64 charged_credits = 6;
+   */
+  chargedCredits: bigint;
+
+  /**
+   * Credits put into the wallet, 0 or more.
+   *
+   * @generated from field: int64 credited_credits = 7;
+   */
+  creditedCredits: bigint;
+
+  /**
+   * When it was decided.
+   *
+   * @generated from field: google.protobuf.Timestamp commit_time = 8;
+   */
+  commitTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.TierChange.
+ * Use `create(TierChangeSchema)` to create a new message.
+ */
+export declare const TierChangeSchema: GenMessage<TierChange>;
 
 /**
  * A tenant with its own log, stock, users and wallets. Nothing is shared between shops.
@@ -816,7 +1153,7 @@ export enum PaymentMethod {
 
   /**
    * The caller charges the buyer, then confirms or cancels; until then the order is PENDING_PAYMENT and its units are
-   * held. PlaceOrder refuses it for now.
+   * held, at most until its `expire_time`.
    *
    * @generated from enum value: PAYMENT_METHOD_EXTERNAL = 2;
    */
@@ -830,7 +1167,8 @@ export enum PaymentMethod {
   NONE = 3,
 
   /**
-   * Holdfast's payment worker charges the buyer; until then as EXTERNAL. PlaceOrder refuses it for now.
+   * Holdfast's payment worker charges the buyer, then confirms or cancels; until then the order is PENDING_PAYMENT and
+   * its units are held, however long that takes.
    *
    * @generated from enum value: PAYMENT_METHOD_GATEWAY = 4;
    */
@@ -903,7 +1241,7 @@ export enum OrderState {
   UNSPECIFIED = 0,
 
   /**
-   * Its units are held until it is paid, cancelled, or `expire_time`.
+   * Its units are held until it is paid, cancelled, or its `expire_time`.
    *
    * @generated from enum value: ORDER_STATE_PENDING_PAYMENT = 1;
    */
@@ -942,4 +1280,226 @@ export enum OrderState {
  * Describes the enum holdfast.v1.OrderState.
  */
 export declare const OrderStateSchema: GenEnum<OrderState>;
+
+/**
+ * How a change of tier is charged. Both keep the subscription's period.
+ *
+ * @generated from enum holdfast.v1.ProrationMode
+ */
+export enum ProrationMode {
+  /**
+   * In a request: FULL_DIFFERENCE, or as the quote says. Never in a response.
+   *
+   * @generated from enum value: PRORATION_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The whole difference of the two prices: charged when the new one is higher, credited when it is lower.
+   *
+   * @generated from enum value: PRORATION_MODE_FULL_DIFFERENCE = 1;
+   */
+  FULL_DIFFERENCE = 1,
+
+  /**
+   * The difference of what is left of both prices for the rest of the period: of each, price x seconds left / 2,592,000
+   * (30 days), rounded down.
+   *
+   * @generated from enum value: PRORATION_MODE_TIME_BASED = 2;
+   */
+  TIME_BASED = 2,
+}
+
+/**
+ * Describes the enum holdfast.v1.ProrationMode.
+ */
+export declare const ProrationModeSchema: GenEnum<ProrationMode>;
+
+/**
+ * When a change of tier takes effect.
+ *
+ * @generated from enum holdfast.v1.ChangeTiming
+ */
+export enum ChangeTiming {
+  /**
+   * In a request: NOW, or as the quote says. Never in a response.
+   *
+   * @generated from enum value: CHANGE_TIMING_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * At once.
+   *
+   * @generated from enum value: CHANGE_TIMING_NOW = 1;
+   */
+  NOW = 1,
+
+  /**
+   * At the end of the period, when the new tier's price is charged for the next one.
+   *
+   * @generated from enum value: CHANGE_TIMING_PERIOD_END = 2;
+   */
+  PERIOD_END = 2,
+}
+
+/**
+ * Describes the enum holdfast.v1.ChangeTiming.
+ */
+export declare const ChangeTimingSchema: GenEnum<ChangeTiming>;
+
+/**
+ * What changed a tier.
+ *
+ * @generated from enum holdfast.v1.TierChangeCause
+ */
+export enum TierChangeCause {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: TIER_CHANGE_CAUSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * ChangeTier, at once.
+   *
+   * @generated from enum value: TIER_CHANGE_CAUSE_CALLER = 1;
+   */
+  CALLER = 1,
+
+  /**
+   * ChangeTier, scheduled for the end of the period.
+   *
+   * @generated from enum value: TIER_CHANGE_CAUSE_SCHEDULED = 2;
+   */
+  SCHEDULED = 2,
+
+  /**
+   * The wallet held too few credits for the next period: the tier is `free` now.
+   *
+   * @generated from enum value: TIER_CHANGE_CAUSE_RENEWAL_FAILED = 3;
+   */
+  RENEWAL_FAILED = 3,
+}
+
+/**
+ * Describes the enum holdfast.v1.TierChangeCause.
+ */
+export declare const TierChangeCauseSchema: GenEnum<TierChangeCause>;
+
+/**
+ * What a wallet entry counts.
+ *
+ * @generated from enum holdfast.v1.WalletEntryKind
+ */
+export enum WalletEntryKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: WALLET_ENTRY_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Money, in minor units of the shop's currency.
+   *
+   * @generated from enum value: WALLET_ENTRY_KIND_MONEY = 1;
+   */
+  MONEY = 1,
+
+  /**
+   * Credits.
+   *
+   * @generated from enum value: WALLET_ENTRY_KIND_CREDITS = 2;
+   */
+  CREDITS = 2,
+}
+
+/**
+ * Describes the enum holdfast.v1.WalletEntryKind.
+ */
+export declare const WalletEntryKindSchema: GenEnum<WalletEntryKind>;
+
+/**
+ * What moved money or credits in a wallet.
+ *
+ * @generated from enum holdfast.v1.WalletEntryCause
+ */
+export enum WalletEntryCause {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: WALLET_ENTRY_CAUSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * DepositFunds.
+   *
+   * @generated from enum value: WALLET_ENTRY_CAUSE_DEPOSIT = 1;
+   */
+  DEPOSIT = 1,
+
+  /**
+   * WithdrawFunds.
+   *
+   * @generated from enum value: WALLET_ENTRY_CAUSE_WITHDRAWAL = 2;
+   */
+  WITHDRAWAL = 2,
+
+  /**
+   * An order paid by WALLET.
+   *
+   * @generated from enum value: WALLET_ENTRY_CAUSE_ORDER = 3;
+   */
+  ORDER = 3,
+
+  /**
+   * A refund of an order paid by WALLET.
+   *
+   * @generated from enum value: WALLET_ENTRY_CAUSE_REFUND = 4;
+   */
+  REFUND = 4,
+
+  /**
+   * GrantCredits.
+   *
+   * @generated from enum value: WALLET_ENTRY_CAUSE_GRANT = 5;
+   */
+  GRANT = 5,
+
+  /**
+   * The credits of a new user.
+   *
+   * @generated from enum value: WALLET_ENTRY_CAUSE_SIGNUP = 6;
+   */
+  SIGNUP = 6,
+
+  /**
+   * A referral: to the one who came and to the one who brought them.
+   *
+   * @generated from enum value: WALLET_ENTRY_CAUSE_REFERRAL = 7;
+   */
+  REFERRAL = 7,
+
+  /**
+   * A change of tier.
+   *
+   * @generated from enum value: WALLET_ENTRY_CAUSE_TIER_CHANGE = 8;
+   */
+  TIER_CHANGE = 8,
+
+  /**
+   * A further period of a subscription.
+   *
+   * @generated from enum value: WALLET_ENTRY_CAUSE_RENEWAL = 9;
+   */
+  RENEWAL = 9,
+}
+
+/**
+ * Describes the enum holdfast.v1.WalletEntryCause.
+ */
+export declare const WalletEntryCauseSchema: GenEnum<WalletEntryCause>;
 

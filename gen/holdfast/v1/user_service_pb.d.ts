@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Commit, ReadPoint, User } from "./resources_pb.js";
+import type { Commit, ReadPoint, User, WalletEntry } from "./resources_pb.js";
 
 /**
  * Describes the file holdfast/v1/user_service.proto.
@@ -50,11 +50,31 @@ export declare type CreateUserRequest = Message<"holdfast.v1.CreateUserRequest">
   /**
    * Free text; may be empty.
    *
-   * 6 to 8 are for referrals: referral_code, own_referral_code, require_referral.
-   *
    * @generated from field: string display_name = 5;
    */
   displayName: string;
+
+  /**
+   * The referral code of the user who brought this one. An unknown code is no obstacle, unless `require_referral`.
+   * Empty: nobody did.
+   *
+   * @generated from field: string referral_code = 6;
+   */
+  referralCode: string;
+
+  /**
+   * The referral code the new user shall have, an id; unique in the shop, for ever. Empty: the server makes one.
+   *
+   * @generated from field: string own_referral_code = 7;
+   */
+  ownReferralCode: string;
+
+  /**
+   * True: refused with REFERRAL_INVALID when `referral_code` is unknown or empty.
+   *
+   * @generated from field: bool require_referral = 8;
+   */
+  requireReferral: boolean;
 };
 
 /**
@@ -72,11 +92,16 @@ export declare type CreateUserResponse = Message<"holdfast.v1.CreateUserResponse
   /**
    * The user.
    *
-   * 2 is for referral_applied.
-   *
    * @generated from field: holdfast.v1.User user = 1;
    */
   user?: User | undefined;
+
+  /**
+   * True: `referral_code` was known, and both users got their credits.
+   *
+   * @generated from field: bool referral_applied = 2;
+   */
+  referralApplied: boolean;
 
   /**
    * The commit that created the user.
@@ -223,6 +248,418 @@ export declare type DepositFundsResponse = Message<"holdfast.v1.DepositFundsResp
 export declare const DepositFundsResponseSchema: GenMessage<DepositFundsResponse>;
 
 /**
+ * A user as it shall be. An absent field stays as it is; with both absent, only `update_time` and `position` change.
+ *
+ * @generated from message holdfast.v1.UpdateUserRequest
+ */
+export declare type UpdateUserRequest = Message<"holdfast.v1.UpdateUserRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Makes a retry safe: repeated with this id, the request takes effect once and gets the same answer. Kept 24 h.
+   * Empty: as the header `idempotency-key` says, else the server makes one for this call.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 3;
+   */
+  userId: string;
+
+  /**
+   * Free text, kept as given. Trimmed and lower-cased it must be unique in the shop. Empty: takes the address away.
+   * Absent: unchanged.
+   *
+   * @generated from field: optional string email = 4;
+   */
+  email?: string | undefined;
+
+  /**
+   * Free text; may be empty. Absent: unchanged.
+   *
+   * @generated from field: optional string display_name = 5;
+   */
+  displayName?: string | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.UpdateUserRequest.
+ * Use `create(UpdateUserRequestSchema)` to create a new message.
+ */
+export declare const UpdateUserRequestSchema: GenMessage<UpdateUserRequest>;
+
+/**
+ * The user as it is now.
+ *
+ * @generated from message holdfast.v1.UpdateUserResponse
+ */
+export declare type UpdateUserResponse = Message<"holdfast.v1.UpdateUserResponse"> & {
+  /**
+   * With the change.
+   *
+   * @generated from field: holdfast.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * The commit that changed the user.
+   *
+   * @generated from field: holdfast.v1.Commit commit = 2;
+   */
+  commit?: Commit | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.UpdateUserResponse.
+ * Use `create(UpdateUserResponseSchema)` to create a new message.
+ */
+export declare const UpdateUserResponseSchema: GenMessage<UpdateUserResponse>;
+
+/**
+ * Names a user by e-mail address.
+ *
+ * @generated from message holdfast.v1.LookupUserRequest
+ */
+export declare type LookupUserRequest = Message<"holdfast.v1.LookupUserRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * The address, trimmed and lower-cased before it is compared. Not empty.
+   *
+   * @generated from field: string email = 2;
+   */
+  email: string;
+};
+
+/**
+ * Describes the message holdfast.v1.LookupUserRequest.
+ * Use `create(LookupUserRequestSchema)` to create a new message.
+ */
+export declare const LookupUserRequestSchema: GenMessage<LookupUserRequest>;
+
+/**
+ * One user.
+ *
+ * @generated from message holdfast.v1.LookupUserResponse
+ */
+export declare type LookupUserResponse = Message<"holdfast.v1.LookupUserResponse"> & {
+  /**
+   * The user asked for.
+   *
+   * @generated from field: holdfast.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * The point of the log it is true of.
+   *
+   * @generated from field: holdfast.v1.ReadPoint as_of = 2;
+   */
+  asOf?: ReadPoint | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.LookupUserResponse.
+ * Use `create(LookupUserResponseSchema)` to create a new message.
+ */
+export declare const LookupUserResponseSchema: GenMessage<LookupUserResponse>;
+
+/**
+ * Selects a page of users.
+ *
+ * @generated from message holdfast.v1.ListUsersRequest
+ */
+export declare type ListUsersRequest = Message<"holdfast.v1.ListUsersRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Most items in the answer. 0 = 50, above 1,000 = 1,000, negative is refused.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before, with the other arguments unchanged. Empty: the first page.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ListUsersRequest.
+ * Use `create(ListUsersRequestSchema)` to create a new message.
+ */
+export declare const ListUsersRequestSchema: GenMessage<ListUsersRequest>;
+
+/**
+ * A page of users.
+ *
+ * @generated from message holdfast.v1.ListUsersResponse
+ */
+export declare type ListUsersResponse = Message<"holdfast.v1.ListUsersResponse"> & {
+  /**
+   * Newest first, by creation.
+   *
+   * @generated from field: repeated holdfast.v1.User users = 1;
+   */
+  users: User[];
+
+  /**
+   * For the next page. Empty: this was the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ListUsersResponse.
+ * Use `create(ListUsersResponseSchema)` to create a new message.
+ */
+export declare const ListUsersResponseSchema: GenMessage<ListUsersResponse>;
+
+/**
+ * Money out of a wallet.
+ *
+ * @generated from message holdfast.v1.WithdrawFundsRequest
+ */
+export declare type WithdrawFundsRequest = Message<"holdfast.v1.WithdrawFundsRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Makes a retry safe: repeated with this id, the request takes effect once and gets the same answer. Kept 24 h.
+   * Empty: as the header `idempotency-key` says, else the server makes one for this call.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * Whose wallet.
+   *
+   * @generated from field: string user_id = 3;
+   */
+  userId: string;
+
+  /**
+   * How much, 1 to 2^53-1.
+   *
+   * @generated from field: int64 amount_minor = 4;
+   */
+  amountMinor: bigint;
+
+  /**
+   * The caller's own reference, e.g. of a bank transfer. Free text; may be empty.
+   *
+   * @generated from field: string reference = 5;
+   */
+  reference: string;
+};
+
+/**
+ * Describes the message holdfast.v1.WithdrawFundsRequest.
+ * Use `create(WithdrawFundsRequestSchema)` to create a new message.
+ */
+export declare const WithdrawFundsRequestSchema: GenMessage<WithdrawFundsRequest>;
+
+/**
+ * The user as it is now.
+ *
+ * @generated from message holdfast.v1.WithdrawFundsResponse
+ */
+export declare type WithdrawFundsResponse = Message<"holdfast.v1.WithdrawFundsResponse"> & {
+  /**
+   * With the new balance.
+   *
+   * @generated from field: holdfast.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * The commit that made the withdrawal.
+   *
+   * @generated from field: holdfast.v1.Commit commit = 2;
+   */
+  commit?: Commit | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.WithdrawFundsResponse.
+ * Use `create(WithdrawFundsResponseSchema)` to create a new message.
+ */
+export declare const WithdrawFundsResponseSchema: GenMessage<WithdrawFundsResponse>;
+
+/**
+ * Credits for a wallet.
+ *
+ * @generated from message holdfast.v1.GrantCreditsRequest
+ */
+export declare type GrantCreditsRequest = Message<"holdfast.v1.GrantCreditsRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Makes a retry safe: repeated with this id, the request takes effect once and gets the same answer. Kept 24 h.
+   * Empty: as the header `idempotency-key` says, else the server makes one for this call.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+
+  /**
+   * Whose wallet.
+   *
+   * @generated from field: string user_id = 3;
+   */
+  userId: string;
+
+  /**
+   * How many, 1 to 2^53-1.
+   *
+   * @generated from field: int64 credits = 4;
+   */
+  credits: bigint;
+
+  /**
+   * Why. Free text; may be empty.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message holdfast.v1.GrantCreditsRequest.
+ * Use `create(GrantCreditsRequestSchema)` to create a new message.
+ */
+export declare const GrantCreditsRequestSchema: GenMessage<GrantCreditsRequest>;
+
+/**
+ * The user as it is now.
+ *
+ * @generated from message holdfast.v1.GrantCreditsResponse
+ */
+export declare type GrantCreditsResponse = Message<"holdfast.v1.GrantCreditsResponse"> & {
+  /**
+   * With the new credits.
+   *
+   * @generated from field: holdfast.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * The commit that granted the credits.
+   *
+   * @generated from field: holdfast.v1.Commit commit = 2;
+   */
+  commit?: Commit | undefined;
+};
+
+/**
+ * Describes the message holdfast.v1.GrantCreditsResponse.
+ * Use `create(GrantCreditsResponseSchema)` to create a new message.
+ */
+export declare const GrantCreditsResponseSchema: GenMessage<GrantCreditsResponse>;
+
+/**
+ * Selects a page of wallet entries.
+ *
+ * @generated from message holdfast.v1.ListWalletEntriesRequest
+ */
+export declare type ListWalletEntriesRequest = Message<"holdfast.v1.ListWalletEntriesRequest"> & {
+  /**
+   * The shop. Empty: `default`.
+   *
+   * @generated from field: string shop_id = 1;
+   */
+  shopId: string;
+
+  /**
+   * Whose wallet.
+   *
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+
+  /**
+   * Most items in the answer. 0 = 50, above 1,000 = 1,000, negative is refused.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the page before, with the other arguments unchanged. Empty: the first page.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ListWalletEntriesRequest.
+ * Use `create(ListWalletEntriesRequestSchema)` to create a new message.
+ */
+export declare const ListWalletEntriesRequestSchema: GenMessage<ListWalletEntriesRequest>;
+
+/**
+ * A page of wallet entries.
+ *
+ * @generated from message holdfast.v1.ListWalletEntriesResponse
+ */
+export declare type ListWalletEntriesResponse = Message<"holdfast.v1.ListWalletEntriesResponse"> & {
+  /**
+   * Newest first; within a commit too.
+   *
+   * @generated from field: repeated holdfast.v1.WalletEntry entries = 1;
+   */
+  entries: WalletEntry[];
+
+  /**
+   * For the next page. Empty: this was the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message holdfast.v1.ListWalletEntriesResponse.
+ * Use `create(ListWalletEntriesResponseSchema)` to create a new message.
+ */
+export declare const ListWalletEntriesResponseSchema: GenMessage<ListWalletEntriesResponse>;
+
+/**
  * Users and their wallets. Refusals are listed per RPC in the order in which they are decided; those every RPC can
  * answer (credentials, validation, load, an unknown shop, a reused request id) are in error_reason.proto.
  *
@@ -230,8 +667,10 @@ export declare const DepositFundsResponseSchema: GenMessage<DepositFundsResponse
  */
 export declare const UserService: GenService<{
   /**
-   * Creates a user with an empty money wallet and 100 credits, in one commit. The same user_id with an equal body
-   * succeeds without effect (`commit.replayed`). Refused: USER_EXISTS, EMAIL_TAKEN.
+   * Creates a user with an empty money wallet and 100 credits, in one commit. With the referral code of another user,
+   * the new one has 200 credits more and the other gets 500. The same user_id with an equal body succeeds without
+   * effect (`commit.replayed`). Refused: USER_EXISTS, EMAIL_TAKEN, REFERRAL_CODE_TAKEN, REFERRAL_INVALID, BALANCE_LIMIT
+   * (the other's credits).
    *
    * @generated from rpc holdfast.v1.UserService.CreateUser
    */
@@ -239,6 +678,16 @@ export declare const UserService: GenService<{
     methodKind: "unary";
     input: typeof CreateUserRequestSchema;
     output: typeof CreateUserResponseSchema;
+  },
+  /**
+   * Changes the given fields of a user, in one commit. Refused: USER_NOT_FOUND, EMAIL_TAKEN.
+   *
+   * @generated from rpc holdfast.v1.UserService.UpdateUser
+   */
+  updateUser: {
+    methodKind: "unary";
+    input: typeof UpdateUserRequestSchema;
+    output: typeof UpdateUserResponseSchema;
   },
   /**
    * Reads one user with the wallet's balances, live. Refused: USER_NOT_FOUND.
@@ -251,6 +700,26 @@ export declare const UserService: GenService<{
     output: typeof GetUserResponseSchema;
   },
   /**
+   * Reads the user who has an e-mail address, live. Refused: USER_NOT_FOUND.
+   *
+   * @generated from rpc holdfast.v1.UserService.LookupUser
+   */
+  lookupUser: {
+    methodKind: "unary";
+    input: typeof LookupUserRequestSchema;
+    output: typeof LookupUserResponseSchema;
+  },
+  /**
+   * Lists users, newest first.
+   *
+   * @generated from rpc holdfast.v1.UserService.ListUsers
+   */
+  listUsers: {
+    methodKind: "unary";
+    input: typeof ListUsersRequestSchema;
+    output: typeof ListUsersResponseSchema;
+  },
+  /**
    * Adds money to a wallet, in one commit with its ledger entries. Refused: USER_NOT_FOUND, BALANCE_LIMIT.
    *
    * @generated from rpc holdfast.v1.UserService.DepositFunds
@@ -259,6 +728,36 @@ export declare const UserService: GenService<{
     methodKind: "unary";
     input: typeof DepositFundsRequestSchema;
     output: typeof DepositFundsResponseSchema;
+  },
+  /**
+   * Takes money out of a wallet, in one commit with its ledger entries. Refused: USER_NOT_FOUND, INSUFFICIENT_FUNDS.
+   *
+   * @generated from rpc holdfast.v1.UserService.WithdrawFunds
+   */
+  withdrawFunds: {
+    methodKind: "unary";
+    input: typeof WithdrawFundsRequestSchema;
+    output: typeof WithdrawFundsResponseSchema;
+  },
+  /**
+   * Adds credits to a wallet, in one commit with its ledger entries. Refused: USER_NOT_FOUND, BALANCE_LIMIT.
+   *
+   * @generated from rpc holdfast.v1.UserService.GrantCredits
+   */
+  grantCredits: {
+    methodKind: "unary";
+    input: typeof GrantCreditsRequestSchema;
+    output: typeof GrantCreditsResponseSchema;
+  },
+  /**
+   * Lists what moved money or credits in a user's wallet, newest first. Refused: USER_NOT_FOUND.
+   *
+   * @generated from rpc holdfast.v1.UserService.ListWalletEntries
+   */
+  listWalletEntries: {
+    methodKind: "unary";
+    input: typeof ListWalletEntriesRequestSchema;
+    output: typeof ListWalletEntriesResponseSchema;
   },
 }>;
 
