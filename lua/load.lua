@@ -1,13 +1,13 @@
 #!lua
 -- Load: one numbered step of a rebuild: runs only under the rebuild's token and directly after the step before it.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, users, emails, limits, recent_0, recent_1
+-- KEYS  meta, log, stock, holds, due, due_skus, users, emails, limits, orders, codes, tiers, renewals, stats, recent_0, recent_1
 -- ARGV  token, step_number, step, then per step: value
 -- OK      1, or 0 when another rebuild took over or Redis lost a step
 --
--- Steps: clear <keep_log>; stock|holds|users|emails|limits|recent <field> <value> ...; due|due_skus <score> <member> ...;
--- log <position> <n> <n fields and values> ...; head <position> <commit_id> <time> <forgotten> (the last one).
--- @include is_integer, bad_arguments
+-- Steps: clear <keep_log>; stock|holds|users|emails|limits|orders|codes|tiers|stats|recent <field> <value> ...;
+-- due|due_skus|renewals <score> <member> ...; log <position> <n> <n fields and values> ...; head <position> <commit_id> <time> <forgotten> (the last one).
+-- @include is_integer, bad_arguments, whole
 
 local function read_entries()
   local entries, index = {}, rest
@@ -31,11 +31,14 @@ local at = redis.call("HMGET", meta, "token", "loaded")
 if at[1] ~= token or at[2] ~= step_number then
   return 0
 end
-local hashes = { stock = stock, holds = holds, users = users, emails = emails, limits = limits, recent = recent_0 }
-local sorted = { due = due, due_skus = due_skus }
+local hashes = {
+  stock = stock, holds = holds, users = users, emails = emails, limits = limits, orders = orders, codes = codes, tiers = tiers,
+  stats = stats, recent = recent_0,
+}
+local sorted = { due = due, due_skus = due_skus, renewals = renewals }
 local loaded = string.format("%d", step_number + 1)
 if step == "clear" then
-  redis.call("UNLINK", stock, holds, due, due_skus, users, emails, limits, recent_0, recent_1)
+  redis.call("UNLINK", stock, holds, due, due_skus, users, emails, limits, orders, codes, tiers, renewals, stats, recent_0, recent_1)
   if ARGV[rest] ~= "1" then
     redis.call("UNLINK", log)
   end
@@ -49,8 +52,8 @@ elseif step == "log" then
   end
 elseif step == "head" then
   redis.call("HSET", meta, "position", ARGV[rest], "commit_id", ARGV[rest + 1], "time", ARGV[rest + 2], "forgotten", ARGV[rest + 3],
-    "flushed", ARGV[rest], "bucket", "0", "turn_time", "0", "turn_position", "0")
-  loaded = "all"
+    "forgotten_position", ARGV[rest], "flushed", ARGV[rest], "bucket", "0", "turn_time", "0", "turn_position", "0")
+  loaded = whole
 else
   return bad_arguments("step " .. step)
 end

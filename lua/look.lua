@@ -4,7 +4,7 @@
 -- KEYS  meta, log
 -- ARGV  head_position, head_commit_id, token, durable_epoch, force ("1" = rebuild in any case)
 -- OK      ADOPT | KEEP epoch, token, next_epoch | SEALED epoch, head_in_log, flushed, position
--- @include is_integer, bad_arguments
+-- @include is_integer, bad_arguments, whole
 
 if not is_integer(head_position, 1, 9007199254740991) or token == "" or not is_integer(durable_epoch, 0, 9007199254740991) then
   return bad_arguments("head_position, token or durable_epoch")
@@ -12,7 +12,7 @@ end
 local at = redis.call("HMGET", meta, "epoch", "token", "next_epoch", "loaded", "flushed", "position")
 local entry = redis.call("XRANGE", log, head_position, head_position)[1]
 local head_in_log = entry ~= nil and entry[2][4] == head_commit_id
-if at[4] == "all" and head_in_log and force ~= "1" then
+if at[4] == whole and head_in_log and force ~= "1" then
   if at[1] == durable_epoch then
     return { "ADOPT" }
   end

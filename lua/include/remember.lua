@@ -13,7 +13,7 @@ local function remember(...)
     return
   end
   if redis.call("UNLINK", bucket == "1" and recent_0 or recent_1) == 1 then
-    redis.call("HSET", meta, "forgotten", turn_time)
+    redis.call("HSET", meta, "forgotten", turn_time, "forgotten_position", turn_position)
   end
   bucket, turned = bucket == "0" and "1" or "0", true
   redis.call("HSET", meta, "bucket", bucket, "turn_time", now, "turn_position", position)

@@ -1,6 +1,6 @@
 import { CompiledQuery, type Kysely } from "kysely";
 import type { LogEntry } from "../shop/log-entry.ts";
-import type { Projection } from "../shop/projection.ts";
+import type { Counters, Projection } from "../shop/projection.ts";
 import type { Database } from "./schema.ts";
 
 /**
@@ -58,11 +58,20 @@ const parts: readonly Part[] = [
   },
   {
     name: "stock",
-    rows: (projection) => jsonRows(projection.stock),
-    sql: (rows) => `insert into stock (shop_id, sku, available_count, held_count, sold_count)
-      select shop_id, r.sku, r.available_count, r.held_count, r.sold_count
-      from cas, json_to_recordset(${rows}) as r(sku text, available_count bigint, held_count bigint, sold_count bigint)
-      ${orReplace("sku", ["available_count", "held_count", "sold_count"])}`,
+    // Levels are what they became, sales are added: every paid order moves the levels of its products.
+    rows: ({ stock, sales }) =>
+      sales.size === 0
+        ? jsonRows(stock)
+        : JSON.stringify([...stock.values()].map((row) => ({ ...row, ...sales.get(row.sku) }))),
+    sql: (
+      rows,
+    ) => `insert into stock (shop_id, sku, available_count, held_count, sold_count, order_count, unit_count, revenue_minor)
+      select shop_id, r.sku, r.available_count, r.held_count, r.sold_count, coalesce(r.order_count, 0), coalesce(r.unit_count, 0),
+        coalesce(r.revenue_minor, 0)
+      from cas, json_to_recordset(${rows}) as r(sku text, available_count bigint, held_count bigint, sold_count bigint, order_count bigint,
+        unit_count bigint, revenue_minor bigint)
+      ${orReplace("sku", ["available_count", "held_count", "sold_count"])}, order_count = stock.order_count + excluded.order_count,
+        unit_count = stock.unit_count + excluded.unit_count, revenue_minor = stock.revenue_minor + excluded.revenue_minor`,
   },
   {
     name: "holds",
@@ -82,26 +91,36 @@ const parts: readonly Part[] = [
     sql: (
       rows,
     ) => `insert into orders (shop_id, order_id, user_id, lines, item_count, amount_minor, refunded_minor, state, payment_method,
-        hold_id, create_time, update_time, create_position, position)
+        payment_reference, charge_id, fulfill_reference, cancel_reason, hold_id, expire_time, refund_count, restocked, create_time,
+        update_time, create_position, position)
       select shop_id, r.order_id, r.user_id, r.lines, r.item_count, r.amount_minor, r.refunded_minor, r.state, r.payment_method,
-        r.hold_id, ${time("create_time")}, ${time("update_time")}, r.position, r.position
+        coalesce(r.payment_reference, ''), coalesce(r.charge_id, ''), coalesce(r.fulfill_reference, ''), coalesce(r.cancel_reason, ''),
+        r.hold_id, ${time("expire_time")}, coalesce(r.refund_count, 0), r.restocked, ${time("create_time")}, ${time("update_time")},
+        coalesce(r.create_position, r.position), r.position
       from cas, json_to_recordset(${rows}) as r(order_id text, user_id text, lines json, item_count bigint, amount_minor bigint,
-        refunded_minor bigint, state smallint, payment_method smallint, hold_id text, create_time float8, update_time float8, position bigint)
-      ${orReplace("order_id", ["refunded_minor", "state", "update_time", "position"])}`,
+        refunded_minor bigint, state smallint, payment_method smallint, payment_reference text, charge_id text, fulfill_reference text,
+        cancel_reason text, hold_id text, expire_time float8, refund_count integer, restocked json, create_time float8, update_time float8,
+        create_position bigint, position bigint)
+      ${orReplace("order_id", ["refunded_minor", "state", "payment_reference", "charge_id", "fulfill_reference", "cancel_reason"])},
+        expire_time = excluded.expire_time, refund_count = excluded.refund_count, restocked = excluded.restocked,
+        update_time = excluded.update_time, position = excluded.position`,
   },
   {
     name: "new_users",
     rows: (projection) => jsonRows(projection.newUsers),
     sql: (
       rows,
-    ) => `insert into users (shop_id, user_id, email, email_key, display_name, balance_minor, credits, order_count,
-        lifetime_value_minor, create_time, update_time, create_position, position)
-      select shop_id, r.user_id, r.email, r.email_key, r.display_name, r.balance_minor, r.credits, r.order_count, r.lifetime_value_minor,
+    ) => `insert into users (shop_id, user_id, email, email_key, display_name, balance_minor, credits, tier, referral_code, referred_by,
+        referral_count, order_count, lifetime_value_minor, create_time, update_time, create_position, position)
+      select shop_id, r.user_id, r.email, r.email_key, r.display_name, r.balance_minor, r.credits, coalesce(r.tier, 'free'),
+        coalesce(r.referral_code, ''), coalesce(r.referred_by, ''), coalesce(r.referral_count, 0), r.order_count, r.lifetime_value_minor,
         ${time("create_time")}, ${time("update_time")}, r.create_position, r.position
       from cas, json_to_recordset(${rows}) as r(user_id text, email text, email_key text, display_name text, balance_minor bigint,
-        credits bigint, order_count bigint, lifetime_value_minor bigint, create_time float8, update_time float8, create_position bigint,
-        position bigint)
-      ${orReplace("user_id", ["balance_minor", "credits", "order_count", "lifetime_value_minor", "update_time", "position"])}`,
+        credits bigint, tier text, referral_code text, referred_by text, referral_count bigint, order_count bigint,
+        lifetime_value_minor bigint, create_time float8, update_time float8, create_position bigint, position bigint)
+      ${orReplace("user_id", ["email", "email_key", "display_name", "balance_minor", "credits", "tier", "referral_code", "referred_by"])},
+        referral_count = excluded.referral_count, order_count = excluded.order_count,
+        lifetime_value_minor = excluded.lifetime_value_minor, update_time = excluded.update_time, position = excluded.position`,
   },
   {
     name: "users_changed",
@@ -111,22 +130,89 @@ const parts: readonly Part[] = [
     ) => `update users u set balance_minor = coalesce(r.balance_minor, u.balance_minor), credits = coalesce(r.credits, u.credits),
         order_count = coalesce(r.order_count, u.order_count),
         lifetime_value_minor = coalesce(r.lifetime_value_minor, u.lifetime_value_minor),
-        update_time = ${time("update_time")}, position = r.position
+        referral_count = coalesce(r.referral_count, u.referral_count), tier = coalesce(r.tier, u.tier),
+        email = coalesce(r.email, u.email), email_key = coalesce(r.email_key, u.email_key),
+        display_name = coalesce(r.display_name, u.display_name), update_time = ${time("update_time")}, position = r.position
       from cas, json_to_recordset(${rows}) as r(user_id text, balance_minor bigint, credits bigint, order_count bigint,
-        lifetime_value_minor bigint, update_time float8, position bigint)
+        lifetime_value_minor bigint, referral_count bigint, tier text, email text, email_key text, display_name text,
+        update_time float8, position bigint)
       where u.shop_id = cas.shop_id and u.user_id = r.user_id`,
   },
   {
     name: "ledger",
-    rows: (projection) => (projection.ledger.length === 0 ? "" : JSON.stringify(projection.ledger)),
+    rows: ({ ledger }) => listRows(ledger),
     sql: (
       rows,
-    ) => `insert into ledger_entries (shop_id, position, index, account, kind, delta, balance_after, cause, order_id, reference)
-      select shop_id, r.position, r.index, r.account, r.kind, r.delta, r.balance_after, r.cause, r.order_id, r.reference
+    ) => `insert into ledger_entries (shop_id, position, index, account, kind, delta, balance_after, cause, order_id, reference, reason)
+      select shop_id, r.position, r.index, r.account, r.kind, r.delta, r.balance_after, r.cause, r.order_id, r.reference, r.reason
       from cas, json_to_recordset(${rows}) as r(position bigint, index integer, account text, kind smallint, delta bigint,
-        balance_after bigint, cause text, order_id text, reference text)`,
+        balance_after bigint, cause text, order_id text, reference text, reason text)`,
+  },
+  {
+    name: "tiers",
+    rows: (projection) => jsonRows(projection.tiers),
+    sql: (
+      rows,
+    ) => `insert into tiers (shop_id, tier, price_credits, max_projects, max_storage_mb, max_api_calls, position)
+      select shop_id, r.tier, r.price_credits, (r.limits->>'max_projects')::bigint, (r.limits->>'max_storage_mb')::bigint,
+        (r.limits->>'max_api_calls')::bigint, r.position
+      from cas, json_to_recordset(${rows}) as r(tier text, price_credits bigint, limits json, position bigint)
+      ${orReplace("tier", ["price_credits", "max_projects", "max_storage_mb", "max_api_calls", "position"])}`,
+  },
+  {
+    name: "subscriptions",
+    rows: (projection) => jsonRows(projection.subscriptions),
+    sql: (
+      rows,
+    ) => `insert into subscriptions (shop_id, user_id, tier, price_credits, period_start_time, period_end_time, scheduled_tier, update_time,
+        position)
+      select shop_id, r.user_id, r.tier, r.price_credits, ${time("period_start_time")}, ${time("period_end_time")},
+        coalesce(r.scheduled_tier, ''), ${time("update_time")}, r.position
+      from cas, json_to_recordset(${rows}) as r(user_id text, tier text, price_credits bigint, period_start_time float8,
+        period_end_time float8, scheduled_tier text, update_time float8, position bigint)
+      ${orReplace("user_id", ["tier", "price_credits", "period_start_time", "period_end_time", "scheduled_tier", "update_time", "position"])}`,
+  },
+  {
+    name: "tier_changes",
+    rows: ({ tierChanges }) => listRows(tierChanges),
+    sql: (
+      rows,
+    ) => `insert into tier_changes (shop_id, user_id, position, from_tier, to_tier, proration, cause, charged_credits, credited_credits,
+        commit_time)
+      select shop_id, r.user_id, r.position, r.from_tier, r.to_tier, r.proration, r.cause, r.charged_credits, r.credited_credits,
+        ${time("commit_time")}
+      from cas, json_to_recordset(${rows}) as r(user_id text, position bigint, from_tier text, to_tier text, proration smallint,
+        cause smallint, charged_credits bigint, credited_credits bigint, commit_time float8)`,
+  },
+  {
+    name: "refunds",
+    rows: (projection) => jsonRows(projection.refunds),
+    sql: (
+      rows,
+    ) => `insert into refunds (shop_id, order_id, refund_number, amount_minor, settled, refund_id, create_position)
+      select shop_id, r.order_id, r.refund_number, r.amount_minor, r.settled, r.refund_id, r.create_position
+      from cas, json_to_recordset(${rows}) as r(order_id text, refund_number integer, amount_minor bigint, settled boolean,
+        refund_id text, create_position bigint)
+      ${orReplace("order_id, refund_number", ["settled", "refund_id"])}`,
   },
 ];
+
+/** The counters of a shop's row that the statement adds to, in the order of its parameters. */
+const counterNames = [
+  "product_count",
+  "user_count",
+  "open_hold_count",
+  "open_order_count",
+  "order_count",
+  "item_count",
+  "revenue_minor",
+  "refunded_minor",
+  "upgrade_credits",
+  "downgrade_credits",
+] as const satisfies readonly (keyof Counters)[];
+
+/** The first parameters, which every combination of tables has: head and server, new head, counters. */
+const fixedParameterCount = 7 + counterNames.length;
 
 /** What the statement compares besides the head: null where a row lock is held instead (a rebuild's drain). */
 export interface Comparison {
@@ -146,7 +232,6 @@ export async function appendCommits(
   projection: Projection,
 ): Promise<boolean> {
   const newest = projection.commits.at(-1) as LogEntry;
-  const { products, users, openHolds, openOrders } = projection.counters;
   const parameters: unknown[] = [
     shopId,
     head.epoch,
@@ -155,10 +240,7 @@ export async function appendCommits(
     serverStart,
     newest.position,
     newest.commitId,
-    products,
-    users,
-    openHolds,
-    openOrders,
+    ...counterNames.map((name) => projection.counters[name]),
   ];
   let used = 0;
   for (const [index, part] of parts.entries()) {
@@ -180,17 +262,16 @@ function statement(used: number): string {
   if (known !== undefined) {
     return known;
   }
-  let parameter = 11;
+  let parameter = fixedParameterCount;
   const written = parts
     .filter((_, index) => used & (1 << index))
     .map((part) => {
       parameter += 1;
       return `, ${part.name}_written as (${part.sql(`$${parameter}::json`)})`;
     });
+  const counted = counterNames.map((name, index) => `${name} = ${name} + $${8 + index}::bigint`).join(", ");
   const text = `with cas as (
-      update shops set head_position = $6::bigint, head_commit_id = $7::uuid, product_count = product_count + $8::bigint,
-        user_count = user_count + $9::bigint, open_hold_count = open_hold_count + $10::bigint,
-        open_order_count = open_order_count + $11::bigint
+      update shops set head_position = $6::bigint, head_commit_id = $7::uuid, ${counted}
       where shop_id = $1 and epoch = $2::bigint and head_position = $3::bigint and head_commit_id = $4::uuid
         and ($5::text is null or pg_postmaster_start_time()::text = $5::text)
       returning shop_id
@@ -201,6 +282,10 @@ function statement(used: number): string {
 
 function jsonRows(rows: ReadonlyMap<string, unknown>): string {
   return rows.size === 0 ? "" : JSON.stringify([...rows.values()]);
+}
+
+function listRows(rows: readonly unknown[]): string {
+  return rows.length === 0 ? "" : JSON.stringify(rows);
 }
 
 /** The commits as JSON rows; `call` and `events` are JSON already. */

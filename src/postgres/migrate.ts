@@ -2,9 +2,10 @@ import { type Kysely, sql } from "kysely";
 import { type Migration, Migrator } from "kysely/migration";
 import { StartError } from "../start-error.ts";
 import * as first from "./migrations/0001-first.ts";
+import * as wholeContract from "./migrations/0002-whole-contract.ts";
 import type { Database } from "./schema.ts";
 
-const migrations: Record<string, Migration> = { "0001-first": first };
+const migrations: Record<string, Migration> = { "0001-first": first, "0002-whole-contract": wholeContract };
 
 /** Brings the schema up to date, under an advisory lock, so that processes may start together. */
 export async function migrate(db: Kysely<Database>): Promise<void> {

@@ -15,6 +15,13 @@ export interface ShopRow {
   user_count: Generated<Integer>;
   open_hold_count: Generated<Integer>;
   open_order_count: Generated<Integer>;
+  /** Orders that were paid, and what was in them: gross, as GetShopStats tells. */
+  order_count: Generated<Integer>;
+  item_count: Generated<Integer>;
+  revenue_minor: Generated<Integer>;
+  refunded_minor: Generated<Integer>;
+  upgrade_credits: Generated<Integer>;
+  downgrade_credits: Generated<Integer>;
 }
 
 /** One row per commit: the event log, the idempotency record and the audit trail in one. */
@@ -55,6 +62,10 @@ export interface StockRow {
   available_count: Integer;
   held_count: Integer;
   sold_count: Integer;
+  /** Paid orders with this product, their units and what they cost: gross, as ListSkuStats tells. */
+  order_count: Generated<Integer>;
+  unit_count: Generated<Integer>;
+  revenue_minor: Generated<Integer>;
 }
 
 /** A line of a hold or an order as it stands in `lines`. */
@@ -93,10 +104,26 @@ export interface OrderRow {
   /** A PaymentMethod of the contract. */
   payment_method: number;
   hold_id: string;
+  payment_reference: Generated<string>;
+  charge_id: Generated<string>;
+  fulfill_reference: Generated<string>;
+  cancel_reason: Generated<string>;
+  /** Until when an EXTERNAL order waits for its payment; null for others. */
+  expire_time: Date | null;
+  /** Refunds made. */
+  refund_count: Generated<number>;
+  /** Units given back to stock by refunds so far, per SKU; null = none. */
+  restocked: ColumnType<RestockedLine[] | null, string | null, string | null>;
   create_time: Date;
   update_time: Date;
   create_position: Integer;
   position: Integer;
+}
+
+/** Units of one SKU that an order's refunds gave back to stock. */
+export interface RestockedLine {
+  sku: string;
+  quantity: number;
 }
 
 /** A user with wallet and counts. */
@@ -111,6 +138,10 @@ export interface UserRow {
   credits: Integer;
   order_count: Integer;
   lifetime_value_minor: Integer;
+  referral_code: Generated<string>;
+  referred_by: Generated<string>;
+  referral_count: Generated<Integer>;
+  tier: Generated<string>;
   create_time: Date;
   update_time: Date;
   create_position: Integer;
@@ -122,16 +153,84 @@ export interface LedgerEntryRow {
   shop_id: string;
   position: Integer;
   index: number;
-  /** `user:<id>`, or the shop's own `funding`, `revenue`, `credits`. */
+  /** `user:<id>`, or the shop's own: `funding`, `revenue`, `credits`, `external`, `gateway`. */
   account: string;
   /** A WalletEntryKind of the contract: 1 money, 2 credits. */
   kind: number;
   delta: Integer;
   /** The account's balance afterwards; null for the shop's own accounts. */
   balance_after: Integer | null;
+  /** A WalletEntryCause of the contract, without prefix. */
   cause: string;
   order_id: string;
   reference: string;
+  reason: Generated<string>;
+}
+
+/** A tier of a shop's subscriptions. */
+export interface TierRow {
+  shop_id: string;
+  tier: string;
+  price_credits: Integer;
+  max_projects: Integer;
+  max_storage_mb: Integer;
+  max_api_calls: Integer;
+  position: Integer;
+}
+
+/** The subscription of a user who ever changed the tier. */
+export interface SubscriptionRow {
+  shop_id: string;
+  user_id: string;
+  tier: string;
+  /** What the present period costs; the tier may cost something else by now. */
+  price_credits: Integer;
+  period_start_time: Date;
+  period_end_time: Date;
+  /** Empty: nothing is scheduled. */
+  scheduled_tier: string;
+  update_time: Date;
+  position: Integer;
+}
+
+/** A change of a user's tier. */
+export interface TierChangeRow {
+  shop_id: string;
+  user_id: string;
+  position: Integer;
+  from_tier: string;
+  to_tier: string;
+  /** A ProrationMode of the contract; 0 where time changed the tier. */
+  proration: number;
+  /** A TierChangeCause of the contract. */
+  cause: number;
+  charged_credits: Integer;
+  credited_credits: Integer;
+  commit_time: Date;
+}
+
+/** A refund of an order that the gateway charged. */
+export interface RefundRow {
+  shop_id: string;
+  order_id: string;
+  /** 1 for the order's first refund. */
+  refund_number: number;
+  amount_minor: Integer;
+  /** Whether the gateway has made it. */
+  settled: boolean;
+  /** The gateway's id of it; empty until settled. */
+  refund_id: string;
+  create_position: Integer;
+}
+
+/** How far a consumer has acknowledged a shop's log. */
+export interface ConsumerRow {
+  shop_id: string;
+  consumer: string;
+  position: Integer;
+  /** The watch that has the consumer now; another value ends it. */
+  session: string;
+  update_time: Date;
 }
 
 /** Every table of Holdfast, for Kysely. */
@@ -144,4 +243,9 @@ export interface Database {
   orders: OrderRow;
   users: UserRow;
   ledger_entries: LedgerEntryRow;
+  tiers: TierRow;
+  subscriptions: SubscriptionRow;
+  tier_changes: TierChangeRow;
+  refunds: RefundRow;
+  consumers: ConsumerRow;
 }

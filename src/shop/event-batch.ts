@@ -9,7 +9,7 @@ import type { LineJson } from "./projection.ts";
 export interface EventFilter {
   /** Payload names: `order_placed`. */
   readonly types: readonly string[];
-  /** `sku:ps5`, `user:u1`, `order:o1`, `hold:h1`, `shop:default`. */
+  /** `sku:ps5`, `user:u1`, `order:o1`, `hold:h1`, `tier:pro`, `shop:default`. */
   readonly subjects: readonly string[];
 }
 
@@ -70,11 +70,15 @@ interface Payload {
   readonly hold?: { hold_id: string; user_id: string; order_id: string; lines: LineJson[] };
   readonly order?: { order_id: string; user_id: string; hold_id: string; lines: LineJson[] };
   readonly user?: { user_id: string };
+  readonly referred_user_id?: string;
+  readonly subscription?: { user_id: string };
+  readonly tier?: { tier: string };
   readonly shop_id?: string;
 }
 
 /** What an event is about; the resource of the payload comes first. */
-function subjectsOf({ product, stock, hold, order, user, shop_id }: Payload): string[] {
+function subjectsOf(payload: Payload): string[] {
+  const { product, stock, hold, order, user, subscription, tier } = payload;
   const subjects: string[] = [];
   const add = (kind: string, id: string | undefined): void => {
     if (id !== undefined && id !== "") {
@@ -84,11 +88,13 @@ function subjectsOf({ product, stock, hold, order, user, shop_id }: Payload): st
   add("order", order?.order_id);
   add("hold", hold?.hold_id ?? order?.hold_id);
   add("order", hold?.order_id);
-  add("user", (order ?? hold ?? user)?.user_id);
+  add("user", (order ?? hold ?? user ?? subscription)?.user_id);
+  add("user", payload.referred_user_id);
+  add("tier", tier?.tier);
   add("sku", (product ?? stock)?.sku);
   for (const sku of new Set((order ?? hold)?.lines.map((line) => line.sku))) {
     add("sku", sku);
   }
-  add("shop", shop_id);
+  add("shop", payload.shop_id);
   return subjects;
 }

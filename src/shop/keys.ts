@@ -11,6 +11,11 @@ const keyNames = [
   "users",
   "emails",
   "limits",
+  "orders",
+  "codes",
+  "tiers",
+  "renewals",
+  "stats",
   "recent_0",
   "recent_1",
 ] as const;
@@ -22,3 +27,6 @@ export function shopKeys(shopId: string): ShopKeys {
 
 /** The pub/sub channel on which processes tell each other that a shop's durable head moved. */
 export const hintChannel = "holdfast:durable";
+
+/** The pub/sub channel on which processes tell each other that a watch took a consumer. */
+export const consumerChannel = "holdfast:consumers";

@@ -13,15 +13,35 @@ export interface Projection {
   readonly newUsers: Map<string, NewUser>;
   readonly users: Map<string, UserChange>;
   readonly ledger: LedgerEntry[];
+  readonly tiers: Map<string, TierJson & { position: number }>;
+  readonly subscriptions: Map<string, SubscriptionJson>;
+  readonly tierChanges: TierChange[];
+  readonly refunds: Map<string, Refund>;
+  /** What paid orders add to a product's sales, by SKU. */
+  readonly sales: Map<string, Sales>;
   readonly counters: Counters;
 }
 
-/** What a batch adds to a shop's row. */
+/** What a batch adds to a shop's row; the names are the row's columns. */
 export interface Counters {
-  products: number;
-  users: number;
-  openHolds: number;
-  openOrders: number;
+  product_count: number;
+  user_count: number;
+  open_hold_count: number;
+  open_order_count: number;
+  order_count: number;
+  item_count: number;
+  revenue_minor: number;
+  refunded_minor: number;
+  upgrade_credits: number;
+  downgrade_credits: number;
+}
+
+/** What paid orders add to a product's sales. */
+export interface Sales {
+  sku: string;
+  order_count: number;
+  unit_count: number;
+  revenue_minor: number;
 }
 
 /** A Product in an event. Times are milliseconds, here and below. */
@@ -76,10 +96,19 @@ export interface OrderJson {
   refunded_minor: number;
   state: number;
   payment_method: number;
+  payment_reference?: string;
+  charge_id?: string;
+  fulfill_reference?: string;
+  cancel_reason?: string;
   hold_id: string;
+  expire_time?: number;
   create_time: number;
   update_time: number;
   position: number;
+  /** Absent in `order_placed`, where it is `position`. */
+  create_position?: number;
+  refund_count?: number;
+  restocked?: { sku: string; quantity: number }[];
 }
 
 /** A User in an event. */
@@ -87,6 +116,10 @@ export interface UserJson {
   user_id: string;
   balance_minor: number;
   credits: number;
+  tier?: string;
+  referral_code?: string;
+  referred_by?: string;
+  referral_count?: number;
   order_count: number;
   lifetime_value_minor: number;
   create_time: number;
@@ -94,23 +127,67 @@ export interface UserJson {
   position: number;
 }
 
-/** What belongs in Postgres but not in events: the `private` field of a `user_created` commit. */
+/** What belongs in Postgres but not in events: the `private` field of `user_created`, and the changed part in `user_updated`. */
 export interface PrivateJson {
   email: string;
   email_key: string;
   display_name: string;
 }
 
+/** A Tier in an event. */
+export interface TierJson {
+  tier: string;
+  price_credits: number;
+  limits: { max_projects: number; max_storage_mb: number; max_api_calls: number };
+}
+
+/** A Subscription in an event. */
+export interface SubscriptionJson {
+  user_id: string;
+  tier: string;
+  price_credits: number;
+  period_start_time: number;
+  period_end_time: number;
+  scheduled_tier?: string;
+  update_time: number;
+  position: number;
+}
+
+/** A change of a user's tier, for the history. */
+export interface TierChange {
+  user_id: string;
+  position: number;
+  from_tier: string;
+  to_tier: string;
+  proration: number;
+  cause: number;
+  charged_credits: number;
+  credited_credits: number;
+  commit_time: number;
+}
+
+/** A refund that the gateway has to make or has made. */
+export interface Refund {
+  order_id: string;
+  refund_number: number;
+  amount_minor: number;
+  settled: boolean;
+  refund_id: string;
+  create_position: number;
+}
+
 /** The row of a user made in this batch, with what later commits of the batch changed. */
 export type NewUser = UserJson & PrivateJson & { create_position: number };
 
 /** What a batch changed of an older user; absent = unchanged. */
-export interface UserChange {
+export interface UserChange extends Partial<PrivateJson> {
   user_id: string;
   balance_minor?: number;
   credits?: number;
   order_count?: number;
   lifetime_value_minor?: number;
+  referral_count?: number;
+  tier?: string;
   update_time: number;
   position: number;
 }
@@ -126,11 +203,12 @@ export interface LedgerEntry {
   cause: string;
   order_id: string;
   reference: string;
+  reason: string;
 }
 
 /**
- * The events of the log, by name. Some carry more than the contract's events: `order_placed` the buyer's counts,
- * `product_put` whether the product is new, a hold the position of its creation.
+ * The events of the log, by name. Some carry more than the contract's events: those of orders the buyer's counts,
+ * `product_put` whether the product is new, holds and orders the position of their creation.
  */
 export interface EventJson {
   shop_created?: { shop_id: string; currency_code: string };
@@ -148,8 +226,39 @@ export interface EventJson {
     order_count?: number;
     lifetime_value_minor?: number;
   };
+  order_confirmed?: { order: OrderJson; stocks: StockJson[]; lifetime_value_minor?: number };
+  order_cancelled?: { order: OrderJson; stocks: StockJson[] };
+  order_refunded?: {
+    order: OrderJson;
+    stocks: StockJson[];
+    balance_minor?: number;
+    amount_minor: number;
+    reason: string;
+    refund_number: number;
+    lifetime_value_minor?: number;
+  };
+  refund_settled?: { order: OrderJson; amount_minor: number; refund_number: number; refund_id: string };
+  order_fulfilled?: { order: OrderJson };
   user_created?: { user: UserJson };
+  referral_rewarded?: { user: UserJson; credits: number };
+  user_updated?: { user: UserJson };
   funds_deposited?: { user: UserJson; amount_minor: number; reference: string };
+  funds_withdrawn?: { user: UserJson; amount_minor: number; reference: string };
+  credits_granted?: { user: UserJson; credits: number; reason: string };
+  tier_put?: { tier: TierJson };
+  tier_changed?: {
+    subscription: SubscriptionJson;
+    from_tier: string;
+    to_tier: string;
+    proration: number;
+    cause: number;
+    charged_credits: number;
+    credited_credits: number;
+    credits: number;
+  };
+  tier_change_scheduled?: { subscription: SubscriptionJson };
+  tier_change_cancelled?: { subscription: SubscriptionJson };
+  subscription_renewed?: { subscription: SubscriptionJson; charged_credits: number; credits: number };
 }
 
 type EventName = keyof EventJson;
@@ -157,15 +266,44 @@ type Payload<Name extends EventName> = NonNullable<EventJson[Name]>;
 
 const money = 1;
 const credits = 2;
-const wallet = 1;
+
+/** Values of OrderState and PaymentMethod. */
+const pending = 1;
+const none = 3;
+const gateway = 4;
+
+/** Who pays an order, by its PaymentMethod. NONE moves no money. */
+const payers: Readonly<Record<number, (order: OrderJson) => string>> = {
+  1: (order) => `user:${order.user_id}`,
+  2: () => "external",
+  4: () => "gateway",
+};
+
+/** Credits of every new user; what a user is created with beyond them came by a referral. */
+const signupCredits = 100;
+
+/** The tiers a shop is born with. */
+export const firstTiers: readonly TierJson[] = [
+  { tier: "free", price_credits: 0, limits: { max_projects: 3, max_storage_mb: 1024, max_api_calls: 1000 } },
+  { tier: "pro", price_credits: 2900, limits: { max_projects: 100, max_storage_mb: 102_400, max_api_calls: 100_000 } },
+  {
+    tier: "enterprise",
+    price_credits: 9900,
+    limits: { max_projects: 999, max_storage_mb: 1_048_576, max_api_calls: 999_999_999 },
+  },
+];
 
 /** How each event changes the rows. An event without an entry does not compile. */
 const projections: { [Name in EventName]-?: (into: Projection, payload: Payload<Name>, entry: LogEntry) => void } = {
-  shop_created: () => {},
+  shop_created: (into, _, { position }) => {
+    for (const tier of firstTiers) {
+      into.tiers.set(tier.tier, { ...tier, position });
+    }
+  },
   product_put: (into, { product, created }) => {
     into.products.set(product.sku, product);
     if (created) {
-      into.counters.products += 1;
+      into.counters.product_count += 1;
       into.stock.set(product.sku, { sku: product.sku, available_count: 0, held_count: 0, sold_count: 0 });
     }
   },
@@ -173,7 +311,7 @@ const projections: { [Name in EventName]-?: (into: Projection, payload: Payload<
   stock_held: (into, { hold, stocks }) => {
     setStock(into, stocks);
     into.holds.set(hold.hold_id, hold);
-    into.counters.openHolds += 1;
+    into.counters.open_hold_count += 1;
   },
   hold_extended: (into, { hold }) => {
     into.holds.set(hold.hold_id, hold);
@@ -191,40 +329,130 @@ const projections: { [Name in EventName]-?: (into: Projection, payload: Payload<
     const { order } = placed;
     setStock(into, placed.stocks);
     into.orders.set(order.order_id, order);
-    if (order.user_id !== "") {
-      changeUser(into, {
-        user_id: order.user_id,
-        ...(placed.balance_minor === undefined ? {} : { balance_minor: placed.balance_minor }),
-        order_count: placed.order_count ?? 0,
-        lifetime_value_minor: placed.lifetime_value_minor ?? 0,
-        update_time: entry.timeMs,
-        position: entry.position,
-      });
+    changeBuyer(into, order, placed, entry);
+    if (order.state === pending) {
+      into.counters.open_order_count += 1;
+    } else {
+      countSale(into, order);
+      pay(into, entry, order, order.amount_minor, placed.balance_minor, { cause: "ORDER" });
     }
-    if (order.payment_method === wallet) {
-      move(into, entry, money, `user:${order.user_id}`, -order.amount_minor, placed.balance_minor ?? 0, "revenue", {
-        cause: "ORDER",
+  },
+  order_confirmed: (into, confirmed, entry) => {
+    const { order } = confirmed;
+    setStock(into, confirmed.stocks);
+    into.orders.set(order.order_id, order);
+    into.counters.open_order_count -= 1;
+    changeBuyer(into, order, confirmed, entry);
+    countSale(into, order);
+    pay(into, entry, order, order.amount_minor, undefined, { cause: "ORDER" });
+  },
+  order_cancelled: (into, { order, stocks }) => {
+    setStock(into, stocks);
+    into.orders.set(order.order_id, order);
+    into.counters.open_order_count -= 1;
+  },
+  order_refunded: (into, refunded, entry) => {
+    const { order, amount_minor, refund_number, reason } = refunded;
+    setStock(into, refunded.stocks);
+    into.orders.set(order.order_id, order);
+    if (order.payment_method === none) {
+      return;
+    }
+    into.counters.refunded_minor += amount_minor;
+    changeBuyer(into, order, refunded, entry);
+    pay(into, entry, order, -amount_minor, refunded.balance_minor, { cause: "REFUND", reason });
+    if (order.payment_method === gateway) {
+      setRefund(into, {
         order_id: order.order_id,
+        refund_number,
+        amount_minor,
+        settled: false,
+        refund_id: "",
+        create_position: entry.position,
       });
     }
+  },
+  refund_settled: (into, { order, amount_minor, refund_number, refund_id }, entry) => {
+    into.orders.set(order.order_id, order);
+    setRefund(into, {
+      order_id: order.order_id,
+      refund_number,
+      amount_minor,
+      settled: true,
+      refund_id,
+      create_position: entry.position,
+    });
+  },
+  order_fulfilled: (into, { order }) => {
+    into.orders.set(order.order_id, order);
   },
   user_created: (into, { user }, entry) => {
     const secret = entry.private === "" ? { email: "", email_key: "", display_name: "" } : JSON.parse(entry.private);
     into.newUsers.set(user.user_id, { ...user, ...(secret as PrivateJson), create_position: entry.position });
-    into.counters.users += 1;
-    move(into, entry, credits, `user:${user.user_id}`, user.credits, user.credits, "credits", { cause: "SIGNUP" });
+    into.counters.user_count += 1;
+    const account = `user:${user.user_id}`;
+    move(into, entry, credits, account, signupCredits, signupCredits, "credits", { cause: "SIGNUP" });
+    move(into, entry, credits, account, user.credits - signupCredits, user.credits, "credits", { cause: "REFERRAL" });
   },
-  funds_deposited: (into, { user, amount_minor, reference }, entry) => {
+  referral_rewarded: (into, { user, credits: reward }, entry) => {
     changeUser(into, {
       user_id: user.user_id,
-      balance_minor: user.balance_minor,
+      credits: user.credits,
+      ...(user.referral_count === undefined ? {} : { referral_count: user.referral_count }),
       update_time: user.update_time,
       position: user.position,
     });
-    move(into, entry, money, `user:${user.user_id}`, amount_minor, user.balance_minor, "funding", {
-      cause: "DEPOSIT",
-      reference,
+    move(into, entry, credits, `user:${user.user_id}`, reward, user.credits, "credits", { cause: "REFERRAL" });
+  },
+  user_updated: (into, { user }, entry) => {
+    const secret = entry.private === "" ? {} : (JSON.parse(entry.private) as Partial<PrivateJson>);
+    changeUser(into, { ...secret, user_id: user.user_id, update_time: user.update_time, position: user.position });
+  },
+  funds_deposited: (into, { user, amount_minor, reference }, entry) =>
+    fund(into, entry, user, amount_minor, { cause: "DEPOSIT", reference }),
+  funds_withdrawn: (into, { user, amount_minor, reference }, entry) =>
+    fund(into, entry, user, -amount_minor, { cause: "WITHDRAWAL", reference }),
+  credits_granted: (into, { user, credits: granted, reason }, entry) => {
+    changeUser(into, {
+      user_id: user.user_id,
+      credits: user.credits,
+      update_time: user.update_time,
+      position: user.position,
     });
+    move(into, entry, credits, `user:${user.user_id}`, granted, user.credits, "credits", { cause: "GRANT", reason });
+  },
+  tier_put: (into, { tier }, { position }) => {
+    into.tiers.set(tier.tier, { ...tier, position });
+  },
+  tier_changed: (into, changed, entry) => {
+    const { subscription, charged_credits, credited_credits } = changed;
+    const { user_id } = subscription;
+    into.subscriptions.set(user_id, subscription);
+    into.tierChanges.push({ ...changed, user_id, position: entry.position, commit_time: entry.timeMs });
+    into.counters.upgrade_credits += charged_credits;
+    into.counters.downgrade_credits += credited_credits;
+    changeUser(into, {
+      user_id,
+      tier: subscription.tier,
+      credits: changed.credits,
+      update_time: entry.timeMs,
+      position: entry.position,
+    });
+    move(into, entry, credits, `user:${user_id}`, credited_credits - charged_credits, changed.credits, "credits", {
+      cause: "TIER_CHANGE",
+    });
+  },
+  tier_change_scheduled: (into, { subscription }) => {
+    into.subscriptions.set(subscription.user_id, subscription);
+  },
+  tier_change_cancelled: (into, { subscription }) => {
+    into.subscriptions.set(subscription.user_id, subscription);
+  },
+  subscription_renewed: (into, { subscription, charged_credits, credits: left }, entry) => {
+    const { user_id } = subscription;
+    into.subscriptions.set(user_id, subscription);
+    changeUser(into, { user_id, credits: left, update_time: entry.timeMs, position: entry.position });
+    move(into, entry, credits, `user:${user_id}`, -charged_credits, left, "credits", { cause: "RENEWAL" });
   },
 };
 
@@ -242,7 +470,23 @@ export function project(
     newUsers: new Map(),
     users: new Map(),
     ledger: [],
-    counters: { products: 0, users: 0, openHolds: 0, openOrders: 0 },
+    tiers: new Map(),
+    subscriptions: new Map(),
+    tierChanges: [],
+    refunds: new Map(),
+    sales: new Map(),
+    counters: {
+      product_count: 0,
+      user_count: 0,
+      open_hold_count: 0,
+      open_order_count: 0,
+      order_count: 0,
+      item_count: 0,
+      revenue_minor: 0,
+      refunded_minor: 0,
+      upgrade_credits: 0,
+      downgrade_credits: 0,
+    },
   };
   for (const entry of entries) {
     const events = eventsOf(entry.commitId) ?? JSON.parse(entry.events);
@@ -269,7 +513,7 @@ function setStock(into: Projection, stocks: readonly StockJson[]): void {
 
 function endHold(into: Projection, hold: HoldJson): void {
   into.holds.set(hold.hold_id, hold);
-  into.counters.openHolds -= 1;
+  into.counters.open_hold_count -= 1;
 }
 
 function changeUser(into: Projection, change: UserChange): void {
@@ -281,20 +525,97 @@ function changeUser(into: Projection, change: UserChange): void {
   into.users.set(change.user_id, { ...into.users.get(change.user_id), ...change });
 }
 
-/** Writes both sides of a movement: the user's account and the shop's. */
+/** What an order's event says of its buyer; a guest has nothing to change. */
+function changeBuyer(
+  into: Projection,
+  order: OrderJson,
+  counts: { balance_minor?: number; order_count?: number; lifetime_value_minor?: number },
+  entry: LogEntry,
+): void {
+  if (order.user_id === "") {
+    return;
+  }
+  const { balance_minor, order_count, lifetime_value_minor } = counts;
+  changeUser(into, {
+    user_id: order.user_id,
+    ...(balance_minor === undefined ? {} : { balance_minor }),
+    ...(order_count === undefined ? {} : { order_count }),
+    ...(lifetime_value_minor === undefined ? {} : { lifetime_value_minor }),
+    update_time: entry.timeMs,
+    position: entry.position,
+  });
+}
+
+/** Counts an order that was paid, in the shop's stats and in those of its products. */
+function countSale(into: Projection, order: OrderJson): void {
+  const isRevenue = order.payment_method !== none;
+  into.counters.order_count += 1;
+  into.counters.item_count += order.item_count;
+  into.counters.revenue_minor += isRevenue ? order.amount_minor : 0;
+  const counted = new Set<string>();
+  for (const { sku, quantity, price_minor } of order.lines) {
+    const sales = into.sales.get(sku) ?? { sku, order_count: 0, unit_count: 0, revenue_minor: 0 };
+    sales.order_count += counted.has(sku) ? 0 : 1;
+    sales.unit_count += quantity;
+    sales.revenue_minor += isRevenue ? quantity * price_minor : 0;
+    counted.add(sku);
+    into.sales.set(sku, sales);
+  }
+}
+
+/** Moves an order's money from who pays it to the shop's revenue; a negative amount is a refund. */
+function pay(
+  into: Projection,
+  entry: LogEntry,
+  order: OrderJson,
+  amount: number,
+  balanceAfter: number | undefined,
+  about: { cause: string; reason?: string },
+): void {
+  const payer = payers[order.payment_method]?.(order);
+  if (payer !== undefined) {
+    move(into, entry, money, payer, -amount, balanceAfter ?? null, "revenue", { order_id: order.order_id, ...about });
+  }
+}
+
+/** Moves money between a wallet and the world outside. */
+function fund(
+  into: Projection,
+  entry: LogEntry,
+  user: UserJson,
+  delta: number,
+  about: { cause: string; reference: string },
+): void {
+  const { user_id, balance_minor, update_time, position } = user;
+  changeUser(into, { user_id, balance_minor, update_time, position });
+  move(into, entry, money, `user:${user_id}`, delta, balance_minor, "funding", about);
+}
+
+function setRefund(into: Projection, refund: Refund): void {
+  const key = `${refund.order_id} ${refund.refund_number}`;
+  into.refunds.set(key, {
+    ...refund,
+    create_position: into.refunds.get(key)?.create_position ?? refund.create_position,
+  });
+}
+
+/** Writes both sides of a movement: an account that pays or is paid, and the shop's. Nothing moved, nothing written. */
 function move(
   into: Projection,
   entry: LogEntry,
   kind: number,
   account: string,
   delta: number,
-  balanceAfter: number,
+  balanceAfter: number | null,
   counterAccount: string,
-  about: { cause: string; order_id?: string; reference?: string },
+  about: { cause: string; order_id?: string; reference?: string; reason?: string },
 ): void {
+  if (delta === 0) {
+    return;
+  }
   const last = into.ledger.at(-1);
   const index = last?.position === entry.position ? last.index + 1 : 0;
-  const shared = { position: entry.position, kind, order_id: "", reference: "", ...about };
+  const shared = { position: entry.position, kind, order_id: "", reference: "", reason: "", ...about };
   into.ledger.push({ ...shared, index, account, delta, balance_after: balanceAfter });
   into.ledger.push({ ...shared, index: index + 1, account: counterAccount, delta: -delta, balance_after: null });
 }

@@ -32,7 +32,11 @@ export async function* rebuildSteps(
 ): AsyncGenerator<Step> {
   yield* stockSteps(trx, shopId);
   yield* holdSteps(trx, shopId);
+  yield* orderSteps(trx, shopId);
+  yield* tierSteps(trx, shopId);
   yield* userSteps(trx, shopId);
+  yield* subscriptionSteps(trx, shopId);
+  yield* statsSteps(trx, shopId);
   yield* limitSteps(trx, shopId);
   const horizon = Math.max(0, head.position - options.memoryCount);
   yield* recentSteps(trx, shopId, horizon);
@@ -53,7 +57,7 @@ async function* stockSteps(trx: Kysely<Database>, shopId: string): AsyncGenerato
         join.onRef("stock.shop_id", "=", "products.shop_id").onRef("stock.sku", "=", "products.sku"),
       )
       .selectAll("products")
-      .select(["available_count", "held_count", "sold_count"])
+      .select(["available_count", "held_count", "sold_count", "order_count", "unit_count", "revenue_minor"])
       .where("products.shop_id", "=", shopId)
       .where("products.sku", ">", after)
       .orderBy("products.sku")
@@ -70,6 +74,9 @@ async function* stockSteps(trx: Kysely<Database>, shopId: string): AsyncGenerato
       values.push(`${row.sku}:available`, row.available_count, `${row.sku}:held`, row.held_count);
       values.push(`${row.sku}:sold`, row.sold_count, `${row.sku}:price`, row.price_minor);
       values.push(`${row.sku}:terms`, plain ? "" : terms, `${row.sku}:created`, row.create_time.getTime());
+      if (row.order_count > 0) {
+        values.push(`${row.sku}:sales`, `${row.order_count} ${row.unit_count} ${row.revenue_minor}`);
+      }
     }
     yield ["stock", values];
   }
@@ -89,28 +96,98 @@ async function* holdSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator
       .then((found) => ({ rows: found, last: found.at(-1)?.hold_id })),
   )) {
     const holds: (string | number)[] = [];
-    const due: (string | number)[] = [];
-    const dueSkus: (string | number)[] = [];
     for (const row of rows) {
-      const expireMs = row.expire_time.getTime();
-      const packed = row.lines.map((line) => `${line.sku} ${line.quantity} ${line.price_minor}`).join(",");
-      holds.push(`${row.hold_id}:user`, row.user_id, `${row.hold_id}:expire`, expireMs);
-      holds.push(
-        `${row.hold_id}:created`,
-        `${row.create_position} ${row.create_time.getTime()}`,
-        `${row.hold_id}:lines`,
-        packed,
-      );
-      due.push(expireMs, row.hold_id);
-      for (const sku of new Set(row.lines.map((line: StoredLine) => line.sku))) {
-        dueSkus.push(0, `${sku}:${String(expireMs).padStart(16, "0")}:${row.hold_id}`);
-      }
+      holds.push(`${row.hold_id}:user`, row.user_id, `${row.hold_id}:expire`, row.expire_time.getTime());
+      holds.push(...createdAndLines(row.hold_id, row));
     }
     yield ["holds", holds];
-    yield ["due", due];
-    for (let from = 0; from < dueSkus.length; from += 2 * pageRows) {
-      yield ["due_skus", dueSkus.slice(from, from + 2 * pageRows)];
+    yield* dueSteps(rows.map((row) => ({ id: row.hold_id, expireMs: row.expire_time.getTime(), lines: row.lines })));
+  }
+}
+
+/** Orders that wait for their payment; the others are read from Postgres when a call needs one. */
+async function* orderSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
+  for await (const rows of pages(async (after: string) =>
+    trx
+      .selectFrom("orders")
+      .select([
+        "order_id",
+        "user_id",
+        "lines",
+        "payment_method",
+        "hold_id",
+        "expire_time",
+        "create_time",
+        "create_position",
+      ])
+      .where("shop_id", "=", shopId)
+      .where("state", "=", 1)
+      .where("order_id", ">", after)
+      .orderBy("order_id")
+      .limit(500)
+      .execute()
+      .then((found) => ({ rows: found, last: found.at(-1)?.order_id })),
+  )) {
+    const orders: (string | number)[] = [];
+    const due: Due[] = [];
+    for (const row of rows) {
+      const expireMs = row.expire_time?.getTime();
+      orders.push(`${row.order_id}:user`, row.user_id, `${row.order_id}:expire`, expireMs ?? "");
+      orders.push(`${row.order_id}:terms`, `${row.payment_method} ${row.hold_id}`);
+      orders.push(...createdAndLines(row.order_id, row));
+      if (expireMs !== undefined) {
+        due.push({ id: `order/${row.order_id}`, expireMs, lines: row.lines });
+      }
     }
+    yield ["orders", orders];
+    yield* dueSteps(due);
+  }
+}
+
+/** What holds and pending orders keep alike. */
+function createdAndLines(
+  id: string,
+  row: { readonly create_position: number; readonly create_time: Date; readonly lines: readonly StoredLine[] },
+): string[] {
+  const packed = row.lines.map((line) => `${line.sku} ${line.quantity} ${line.price_minor}`).join(",");
+  return [`${id}:created`, `${row.create_position} ${row.create_time.getTime()}`, `${id}:lines`, packed];
+}
+
+/** Something that keeps stock until it is due. */
+interface Due {
+  readonly id: string;
+  readonly expireMs: number;
+  readonly lines: readonly StoredLine[];
+}
+
+function* dueSteps(all: readonly Due[]): Generator<Step> {
+  if (all.length === 0) {
+    return;
+  }
+  yield ["due", all.flatMap(({ id, expireMs }) => [expireMs, id])];
+  const skus = all.flatMap(({ id, expireMs, lines }) =>
+    [...new Set(lines.map((line) => line.sku))].flatMap((sku) => [
+      0,
+      `${sku}:${String(expireMs).padStart(16, "0")}:${id}`,
+    ]),
+  );
+  for (let from = 0; from < skus.length; from += 2 * pageRows) {
+    yield ["due_skus", skus.slice(from, from + 2 * pageRows)];
+  }
+}
+
+async function* tierSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
+  const rows = await trx.selectFrom("tiers").selectAll().where("shop_id", "=", shopId).orderBy("tier").execute();
+  for (let from = 0; from < rows.length; from += pageRows) {
+    yield [
+      "tiers",
+      rows
+        .slice(from, from + pageRows)
+        .flatMap((row) => [
+          `${row.tier}:terms`,
+          `${row.price_credits} ${row.max_projects} ${row.max_storage_mb} ${row.max_api_calls}`,
+        ]),
+    ];
   }
 }
 
@@ -119,7 +196,7 @@ async function* userSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator
     trx
       .selectFrom("users")
       .select(["user_id", "email_key", "balance_minor", "credits", "order_count", "lifetime_value_minor"])
-      .select(["create_position", "create_time"])
+      .select(["referral_code", "referred_by", "referral_count", "create_position", "create_time"])
       .where("shop_id", "=", shopId)
       .where("user_id", ">", after)
       .orderBy("user_id")
@@ -129,18 +206,80 @@ async function* userSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator
   )) {
     const values: (string | number)[] = [];
     const emails: string[] = [];
+    const codes: string[] = [];
     for (const row of rows) {
       values.push(`${row.user_id}:balance`, row.balance_minor, `${row.user_id}:credits`, row.credits);
       values.push(`${row.user_id}:orders`, row.order_count, `${row.user_id}:lifetime`, row.lifetime_value_minor);
       values.push(`${row.user_id}:created`, `${row.create_position} ${row.create_time.getTime()}`);
+      values.push(`${row.user_id}:referral`, `${row.referral_code} ${row.referred_by} ${row.referral_count}`);
       if (row.email_key !== "") {
+        values.push(`${row.user_id}:email`, row.email_key);
         emails.push(row.email_key, row.user_id);
+      }
+      if (row.referral_code !== "") {
+        codes.push(row.referral_code, row.user_id);
       }
     }
     yield ["users", values];
     if (emails.length > 0) {
       yield ["emails", emails];
     }
+    if (codes.length > 0) {
+      yield ["codes", codes];
+    }
+  }
+}
+
+async function* subscriptionSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
+  for await (const rows of pages(async (after: string) =>
+    trx
+      .selectFrom("subscriptions")
+      .selectAll()
+      .where("shop_id", "=", shopId)
+      .where("user_id", ">", after)
+      .orderBy("user_id")
+      .limit(pageRows)
+      .execute()
+      .then((found) => ({ rows: found, last: found.at(-1)?.user_id })),
+  )) {
+    const values: string[] = [];
+    const renewals: (string | number)[] = [];
+    for (const row of rows) {
+      const period = `${row.period_start_time.getTime()} ${row.period_end_time.getTime()}`;
+      const changed = `${row.position} ${row.update_time.getTime()}`;
+      values.push(`${row.user_id}:sub`, `${row.tier} ${row.price_credits} ${period} ${row.scheduled_tier} ${changed}`);
+      if (row.price_credits > 0 || row.scheduled_tier !== "") {
+        renewals.push(row.period_end_time.getTime(), row.user_id);
+      }
+    }
+    yield ["users", values];
+    if (renewals.length > 0) {
+      yield ["renewals", renewals];
+    }
+  }
+}
+
+async function* statsSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
+  const shop = await trx.selectFrom("shops").selectAll().where("shop_id", "=", shopId).executeTakeFirstOrThrow();
+  const tiers = await trx
+    .selectFrom("users")
+    .select(({ fn }) => ["tier", fn.countAll<number>().as("user_count")])
+    .where("shop_id", "=", shopId)
+    .groupBy("tier")
+    .execute();
+  const counts: [string, number][] = [
+    ["users", shop.user_count],
+    ["orders", shop.order_count],
+    ["items", shop.item_count],
+    ["revenue", shop.revenue_minor],
+    ["refunded", shop.refunded_minor],
+    ["upgrade_credits", shop.upgrade_credits],
+    ["downgrade_credits", shop.downgrade_credits],
+    ...tiers.map(({ tier, user_count }): [string, number] => [`tier:${tier}`, user_count]),
+  ];
+  const present = counts.filter(([, count]) => count !== 0);
+  if (present.length > 0) {
+    yield ["stats", present.flat()];
   }
 }
 
@@ -253,7 +392,7 @@ async function* logSteps(trx: Kysely<Database>, shopId: string, from: number): A
     const { rows } = await sql<LogRow>`
       select c.position, c.commit_id as "commitId", c.epoch, c.commit_time as "commitTime", c.call::text as call,
         c.events::text as events, u.email, u.email_key as "emailKey", u.display_name as "displayName"
-      from commits c left join users u on u.shop_id = c.shop_id and u.user_id = c.events->0->'user_created'->'user'->>'user_id'
+      from commits c left join users u on u.shop_id = c.shop_id and u.user_id = coalesce(c.events->0->'user_created', c.events->0->'user_updated')->'user'->>'user_id'
       where c.shop_id = ${shopId} and c.position >= ${next} order by c.position limit 200`.execute(trx);
     const last = rows.at(-1);
     if (last === undefined) {

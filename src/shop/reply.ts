@@ -9,6 +9,7 @@ export type Reply =
 export type Answer =
   | { readonly kind: "LOOK_UP"; readonly position: number; readonly commitId: string }
   | { readonly kind: "LOAD_LIMITS"; readonly position: number; readonly commitId: string }
+  | { readonly kind: "LOAD_FIRST"; readonly position: number; readonly commitId: string }
   | {
       readonly kind: "OK";
       readonly position: number;
@@ -63,6 +64,7 @@ export function parseReply(raw: unknown): Reply {
     case "AGAIN":
     case "LOOK_UP":
     case "LOAD_LIMITS":
+    case "LOAD_FIRST":
       return { kind, position, commitId };
     default:
       throw new Error(`a script answered "${kind}"`);

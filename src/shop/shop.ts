@@ -34,10 +34,27 @@ export interface Mutation {
   readonly ids?: readonly string[];
   /** Finds in Postgres what those ids were used for: the position of the commit to answer with, or throws a Refusal. */
   readonly lookUp?: (db: Kysely<Database>) => Promise<number | undefined>;
-  /** The refusal when the resource's id was used by another body. */
+  /** The refusal when the resource's id was used by another body, or its state was reached by another one. */
   readonly existsReason?: Reason;
+  /** What that refusal says besides the field that differs. */
+  readonly existsMetadata?: Readonly<Record<string, string>>;
+  /**
+   * Reads from Postgres what the script needs of a thing that Redis let go; the script asks for it with LOAD_FIRST, and gets
+   * `as_of_position` and `record` in front of `args`.
+   */
+  readonly record?: (db: Kysely<Database>) => Promise<StoredRecord>;
+  /** Reads the record before the first run: Redis hardly ever has it. */
+  readonly preloads?: boolean;
   /** Who waits for the answer. */
   readonly caller: Caller;
+}
+
+/** A row of Postgres, and the commit it is as of. */
+export interface StoredRecord {
+  /** The shop's durable head when the row was read. */
+  readonly asOf: number;
+  /** With the names of the events' JSON; null = there is none. */
+  readonly row: object | null;
 }
 
 /** What a mutation did, or once did. */
@@ -128,6 +145,8 @@ export class Shop {
     const callText = JSON.stringify(call);
     const tries = new Tries(requestId);
     let lookedUp = "0";
+    let record: readonly (string | number)[] = mutation.record === undefined ? [] : [0, ""];
+    let recordEpoch = 0;
     caller.throwIfEnded();
     this.#admit();
     for (;;) {
@@ -137,18 +156,23 @@ export class Shop {
         continue;
       }
       const { epoch, head } = flusher;
+      if (mutation.record !== undefined && recordEpoch !== epoch) {
+        // What was read in another epoch may be of a history that is gone.
+        record = mutation.preloads === true ? recordArguments(await mutation.record(this.#deps.db)) : [0, ""];
+        recordEpoch = epoch;
+      }
       const args = [epoch, makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
       // What Postgres did not know is good for one run: until the next one, somebody may flush what an earlier run did.
       lookedUp = "0";
       const reply = this.#answer(
-        await tries.attempt(() => this.#run(script, [...args, ...mutation.args])),
+        await tries.attempt(() => this.#run(script, [...args, ...record, ...mutation.args])),
         epoch,
         head,
       );
       if (reply === undefined) {
         continue;
       }
-      const isAnswerOfRecord = reply.kind === "LOOK_UP";
+      const isAnswerOfRecord = reply.kind === "LOOK_UP" || reply.kind === "LOAD_FIRST";
       const observes = isAnswerOfRecord || reply.kind === "REFUSED" || reply.kind === "LOAD_LIMITS";
       const events = reply.kind === "OK" ? this.#keepEvents(reply) : [];
       const isDurable = await this.#isDurable(reply, observes, flusher, caller, isAnswerOfRecord).finally(() =>
@@ -163,6 +187,13 @@ export class Shop {
           return this.#answerFrom(found, mutation, call, true);
         }
         lookedUp = "1";
+        continue;
+      }
+      if (reply.kind === "LOAD_FIRST") {
+        if (mutation.record === undefined) {
+          throw new Error(`${mutation.rpc} asked for a record that it does not have`);
+        }
+        record = recordArguments(await mutation.record(this.#deps.db));
         continue;
       }
       if (reply.kind === "LOAD_LIMITS") {
@@ -209,7 +240,7 @@ export class Shop {
       const { epoch, head } = flusher;
       const raw = await tries.attempt(() => this.#run(script, [epoch, this.#clock(), ...args]));
       if (raw?.kind === "DUE") {
-        await this.expire(due.holdId ?? "", due.skus ?? []);
+        await (due.userId === undefined ? this.expire(due.holdId ?? "", due.skus ?? []) : this.renew(due.userId));
         continue;
       }
       const reply = this.#answer(raw, epoch, head);
@@ -245,6 +276,16 @@ export class Shop {
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#deps.memoryCount, this.#clock(), holdId, ...skus];
     const reply = await this.#run(this.#deps.scripts.expireHolds, args);
+    this.#answer(reply, epoch, head);
+    return reply.kind === "AGAIN";
+  }
+
+  /** Commits the end of a due period: of one user, or of the shop's oldest (empty id). Returns whether more may be due. */
+  async renew(userId: string): Promise<boolean> {
+    const flusher = await this.#ready();
+    const { epoch, head } = flusher;
+    const args = [epoch, makeId(), this.#clock(), userId];
+    const reply = await this.#run(this.#deps.scripts.renewSubscriptions, args);
     this.#answer(reply, epoch, head);
     return reply.kind === "AGAIN";
   }
@@ -482,7 +523,7 @@ export class Shop {
         mutation.existsReason ?? "REQUEST_ID_REUSED",
         `the id was used by another body: "${field}" differs`,
         {
-          metadata: { field, ...where },
+          metadata: { field, ...mutation.existsMetadata, ...where },
         },
       );
     }
@@ -499,6 +540,11 @@ export class Shop {
   }
 }
 
+/** A record as scripts take it. */
+function recordArguments({ asOf, row }: StoredRecord): readonly (string | number)[] {
+  return [asOf, JSON.stringify(row)];
+}
+
 function postgresUnavailable(): Refusal {
   return new Refusal("SHOP_UNAVAILABLE", "Postgres does not answer; nothing was changed", { retryMs: 1000 });
 }
@@ -509,10 +555,11 @@ interface Known {
   readonly kind: "REPLAYED" | "EXISTS";
 }
 
-/** Whose due holds a read has to see ended. */
+/** Whose due holds, or whose due period, a read has to see ended. */
 export interface Due {
   readonly holdId?: string;
   readonly skus?: readonly string[];
+  readonly userId?: string;
 }
 
 /** A product gets its first limit after it was sold: what users had of it has to be loaded first. */

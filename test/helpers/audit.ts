@@ -45,16 +45,26 @@ const contradictions: Readonly<Record<string, string>> = {
       from commits c, json_array_elements(c.events) e where c.shop_id = $1 group by 1) a on a.sku = st.sku
     where st.shop_id = $1 and (st.available_count + st.held_count + st.sold_count <> coalesce(a.total, 0)
       or least(st.available_count, st.held_count, st.sold_count) < 0)`,
-  "sold is what orders took": `
+  "sold is what paid orders took, less what refunds gave back": `
     select st.sku, st.sold_count, o.units from stock st left join (
-      select l->>'sku' as sku, sum((l->>'quantity')::bigint) as units from orders, json_array_elements(lines) l
-      where shop_id = $1 group by 1) o on o.sku = st.sku
+      select sku, sum(units) as units from (
+        select l->>'sku' as sku, (l->>'quantity')::bigint as units from orders, json_array_elements(lines) l
+        where shop_id = $1 and state in (2, 3, 5)
+        union all
+        select l->>'sku', -(l->>'quantity')::bigint from orders, json_array_elements(restocked) l
+        where shop_id = $1 and restocked is not null) u group by 1) o on o.sku = st.sku
     where st.shop_id = $1 and st.sold_count <> coalesce(o.units, 0)`,
-  "held is what open holds keep": `
+  "held is what open holds and pending orders keep": `
     select st.sku, st.held_count, h.units from stock st left join (
-      select l->>'sku' as sku, sum((l->>'quantity')::bigint) as units from holds, json_array_elements(lines) l
-      where shop_id = $1 and state = 1 group by 1) h on h.sku = st.sku
+      select l->>'sku' as sku, sum((l->>'quantity')::bigint) as units from (
+        select lines from holds where shop_id = $1 and state = 1
+        union all select lines from orders where shop_id = $1 and state = 1) k, json_array_elements(lines) l group by 1) h on h.sku = st.sku
     where st.shop_id = $1 and st.held_count <> coalesce(h.units, 0)`,
+  "no order gave back more than it was paid, or more units than it sold": `
+    select o.order_id from orders o left join lateral (
+      select l->>'sku' as sku, sum((l->>'quantity')::bigint) as units from json_array_elements(o.restocked) l group by 1) r on true
+    where o.shop_id = $1 and (o.refunded_minor > o.amount_minor or (o.state = 5) <> (o.refunded_minor = o.amount_minor and o.refund_count > 0)
+      or r.units > (select sum((l->>'quantity')::bigint) from json_array_elements(o.lines) l where l->>'sku' = r.sku))`,
   "an order has one event": `
     select o.order_id, e.order_id, e.count from (select order_id from orders where shop_id = $1) o full join (
       select e->'order_placed'->'order'->>'order_id' as order_id, count(*) from commits c, json_array_elements(c.events) e
@@ -72,11 +82,34 @@ const contradictions: Readonly<Record<string, string>> = {
     select * from (select account, kind, position, index, balance_after,
         sum(delta) over (partition by account, kind order by position, index) as total
       from ledger_entries where shop_id = $1 and account like 'user:%') l where balance_after is distinct from total`,
-  "users know how many orders they placed and what they paid": `
+  "users know how many orders they placed and what they paid, less refunds": `
     select u.user_id, u.order_count, o.orders, u.lifetime_value_minor, o.paid from users u left join (
-      select user_id, count(*) as orders, coalesce(sum(amount_minor) filter (where payment_method = 1), 0) as paid
+      select user_id, count(*) as orders,
+        coalesce(sum(amount_minor - refunded_minor) filter (where payment_method <> 3 and state in (2, 3, 5)), 0) as paid
       from orders where shop_id = $1 group by 1) o on o.user_id = u.user_id
     where u.shop_id = $1 and (u.order_count <> coalesce(o.orders, 0) or u.lifetime_value_minor <> coalesce(o.paid, 0))`,
+  "users know whom they brought": `
+    select u.user_id, u.referral_count, r.brought from users u left join (
+      select referred_by, count(*) as brought from users where shop_id = $1 group by 1) r on r.referred_by = u.user_id
+    where u.shop_id = $1 and u.referral_count <> coalesce(r.brought, 0)`,
+  "a user is on the tier of the subscription": `
+    select u.user_id, u.tier, s.tier from users u left join subscriptions s using (shop_id, user_id)
+    where u.shop_id = $1 and u.tier <> coalesce(s.tier, 'free')`,
+  "revenue is what the ledger says": `
+    select * from (select coalesce(sum(delta) filter (where cause = 'ORDER'), 0) as paid,
+        coalesce(-sum(delta) filter (where cause = 'REFUND'), 0) as refunded
+      from ledger_entries where shop_id = $1 and account = 'revenue') l, shops s
+    where s.shop_id = $1 and (s.revenue_minor <> l.paid or s.refunded_minor <> l.refunded)`,
+  "stats count paid orders": `
+    select * from (select count(*) as orders, coalesce(sum(item_count), 0) as items from orders where shop_id = $1 and state in (2, 3, 5)) o,
+      shops s where s.shop_id = $1 and (s.order_count <> o.orders or s.item_count <> o.items)`,
+  "sales of a product are those of paid orders": `
+    select st.sku, st.order_count, st.unit_count, st.revenue_minor, o.* from stock st left join (
+      select l->>'sku' as sku, count(distinct order_id) as orders, sum((l->>'quantity')::bigint) as units,
+        coalesce(sum((l->>'quantity')::bigint * (l->>'price_minor')::bigint) filter (where payment_method <> 3), 0) as revenue
+      from orders, json_array_elements(lines) l where shop_id = $1 and state in (2, 3, 5) group by 1) o on o.sku = st.sku
+    where st.shop_id = $1 and (st.order_count, st.unit_count, st.revenue_minor)
+      <> (coalesce(o.orders, 0), coalesce(o.units, 0), coalesce(o.revenue, 0))`,
   "the shop's counters count": `
     select * from shops s where shop_id = $1 and (
       product_count <> (select count(*) from products p where p.shop_id = $1)
@@ -141,11 +174,16 @@ async function expectAcknowledged(postgres: Client, shopId: string, commits: rea
   expect(rows, "what was acknowledged is there").toEqual([]);
 }
 
-/** The levels and wallets of a shop as one store has them. */
+/** The levels, wallets, open things and stats of a shop as one store has them. */
 interface ShopState {
   readonly stock: Readonly<Record<string, string>>;
   readonly users: Readonly<Record<string, string>>;
-  readonly openHolds: readonly string[];
+  readonly codes: Readonly<Record<string, string>>;
+  readonly stats: Readonly<Record<string, string>>;
+  /** Holds and pending orders that have a time to end. */
+  readonly due: readonly string[];
+  readonly pendingOrders: readonly string[];
+  readonly renewals: readonly string[];
 }
 
 async function readPostgresState(postgres: Client, shopId: string): Promise<ShopState> {
@@ -155,6 +193,16 @@ async function readPostgresState(postgres: Client, shopId: string): Promise<Shop
   );
   const { rows: users } = await postgres.query("select * from users where shop_id = $1", [shopId]);
   const { rows: holds } = await postgres.query("select hold_id from holds where shop_id = $1 and state = 1", [shopId]);
+  const { rows: orders } = await postgres.query("select * from orders where shop_id = $1 and state = 1", [shopId]);
+  const { rows: renewals } = await postgres.query(
+    "select user_id from subscriptions where shop_id = $1 and (price_credits > 0 or scheduled_tier <> '')",
+    [shopId],
+  );
+  const { rows: tiers } = await postgres.query("select tier, count(*) from users where shop_id = $1 group by 1", [
+    shopId,
+  ]);
+  const { rows: shops } = await postgres.query("select * from shops where shop_id = $1", [shopId]);
+  const pending = orders.filter((row) => row.expire_time !== null).map((row) => `order/${row.order_id}`);
   return {
     stock: Object.fromEntries(
       stock.flatMap((row) => [
@@ -162,6 +210,9 @@ async function readPostgresState(postgres: Client, shopId: string): Promise<Shop
         [`${row.sku}:held`, row.held_count],
         [`${row.sku}:sold`, row.sold_count],
         [`${row.sku}:price`, row.price_minor],
+        ...(row.order_count === "0"
+          ? []
+          : [[`${row.sku}:sales`, `${row.order_count} ${row.unit_count} ${row.revenue_minor}`]]),
       ]),
     ),
     users: Object.fromEntries(
@@ -170,18 +221,54 @@ async function readPostgresState(postgres: Client, shopId: string): Promise<Shop
         [`${row.user_id}:credits`, row.credits],
         [`${row.user_id}:orders`, row.order_count],
         [`${row.user_id}:lifetime`, row.lifetime_value_minor],
+        [`${row.user_id}:referral`, `${row.referral_code} ${row.referred_by} ${row.referral_count}`],
+        ...(row.email_key === "" ? [] : [[`${row.user_id}:email`, row.email_key]]),
       ]),
     ),
-    openHolds: holds.map((row) => row.hold_id).sort(),
+    codes: Object.fromEntries(
+      users.filter((row) => row.referral_code !== "").map((row) => [row.referral_code, row.user_id]),
+    ),
+    stats: withoutZeros({
+      users: shops[0]?.user_count,
+      orders: shops[0]?.order_count,
+      items: shops[0]?.item_count,
+      revenue: shops[0]?.revenue_minor,
+      refunded: shops[0]?.refunded_minor,
+      upgrade_credits: shops[0]?.upgrade_credits,
+      downgrade_credits: shops[0]?.downgrade_credits,
+      ...Object.fromEntries(tiers.map((row) => [`tier:${row.tier}`, row.count])),
+    }),
+    due: [...holds.map((row) => row.hold_id), ...pending].sort(),
+    pendingOrders: orders.map((row) => row.order_id).sort(),
+    renewals: renewals.map((row) => row.user_id).sort(),
   };
+}
+
+function withoutZeros(counts: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(counts).filter(([, count]) => count !== "0"));
 }
 
 async function readRedisState(redis: Redis, shopId: string): Promise<ShopState> {
   const pick = (hash: Record<string, string>, names: readonly string[]) =>
     Object.fromEntries(Object.entries(hash).filter(([field]) => names.includes(field.replace(/^.*:/, ""))));
+  const orders = await redis.hgetall(`{${shopId}}:orders`);
   return {
-    stock: pick(await redis.hgetall(`{${shopId}}:stock`), ["available", "held", "sold", "price"]),
-    users: pick(await redis.hgetall(`{${shopId}}:users`), ["balance", "credits", "orders", "lifetime"]),
-    openHolds: (await redis.zrange(`{${shopId}}:due`, "0", "-1")).sort(),
+    stock: pick(await redis.hgetall(`{${shopId}}:stock`), ["available", "held", "sold", "price", "sales"]),
+    users: pick(await redis.hgetall(`{${shopId}}:users`), [
+      "balance",
+      "credits",
+      "orders",
+      "lifetime",
+      "referral",
+      "email",
+    ]),
+    codes: await redis.hgetall(`{${shopId}}:codes`),
+    stats: withoutZeros(await redis.hgetall(`{${shopId}}:stats`)),
+    due: (await redis.zrange(`{${shopId}}:due`, "0", "-1")).sort(),
+    pendingOrders: Object.keys(orders)
+      .filter((field) => field.endsWith(":created"))
+      .map((field) => field.replace(/:created$/, ""))
+      .sort(),
+    renewals: (await redis.zrange(`{${shopId}}:renewals`, "0", "-1")).sort(),
   };
 }

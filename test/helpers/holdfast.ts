@@ -9,6 +9,7 @@ import { AdminService } from "../../gen/holdfast/v1/admin_service_pb.js";
 import { EventService } from "../../gen/holdfast/v1/event_service_pb.js";
 import { InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService } from "../../gen/holdfast/v1/order_service_pb.js";
+import { SubscriptionService } from "../../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../../gen/holdfast/v1/user_service_pb.js";
 import { loadConfig } from "../../src/config.ts";
 import { type Server, startServer } from "../../src/serve.ts";
@@ -18,6 +19,7 @@ export interface Clients {
   readonly inventory: Client<typeof InventoryService>;
   readonly orders: Client<typeof OrderService>;
   readonly users: Client<typeof UserService>;
+  readonly subscriptions: Client<typeof SubscriptionService>;
   readonly events: Client<typeof EventService>;
   readonly admin: Client<typeof AdminService>;
 }
@@ -177,6 +179,7 @@ function createClients(transport: Transport): Clients {
     inventory: client(InventoryService),
     orders: client(OrderService),
     users: client(UserService),
+    subscriptions: client(SubscriptionService),
     events: client(EventService),
     admin: client(AdminService),
   };

@@ -19,8 +19,11 @@ export async function readRedisState(redisUrl: string, shopId: string): Promise<
     Object.fromEntries(await Promise.all(names.map(async (name) => [name, await read(key(name))] as const)));
   try {
     return {
-      hashes: await byName(["stock", "holds", "users", "emails", "limits"], (name) => redis.hgetall(name)),
-      sortedSets: await byName(["due", "due_skus"], (name) => redis.zrange(name, "0", "-1", "WITHSCORES")),
+      hashes: await byName(
+        ["stock", "holds", "users", "emails", "limits", "orders", "codes", "tiers", "stats"],
+        (name) => redis.hgetall(name),
+      ),
+      sortedSets: await byName(["due", "due_skus", "renewals"], (name) => redis.zrange(name, "0", "-1", "WITHSCORES")),
       recent: { ...(await redis.hgetall(key("recent_0"))), ...(await redis.hgetall(key("recent_1"))) },
       log: await redis.xrange(key("log"), "-", "+"),
       last: await redis.hmget(key("meta"), "position", "commit_id", "time"),

@@ -68,6 +68,7 @@ describe("The recent memory", () => {
     expect(changes.recent_1).toEqual({ "request:r200": "200" });
     expect(changes.recent_0).toEqual(expected ? { "request:r1": null, "request:r100": null } : undefined);
     expect(changes.meta?.forgotten).toBe(expected ? String(firstTurnMs) : undefined);
+    expect(changes.meta?.forgotten_position).toBe(expected ? "100" : undefined);
   });
 
   test("knows what both halves hold, and asks for a look-up of what is older than they are", async () => {
