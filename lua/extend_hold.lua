@@ -1,12 +1,12 @@
 #!lua
 -- ExtendHold: lets an open hold live until now + hold_ms, never shorter than before and never past 24 hours of life.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, limits, recent_0, recent_1
+-- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, recent_0, recent_1
 -- ARGV  (call), hold_id, hold_ms
 -- OK      events
 -- REFUSES HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_RELEASED, HOLD_COMMITTED, HOLD_LIMIT_REACHED
 -- EVENTS  hold_extended
--- @include begin, expire_due, ended_hold, read_hold, hold_json, due_member, demand, commit, accepted, remember, integer
+-- @include begin, expire_due, ended_hold, read_hold, hold_json, leave_due, enter_due, commit, accepted, remember, integer
 
 if hold_id == "" or not is_integer(hold_ms, 1, 86400000) then
   return bad_arguments("hold_id or hold_ms")
@@ -37,11 +37,8 @@ item.expire = expire_at
 local events = '[{"hold_extended":{"hold":' .. hold_json(item, 1, "", at) .. "}}]"
 
 commit(commit_id, call, events)
-for _, line in ipairs(demand(item.lines)) do
-  redis.call("ZREM", due_skus, due_member(line.sku, before, hold_id))
-  redis.call("ZADD", due_skus, 0, due_member(line.sku, expire_at, hold_id))
-end
-redis.call("ZADD", due, expire_at, hold_id)
-redis.call("HSET", holds, hold_id .. ":expire", expire_at)
+leave_due({ due_id = hold_id, lines = item.lines, expire = before })
+enter_due(item)
+redis.call("HSET", holds, hold_id .. ":expire", integer(expire_at))
 remember("request:" .. request_id, at)
 return accepted(events)

@@ -60,6 +60,10 @@ if final == "1" then
         holder = event.hold_committed.hold.user_id
       elseif event.order_placed and (holder or "") == "" then
         add(event.order_placed.order.user_id, event.order_placed.order.lines, 1)
+      elseif event.order_cancelled then
+        add(event.order_cancelled.order.user_id, event.order_cancelled.order.lines, -1)
+      elseif event.order_refunded then
+        add(event.order_refunded.order.user_id, event.order_refunded.restock_lines, -1)
       end
     end
   end

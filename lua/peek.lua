@@ -1,10 +1,12 @@
 #!lua flags=no-writes
 -- Peek: where a shop stands, for the sweeper and for reads that only need a position.
 --
--- KEYS  meta, due
--- OK      epoch ("" = sealed, loading or unknown), position, commit_id, next_due (ms; -1 = no hold), clock (ms)
+-- KEYS  meta, due, renewals
+-- OK      epoch ("" = sealed, loading or unknown), position, commit_id, next_due (ms; -1 = no hold), clock (ms), next_renewal (ms; -1 = none)
 
 local at = redis.call("HMGET", meta, "epoch", "position", "commit_id")
 local next_due = redis.call("ZRANGE", due, 0, 0, "WITHSCORES")
+local next_renewal = redis.call("ZRANGE", renewals, 0, 0, "WITHSCORES")
 local time = redis.call("TIME")
-return { at[1] or "", tonumber(at[2] or 0), at[3] or "", tonumber(next_due[2] or -1), time[1] * 1000 + math.floor(time[2] / 1000) }
+local clock = time[1] * 1000 + math.floor(time[2] / 1000)
+return { at[1] or "", tonumber(at[2] or 0), at[3] or "", tonumber(next_due[2] or -1), clock, tonumber(next_renewal[2] or -1) }

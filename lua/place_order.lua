@@ -1,23 +1,26 @@
 #!lua
--- PlaceOrder: sells a cart, or the whole of a hold, and charges the user's wallet, as one commit.
+-- PlaceOrder: sells a cart, or the whole of a hold, as one commit: paid from the user's wallet or without payment at once, or
+-- with its units held until its payment is confirmed or its time is over.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, users, limits, recent_0, recent_1
--- ARGV  (call), order_id, user_id, payment_method (1 wallet, 3 none), hold_id ("" = from lines), then per line: sku, quantity, expected_price_minor ("" = any)
+-- KEYS  meta, log, stock, holds, due, due_skus, users, limits, orders, stats, recent_0, recent_1
+-- ARGV  (call), order_id, user_id, payment_method (1 wallet, 2 external, 3 none, 4 gateway), hold_id ("" = from lines), pending_ms (how long an external payment is waited for), then per line: sku, quantity, expected_price_minor ("" = any)
 -- OK      events
 -- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_RELEASED, HOLD_COMMITTED, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT, INSUFFICIENT_FUNDS, BALANCE_LIMIT
 -- EVENTS  hold_committed (from a hold), order_placed
--- @include begin, cart_lines, check_cart, limit_violation, violation_details, expire_due, ended_hold, read_hold, hold_json, end_hold, read_user, demand, lines_json, count_units, write_levels, commit, accepted, remember, integer
+-- @include begin, cart_lines, is_plain_sale, check_cart, limit_violation, violation_details, expire_due, ended_hold, read_hold, hold_json, end_hold, read_buyer, demand, lines_json, stock_json, count_units, count_sale, write_levels, read_totals, write_totals, pack_lines, enter_due, commit, accepted, remember, integer
 
 local lines = cart_lines(rest)
-if not lines or order_id == "" or (payment_method ~= "1" and payment_method ~= "3") or (hold_id == "") == (#lines == 0) then
-  return bad_arguments("order_id, payment_method, hold_id or lines")
+local from_wallet, waits = payment_method == "1", payment_method == "2" or payment_method == "4"
+if not lines or order_id == "" or not (from_wallet or waits or payment_method == "3") or (hold_id == "") == (#lines == 0)
+  or (payment_method == "2" and not is_integer(pending_ms, 1, 86400000)) then
+  return bad_arguments("order_id, payment_method, hold_id, pending_ms or lines")
 end
 local reply, taken_at = begin("order:" .. order_id)
 if reply then
   return reply
 end
 if taken_at then
-  return answer_from_log("EXISTS", taken_at)
+  return answer_from_log("EXISTS", string.match(taken_at, "^%d+"))
 end
 
 local from_hold = nil
@@ -32,8 +35,11 @@ end
 
 local asked = demand(lines)
 if hold_id ~= "" then
-  from_hold = from_hold and read_hold(hold_id)
-  if user_id ~= "" and not read_user(user_id) then
+  -- A hold that was due is over now.
+  if from_hold and from_hold.expire <= now then
+    from_hold = nil
+  end
+  if user_id ~= "" and not read_buyer(user_id) then
     return refuse("USER_NOT_FOUND", { "user_id", user_id })
   end
   if not from_hold then
@@ -46,7 +52,7 @@ if hold_id ~= "" then
   if user_id == "" then
     user_id = from_hold.user
   end
-  if payment_method == "1" and user_id == "" then
+  if from_wallet and user_id == "" then
     return refuse("USER_NOT_FOUND", { "user_id", "" })
   end
   -- What a guest held counts for the user who buys it; a user's own hold was counted when it was made.
@@ -56,8 +62,8 @@ if hold_id ~= "" then
       return refuse("PER_USER_LIMIT", violation_details(over), nil, { over })
     end
   end
-else
-  reply = check_cart(lines, asked, user_id, payment_method == "1")
+elseif not is_plain_sale(lines, user_id, from_wallet) then
+  reply = check_cart(lines, asked, user_id, from_wallet)
   if reply then
     return reply
   end
@@ -70,11 +76,14 @@ for _, line in ipairs(lines) do
   amount = amount + line.price * line.quantity
   item_count = item_count + line.quantity
 end
-local buyer = read_user(user_id)
-if payment_method == "1" and buyer.balance < amount then
+local buyer = user_id ~= "" and read_buyer(user_id)
+if from_wallet and buyer.balance < amount then
   return refuse("INSUFFICIENT_FUNDS", { "user_id", user_id, "required_minor", string.format("%.0f", amount), "balance_minor", integer(buyer.balance) })
 end
-if amount > 9007199254740991 or (payment_method == "1" and buyer.lifetime_value + amount > 9007199254740991) then
+local paid = from_wallet and amount or 0
+local totals = not waits and read_totals()
+if amount > 9007199254740991 or (from_wallet and buyer.lifetime_value + amount > 9007199254740991)
+  or (totals and (totals.revenue + paid > 9007199254740991 or totals.items + item_count > 9007199254740991)) then
   return refuse("BALANCE_LIMIT", { "amount_minor", string.format("%.0f", amount) })
 end
 
@@ -88,25 +97,31 @@ for index, line in ipairs(asked) do
   else
     item.available = item.available - line.quantity
   end
-  item.sold = item.sold + line.quantity
+  if waits then
+    item.held = item.held + line.quantity
+  else
+    item.sold = item.sold + line.quantity
+    count_sale(item, line.quantity, from_wallet and (line.price or item.price) * line.quantity or 0)
+  end
   stocks[index] = stock_json(item)
 end
-local paid = payment_method == "1" and amount or 0
-local buyer_after = ""
-if buyer then
-  buyer_after = string.format(',"order_count":%d,"lifetime_value_minor":%d', buyer.order_count + 1, buyer.lifetime_value + paid)
+local expire_at = payment_method == "2" and now + tonumber(pending_ms) or nil
+local about_buyer = ""
+if from_wallet then
+  about_buyer = string.format(',"balance_minor":%d,"order_count":%d,"lifetime_value_minor":%d', buyer.balance - amount, buyer.order_count + 1,
+    buyer.lifetime_value + amount)
+elseif buyer then
+  about_buyer = string.format(',"order_count":%d,"lifetime_value_minor":%d', buyer.order_count + 1, buyer.lifetime_value)
 end
-if payment_method == "1" then
-  buyer_after = ',"balance_minor":' .. integer(buyer.balance - amount) .. buyer_after
-end
-local placed = string.format(
+local events = string.format(
   '{"order_placed":{"order":{"order_id":"%s","user_id":"%s","lines":%s,"item_count":%d,"amount_minor":%d,"refunded_minor":0,'
-    .. '"state":2,"payment_method":%s,"hold_id":"%s","create_time":%d,"update_time":%d,"position":%d},"stocks":[%s]%s}}',
-  order_id, user_id, lines_json(lines), item_count, amount, payment_method, hold_id, now, now, at,
-  table.concat(stocks, ","), buyer_after)
-local events = "[" .. placed .. "]"
+    .. '"state":%s,"payment_method":%s,"hold_id":"%s"%s,"create_time":%d,"update_time":%d,"create_position":%d,"position":%d},"stocks":[%s]%s}}]',
+  order_id, user_id, lines_json(lines), item_count, amount, waits and "1" or "2", payment_method, hold_id,
+  expire_at and ',"expire_time":' .. integer(expire_at) or "", now, now, at, at, table.concat(stocks, ","), about_buyer)
 if from_hold then
-  events = '[{"hold_committed":{"hold":' .. hold_json(from_hold, 2, order_id, at) .. "}}," .. placed .. "]"
+  events = '[{"hold_committed":{"hold":' .. hold_json(from_hold, 2, order_id, at) .. "}}," .. events
+else
+  events = "[" .. events
 end
 
 commit(commit_id, call, events)
@@ -114,17 +129,29 @@ for _, line in ipairs(asked) do
   local item = read_product(line.sku)
   write_levels(item)
   -- The units of a user's hold were counted when they were held.
-  if not from_hold or from_hold.user == "" then
+  if item.tracked and not (from_hold and from_hold.user ~= "") then
     count_units(user_id, item, line.quantity)
   end
 end
 if from_hold then
   end_hold(from_hold, "COMMITTED")
 end
-if buyer then
-  redis.call("HSET", users, user_id .. ":balance", integer(buyer.balance - paid), user_id .. ":orders", integer(buyer.order_count + 1),
-    user_id .. ":lifetime", integer(buyer.lifetime_value + paid))
+if from_wallet then
+  redis.call("HSET", users, user_id .. ":balance", integer(buyer.balance - amount), user_id .. ":orders", integer(buyer.order_count + 1),
+    user_id .. ":lifetime", integer(buyer.lifetime_value + amount))
+elseif buyer then
+  redis.call("HSET", users, user_id .. ":orders", integer(buyer.order_count + 1))
 end
 local remembered = integer(at)
+if waits then
+  redis.call("HSET", orders, order_id .. ":user", user_id, order_id .. ":expire", expire_at and integer(expire_at) or "",
+    order_id .. ":created", remembered .. " " .. integer(now), order_id .. ":lines", pack_lines(lines),
+    order_id .. ":terms", payment_method .. " " .. hold_id)
+  if expire_at then
+    enter_due({ due_id = "order/" .. order_id, expire = expire_at, lines = lines })
+  end
+else
+  write_totals(totals, item_count, paid)
+end
 remember("request:" .. request_id, remembered, "order:" .. order_id, remembered)
 return accepted(events)

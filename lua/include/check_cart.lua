@@ -2,10 +2,10 @@
 -- its first reason in the order below; the refusal's own reason is the first of that order that occurs.
 -- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT
 -- `needs_user`: a guest will not do. A limited SKU always needs a user.
--- @include state, read_product, read_user, integer, refuse, until_next_due, limit_violation, violation_details
+-- @include state, read_product, read_buyer, integer, refuse, until_next_due, limit_violation, violation_details
 local cart_ranks = { PRODUCT_NOT_FOUND = 1, NOT_ON_SALE = 3, PRICE_CHANGED = 4, PER_USER_LIMIT = 5, SOLD_OUT = 6, HELD_OUT = 7 }
 
-local function cart_violation(line, lines, user)
+local function cart_violation(line, unexpected, user)
   local item = read_product(line.sku)
   if not item then
     return { "PRODUCT_NOT_FOUND", "sku", line.sku }
@@ -19,10 +19,8 @@ local function cart_violation(line, lines, user)
   if item.sale_end > 0 and now >= item.sale_end then
     return { "NOT_ON_SALE", "sku", line.sku, "sale_end_ms", integer(item.sale_end) }
   end
-  for _, each in ipairs(lines) do
-    if each.sku == line.sku and each.expected and each.expected ~= item.price then
-      return { "PRICE_CHANGED", "sku", line.sku, "expected_minor", integer(each.expected), "price_minor", integer(item.price) }
-    end
+  if unexpected[line.sku] then
+    return { "PRICE_CHANGED", "sku", line.sku, "expected_minor", integer(unexpected[line.sku]), "price_minor", integer(item.price) }
   end
   local over = limit_violation(item, line.quantity, user)
   if over then
@@ -39,11 +37,24 @@ local function cart_violation(line, lines, user)
   return nil
 end
 
+-- The first price per SKU that a line expects and the product does not have.
+local function unexpected_prices(lines)
+  local unexpected = {}
+  for _, line in ipairs(lines) do
+    local item = read_product(line.sku)
+    if item and line.expected and line.expected ~= item.price then
+      unexpected[line.sku] = unexpected[line.sku] or line.expected
+    end
+  end
+  return unexpected
+end
+
 local function check_cart(lines, asked, user, needs_user)
   local first, first_rank, first_retry_ms, violations = nil, 9, nil, {}
+  local unexpected = unexpected_prices(lines)
   needs_user = needs_user or user ~= ""
   for _, line in ipairs(asked) do
-    local violation, retry_ms = cart_violation(line, lines, user)
+    local violation, retry_ms = cart_violation(line, unexpected, user)
     if violation then
       violations[#violations + 1] = violation
       if cart_ranks[violation[1]] < first_rank then
@@ -53,7 +64,7 @@ local function check_cart(lines, asked, user, needs_user)
     local item = read_product(line.sku)
     needs_user = needs_user or (item ~= nil and item.limit > 0)
   end
-  if first_rank > 1 and needs_user and not read_user(user) then
+  if first_rank > 1 and needs_user and not read_buyer(user) then
     return refuse("USER_NOT_FOUND", { "user_id", user })
   end
   if not first then

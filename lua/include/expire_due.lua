@@ -1,17 +1,24 @@
--- expire_due: commits the due holds of these SKUs, and this hold when it is due: at most 100. Returns the reply AGAIN when
--- more are left, else nil: whatever is answered afterwards rests on a committed expiry.
--- @include state, integer, expire
-local function expire_due(lines, own_hold)
-  if #redis.call("ZRANGEBYSCORE", due, "-inf", integer(now), "LIMIT", 0, 1) == 0 then
+-- expire_due: commits what is due of these SKUs, and this hold or order when it is due: at most 100. Returns the reply AGAIN
+-- when more are left, else nil: whatever is answered afterwards rests on a committed expiry.
+-- @include state, read_product, integer, expire
+local function expire_due(lines, own)
+  -- Nothing is due of a SKU of which nothing is held, and most carts ask for such: they are spared the look at `due`.
+  local held = {}
+  for _, line in ipairs(lines) do
+    local item = read_product(line.sku)
+    if item and item.held > 0 then
+      held[#held + 1] = line.sku
+    end
+  end
+  if not own and #held == 0 or #redis.call("ZRANGEBYSCORE", due, "-inf", integer(now), "LIMIT", 0, 1) == 0 then
     return nil
   end
   local ids, seen = {}, {}
-  if own_hold and own_hold.expire <= now then
-    ids[1], seen[own_hold.id] = own_hold.id, true
+  if own and own.expire and own.expire <= now then
+    ids[1], seen[own.due_id] = own.due_id, true
   end
-  for _, line in ipairs(lines) do
-    local members = redis.call("ZRANGEBYLEX", due_skus, "[" .. line.sku .. ":",
-      "(" .. line.sku .. ":" .. string.format("%016d", now + 1), "LIMIT", 0, 101)
+  for _, sku in ipairs(held) do
+    local members = redis.call("ZRANGEBYLEX", due_skus, "[" .. sku .. ":", "(" .. sku .. ":" .. string.format("%016d", now + 1), "LIMIT", 0, 101)
     for _, member in ipairs(members) do
       local id = string.match(member, ":([^:]+)$")
       if not seen[id] then

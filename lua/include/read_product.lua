@@ -5,7 +5,7 @@ local function read_product(sku)
   if known ~= nil then
     return known or nil
   end
-  local fields = redis.call("HMGET", stock, sku .. ":available", sku .. ":held", sku .. ":sold", sku .. ":price", sku .. ":terms")
+  local fields = redis.call("HMGET", stock, sku .. ":available", sku .. ":held", sku .. ":sold", sku .. ":price", sku .. ":terms", sku .. ":sales")
   if not fields[1] then
     products[sku] = false
     return nil
@@ -21,6 +21,10 @@ local function read_product(sku)
     sale_start = 0,
     sale_end = 0,
     withdrawn = false,
+    -- Whether it has no limit and no sale window, and is not withdrawn: most products, most of the time.
+    plain = fields[5] == "",
+    -- "<orders> <units> <revenue_minor>" of all orders that were ever paid; nil before the first.
+    sales = fields[6] or nil,
   }
   -- Terms are "<max_per_user> <tracked> <sale_start ms> <sale_end ms> <withdrawn>", or empty when a product has none.
   if fields[5] ~= "" then

@@ -1,6 +1,11 @@
--- write_levels: stores the levels of one product after a commit changed them.
+-- write_levels: stores the levels of one product after a commit changed them, and what was ever sold of it.
 -- @include integer
 local function write_levels(item)
   local sku = item.sku
-  redis.call("HSET", stock, sku .. ":available", integer(item.available), sku .. ":held", integer(item.held), sku .. ":sold", integer(item.sold))
+  local available, held, sold = integer(item.available), integer(item.held), integer(item.sold)
+  if item.sales then
+    redis.call("HSET", stock, sku .. ":available", available, sku .. ":held", held, sku .. ":sold", sold, sku .. ":sales", item.sales)
+  else
+    redis.call("HSET", stock, sku .. ":available", available, sku .. ":held", held, sku .. ":sold", sold)
+  end
 end

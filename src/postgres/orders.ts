@@ -1,5 +1,6 @@
-import type { Kysely } from "kysely";
-import type { Database } from "./schema.ts";
+import { type Kysely, type Selectable, sql } from "kysely";
+import type { StoredRecord } from "../shop/shop.ts";
+import type { Database, OrderRow } from "./schema.ts";
 
 /** Reads one order. */
 export function findOrder(db: Kysely<Database>, shopId: string, orderId: string) {
@@ -9,4 +10,55 @@ export function findOrder(db: Kysely<Database>, shopId: string, orderId: string)
     .where("shop_id", "=", shopId)
     .where("order_id", "=", orderId)
     .executeTakeFirst();
+}
+
+/** Which orders a list shows. */
+export interface OrderFilter {
+  /** Empty = everybody's, guests included. */
+  readonly userId: string;
+  /** An OrderState of the contract; 0 = every state. */
+  readonly state: number;
+}
+
+/** Every OrderState of the contract. */
+const states = [1, 2, 3, 4, 5] as const;
+
+/**
+ * Lists orders newest first, from before the position of an order's creation (undefined = the newest). A user's come from
+ * the index on users, others from the index on states: a list of all states merges one range of that index per state.
+ */
+export async function listOrders(
+  db: Kysely<Database>,
+  shopId: string,
+  { userId, state }: OrderFilter,
+  before: number | undefined,
+  count: number,
+): Promise<Selectable<OrderRow>[]> {
+  const page = (filter: ReturnType<typeof sql>) => sql`(
+    select * from orders where shop_id = ${shopId} and ${filter} and create_position < ${before ?? Number.MAX_SAFE_INTEGER}
+    order by create_position desc limit ${count})`;
+  const ofUser = state === 0 ? sql`user_id = ${userId}` : sql`user_id = ${userId} and state = ${state}`;
+  const ofStates = (state === 0 ? states : [state]).map((each) => page(sql`state = ${each}`));
+  const pages = userId === "" ? sql.join(ofStates, sql` union all `) : page(ofUser);
+  const { rows } = await sql<Selectable<OrderRow>>`
+    select * from (${pages}) as found order by create_position desc limit ${count}`.execute(db);
+  return rows;
+}
+
+/**
+ * Reads what a script needs of an order that Redis let go, and the shop's head, in one statement, so that both are of one
+ * moment. The row has the names of an order in events, times in milliseconds, and nothing that is null.
+ */
+export async function readOrderRecord(db: Kysely<Database>, shopId: string, orderId: string): Promise<StoredRecord> {
+  const { rows } = await sql<{ as_of: number } & { [Name in keyof OrderRow]: Selectable<OrderRow>[Name] | null }>`
+    select s.head_position as as_of, o.* from shops s
+    left join orders o on o.shop_id = s.shop_id and o.order_id = ${orderId}
+    where s.shop_id = ${shopId}`.execute(db);
+  const { as_of, shop_id: _, ...order } = rows[0] ?? { as_of: 0, shop_id: null, order_id: null };
+  return { asOf: as_of, row: order.order_id === null ? null : withMs(order) };
+}
+
+function withMs(row: object): object {
+  const present = Object.entries(row).filter(([, value]) => value !== null);
+  return Object.fromEntries(present.map(([name, value]) => [name, value instanceof Date ? value.getTime() : value]));
 }

@@ -40,13 +40,14 @@ export async function setEpoch(trx: Kysely<Database>, shopId: string, epoch: num
 /** What the sweeper wants to know of a shop. */
 export interface SweptShop extends ShopHead {
   readonly shopId: string;
-  readonly openHoldCount: number;
+  /** Open holds and pending orders: what may become due. */
+  readonly openCount: number;
 }
 
 /** Every shop with its head, for the sweeper. */
 export async function listHeads(db: Kysely<Database>): Promise<SweptShop[]> {
   const { rows } = await sql<SweptShop>`
-    select shop_id as "shopId", epoch, head_position as position, head_commit_id as "commitId", open_hold_count as "openHoldCount"
+    select shop_id as "shopId", epoch, head_position as position, head_commit_id as "commitId", open_hold_count + open_order_count as "openCount"
     from shops`.execute(db);
   return rows;
 }

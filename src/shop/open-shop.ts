@@ -8,7 +8,7 @@ import { Refusal } from "../refusal.ts";
 import type { ShopKeys } from "./keys.ts";
 import { type LogEntry, parseEntry } from "./log-entry.ts";
 import { project } from "./projection.ts";
-import { type Load, rebuildSteps } from "./rebuild.ts";
+import { countLoaded, countRebuilt, type Load, rebuildSteps } from "./rebuild.ts";
 import type { ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
 
@@ -29,7 +29,19 @@ export interface OpenOptions {
   readonly memoryCount: number;
   /** Commits a rebuild writes into an empty log. */
   readonly marginCommits: number;
+  /** Told after every step of a rebuild. */
+  readonly onProgress?: (progress: RebuildProgress) => void;
   readonly logger: Logger;
+}
+
+/** How far a rebuild is. */
+export interface RebuildProgress {
+  /** The epoch it will end in. */
+  readonly epoch: number;
+  /** Products, holds, orders, users and commits that Redis has again. */
+  readonly loadedCount: number;
+  /** How many there were when it began; not more than an estimate, because ended holds and commits without a request id count too. */
+  readonly totalCount: number;
 }
 
 /** Somebody else changed the shop in the middle: what this attempt wrote is rolled back, and OPEN begins again. */
@@ -133,8 +145,12 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
   };
   await load("clear", [headInLog ? "1" : "0"]);
   const newest = headInLog ? await drain(options, trx, head) : head;
+  const totalCount = await countRebuilt(trx, shopId, newest, { ...options, writeLog: !headInLog });
+  let loadedCount = 0;
   for await (const [step, values] of rebuildSteps(trx, shopId, newest, { ...options, writeLog: !headInLog })) {
     await load(step, values);
+    loadedCount = Math.min(totalCount, loadedCount + countLoaded(step, values));
+    options.onProgress?.({ epoch: next, loadedCount, totalCount });
   }
   await setEpoch(trx, shopId, next);
   const rebuiltMs = Math.round(performance.now() - startedAt);

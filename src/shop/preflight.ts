@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { StartError } from "../start-error.ts";
 
-/** Checks that Redis is new enough (scripts with flags came with 7.0) and never lets go of state by itself. */
+/** Checks that Redis is new enough (functions came with 7.0) and never lets go of state by itself. */
 export async function checkRedis(redis: Redis): Promise<void> {
   const server = await redis.info("server");
   const version = /^redis_version:(\d+)\.(\d+)/m.exec(server);

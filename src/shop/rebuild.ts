@@ -1,6 +1,7 @@
 import { type Kysely, sql } from "kysely";
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database, StoredLine } from "../postgres/schema.ts";
+import { findShop } from "../postgres/shops.ts";
 import { entryFields } from "./log-entry.ts";
 
 /** Runs one numbered step of `lua/load.lua`; throws when another rebuild took over. */
@@ -47,6 +48,41 @@ export async function* rebuildSteps(
     "head",
     [head.position, head.commitId, await timeOf(trx, shopId, head.position), await timeOf(trx, shopId, horizon)],
   ];
+}
+
+/** How many things {@link rebuildSteps} brings, as far as counters tell. */
+export async function countRebuilt(
+  trx: Kysely<Database>,
+  shopId: string,
+  head: ShopHead,
+  { memoryCount, marginCommits, writeLog }: RebuildOptions,
+): Promise<number> {
+  const shop = await findShop(trx, shopId);
+  const { product_count = 0, user_count = 0, open_hold_count = 0, open_order_count = 0 } = shop ?? {};
+  const rows = product_count + user_count + open_hold_count + open_order_count;
+  return rows + Math.min(head.position, memoryCount) + (writeLog ? Math.min(head.position, marginCommits + 1) : 0);
+}
+
+/** The field that every thing of a step has once. */
+const markers: Readonly<Record<string, RegExp>> = {
+  stock: /:available$/,
+  holds: /:created$/,
+  orders: /:created$/,
+  users: /:created$/,
+  recent: /^request:/,
+};
+
+/** How many things a step brought. */
+export function countLoaded(step: string, values: readonly (string | number)[]): number {
+  if (step === "log") {
+    // Per entry: its position, the count of its values, and these.
+    let count = 0;
+    for (let index = 0; index < values.length; index += 2 + Number(values[index + 1])) {
+      count += 1;
+    }
+    return count;
+  }
+  return values.filter((field, index) => index % 2 === 0 && markers[step]?.test(String(field))).length;
 }
 
 async function* stockSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
@@ -306,7 +342,7 @@ async function* limitSteps(trx: Kysely<Database>, shopId: string): AsyncGenerato
   }
 }
 
-/** What a user has had of a SKU: held, pending and sold units over the whole history. */
+/** What a user has had of a SKU over the whole history: held, pending and sold units, less what was cancelled or given back. */
 export interface UserUnits {
   readonly userId: string;
   readonly sku: string;
@@ -314,15 +350,17 @@ export interface UserUnits {
 }
 
 /**
- * Counts the units of SKUs per user from holds and orders; a user whose holds all ended without an order has 0. An order
- * from a user's hold counts once: the hold is committed by then. This reads the shop's whole history, which only happens
+ * Counts the units of SKUs per user from holds and orders; a user whose holds and orders all ended without a sale has 0. An
+ * order from a user's hold counts once: the hold is committed by then. This reads the shop's whole history, which only happens
  * when a limit is first set, and in a rebuild.
  */
 export async function countUnits(db: Kysely<Database>, shopId: string, skus: readonly string[]): Promise<UserUnits[]> {
   const { rows } = await sql<UserUnits>`
     select user_id as "userId", line->>'sku' as sku, sum((line->>'quantity')::bigint * counted)::bigint as "unitCount"
     from (
-      select user_id, lines, 1 as counted from orders where shop_id = ${shopId} and user_id <> ''
+      select user_id, lines, (state <> 4)::int as counted from orders where shop_id = ${shopId} and user_id <> ''
+      union all
+      select user_id, restocked, -1 from orders where shop_id = ${shopId} and user_id <> '' and restocked is not null
       union all
       select user_id, lines, (state = 1)::int as counted from holds where shop_id = ${shopId} and user_id <> ''
     ) as carts, json_array_elements(lines) as line

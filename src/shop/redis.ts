@@ -1,7 +1,7 @@
 import { Redis } from "ioredis";
 import { StartError } from "../start-error.ts";
 import type { ShopKeys } from "./keys.ts";
-import type { Script } from "./scripts.ts";
+import { type Library, libraryPrefix, type Script } from "./scripts.ts";
 
 /** Redis did not answer. `outcome` says whether the script may have run: then only a repeat with the same request id tells. */
 export class RedisUnavailable extends Error {
@@ -14,14 +14,18 @@ export class RedisUnavailable extends Error {
   }
 }
 
-/** Runs scripts on one Redis. */
+/** Runs scripts on one Redis. One that Redis lacks is loaded when it is first run. */
 export interface ScriptRunner {
+  /** Loads a library ahead of its first run, and removes what other versions of Holdfast left. Throws StartError. */
+  load(library: Library): Promise<void>;
   /** Runs a script that decides: nothing is ever sent twice behind the caller's back. Throws RedisUnavailable. */
   run(script: Script, keys: ShopKeys, args: readonly (string | number)[]): Promise<unknown>;
   /** Runs a script that decides nothing on a connection of its own, so that a large log read never delays a decision. */
   aside(script: Script, keys: ShopKeys, args: readonly (string | number)[]): Promise<unknown>;
   /** Calls `onHint` for every message on a pub/sub channel, again after each reconnect. */
   subscribe(channel: string, onHint: (message: string) => void): Promise<void>;
+  /** Sends a message to whoever subscribed to a channel, once; it may be lost. Throws RedisUnavailable. */
+  publish(channel: string, message: string): Promise<void>;
   /** The connection of the decisions, for the checks at start. */
   readonly connection: Redis;
   close(): Promise<void>;
@@ -79,11 +83,21 @@ export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOpti
 
   return {
     connection: commands,
+    load: (library) => exchangeLibraries(commands, library),
     run: (script, keys, args) => evaluate(commands, script, keys, args),
     aside: (script, keys, args) => evaluate(reads, script, keys, args),
     subscribe: async (channel, onHint) => {
-      hints.on("message", (_, message) => onHint(message));
+      hints.on("message", (from, message) => {
+        if (from === channel) {
+          onHint(message);
+        }
+      });
       await hints.subscribe(channel);
+    },
+    publish: async (channel, message) => {
+      await reads.publish(channel, message).catch((error) => {
+        throw classified(error);
+      });
     },
     close: async () => {
       for (const client of [commands, reads, hints]) {
@@ -119,20 +133,91 @@ async function evaluate(
   }
   gatherWrites(client);
   try {
-    return await client.evalsha(script.sha, script.keys.length, ...values);
+    return await client.fcall(script.functionName, script.keys.length, ...values);
   } catch (error) {
-    if (error instanceof Error && error.message.startsWith("NOSCRIPT")) {
-      // Nothing ran. EVAL runs the script and puts it into Redis' cache for the next calls.
-      return client.eval(script.source, script.keys.length, ...values).catch((failure) => {
-        throw classified(failure);
-      });
+    if (error instanceof Error && error.message.startsWith(notFound)) {
+      return loadAndRun(client, script, values);
     }
     throw classified(error);
   }
 }
 
+/** Runs a script that Redis did not have, and which therefore did not run yet. */
+async function loadAndRun(client: Redis, script: Script, values: readonly (string | number)[]): Promise<unknown> {
+  try {
+    await loadOnce(client, script.library);
+  } catch (error) {
+    if (error instanceof Error && error.message.startsWith("OOM")) {
+      // A full Redis takes no library, but it runs the scripts that free memory or only read.
+      return client.eval(script.source, script.keys.length, ...values).catch((failure) => {
+        throw classified(failure);
+      });
+    }
+    const cause = classified(error);
+    throw cause instanceof RedisUnavailable ? new RedisUnavailable("not run", error) : cause;
+  }
+  return client.fcall(script.functionName, script.keys.length, ...values).catch((error) => {
+    throw classified(error);
+  });
+}
+
+/** Loads that are under way, per connection: many calls at once may find that a library is missing. */
+const loads = new WeakMap<Redis, Map<string, Promise<void>>>();
+
+function loadOnce(client: Redis, library: Library): Promise<void> {
+  const underWay = loads.get(client) ?? new Map<string, Promise<void>>();
+  loads.set(client, underWay);
+  const begun = underWay.get(library.name);
+  if (begun !== undefined) {
+    return begun;
+  }
+  const load = loadLibrary(client, library).finally(() => underWay.delete(library.name));
+  underWay.set(library.name, load);
+  return load;
+}
+
+async function loadLibrary(client: Redis, library: Library): Promise<void> {
+  await client.call("FUNCTION", "LOAD", library.source).catch((error) => {
+    // Another process was faster.
+    if (!(error instanceof Error && error.message.includes("already exists"))) {
+      throw error;
+    }
+  });
+}
+
+/**
+ * Libraries stay in Redis, also over its restarts, and each makes the runs of all others a little slower: Lua's garbage
+ * collector walks over it. A process of another version that is still at work loads its own again when it misses it.
+ */
+async function exchangeLibraries(client: Redis, library: Library): Promise<void> {
+  try {
+    const found = (await client.call("FUNCTION", "LIST", "LIBRARYNAME", `${libraryPrefix}*`)) as unknown[][];
+    const libraryNames = found.map((fields) => fields[fields.indexOf("library_name") + 1] as string);
+    for (const name of libraryNames.filter((each) => each !== library.name)) {
+      // It may be gone by now, when two processes start at once.
+      await client.call("FUNCTION", "DELETE", name).catch(() => {});
+    }
+    if (!libraryNames.includes(library.name)) {
+      await loadOnce(client, library);
+    }
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    // A full Redis has to be cured, not left alone: the scripts that free memory run in any case.
+    if (!message.startsWith("OOM")) {
+      throw new StartError(
+        `Redis does not take Holdfast's functions: ${message}. Its user needs the commands FCALL, EVAL and FUNCTION`,
+      );
+    }
+  }
+}
+
+/** How Redis says that it does not have a function. */
+const notFound = "ERR Function not found";
+
 /** Error replies that mean: Redis did not run the script, and another try later can succeed. */
-const notRun = /^(LOADING|BUSY|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|OOM|NOREPLICAS|MISCONF|NOSCRIPT)\b/;
+const notRun = new RegExp(
+  `^((LOADING|BUSY|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|OOM|NOREPLICAS|MISCONF)\\b|${notFound})`,
+);
 const notSent = /enableOfflineQueue|Connection is closed/;
 
 function classified(error: unknown): unknown {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { readdirSync } from "node:fs";
+import { readScriptFile, type ScriptFile, type Variable } from "./script-files.ts";
 
 /** One atomic operation in Redis: what its header declares and the text that is sent. */
 export interface Script {
@@ -10,33 +10,41 @@ export interface Script {
   readonly keys: readonly string[];
   /** The named arguments of the header, in order; further values may follow where the header says so. */
   readonly argumentNames: readonly string[];
-  /** SHA-1 of `source`: scripts are addressed by content, so two versions of Holdfast can work on one Redis. */
-  readonly sha: string;
+  /** What FCALL calls it: `place_order_<digits>`, with the digits of its library's name. */
+  readonly functionName: string;
+  /** The library that has it as a function. */
+  readonly library: Library;
+  /** The same script as EVAL takes it: by itself, with all the functions that it needs. */
   readonly source: string;
 }
 
-/** What every mutation brings, in the order of ARGV; a header writes it as `(call)`. */
-export const callArguments = [
-  "epoch",
-  "commit_id",
-  "request_id",
-  "oldest_id_ms",
-  "looked_up",
-  "memory_count",
-  "clock_ms",
-  "call",
-] as const;
+/** Every script as a function of Redis. */
+export interface Library {
+  /** `holdfast_<16 digits of its code's SHA-1>`: addressed by content, so that two versions of Holdfast can work on one Redis. */
+  readonly name: string;
+  /** As FUNCTION LOAD takes it. */
+  readonly source: string;
+}
 
 /** Every script of `lua/`, by name in camel case. */
 export interface Scripts {
   readonly adjustStock: Script;
+  readonly cancelOrder: Script;
+  readonly cancelScheduledChange: Script;
+  readonly changeTier: Script;
+  readonly confirmOrder: Script;
   readonly createUser: Script;
   readonly depositFunds: Script;
   readonly expireHolds: Script;
   readonly extendHold: Script;
   readonly finish: Script;
+  readonly fulfillOrder: Script;
   readonly getHold: Script;
+  readonly getOrder: Script;
+  readonly getShopStats: Script;
   readonly getStock: Script;
+  readonly getSubscription: Script;
+  readonly grantCredits: Script;
   readonly holdStock: Script;
   readonly keep: Script;
   readonly load: Script;
@@ -45,95 +53,120 @@ export interface Scripts {
   readonly observe: Script;
   readonly peek: Script;
   readonly placeOrder: Script;
+  readonly previewTierChange: Script;
   readonly putProduct: Script;
+  readonly putTier: Script;
   readonly readLog: Script;
+  readonly readState: Script;
+  readonly refundOrder: Script;
   readonly releaseHold: Script;
+  readonly renewSubscriptions: Script;
+  readonly scanState: Script;
+  readonly settleRefund: Script;
   readonly trimLog: Script;
+  readonly updateUser: Script;
+  readonly withdrawFunds: Script;
 }
 
 const luaFolder = new URL("../../lua/", import.meta.url).pathname;
 
 /**
- * Reads every script of `lua/`. The header is the truth: its KEYS and ARGV become the locals of the script, so a name
+ * Reads every script of `lua/`. The header is the truth: its KEYS and ARGV become the variables of the script, so a name
  * that the header lacks is an undefined global and fails the script's first run, and a malformed header fails here.
  */
 export function loadScripts(folder: string = luaFolder): Scripts {
+  const files = readdirSync(folder)
+    .filter((name) => name.endsWith(".lua"))
+    .map((name) => readScriptFile(folder, name));
+  const code = assembleLibrary(files);
+  const digits = createHash("sha1").update(code).digest("hex").slice(0, 16);
+  const named = lines(`#!lua name=${libraryPrefix}${digits}`, code.replaceAll(digitsMark, digits));
+  const library = { name: `${libraryPrefix}${digits}`, source: named };
   const scripts: Record<string, Script> = {};
-  for (const file of readdirSync(folder).filter((name) => name.endsWith(".lua"))) {
-    const script = assemble(folder, file);
-    scripts[script.name] = script;
+  for (const file of files) {
+    const { stem, keys, argumentNames } = file;
+    const name = stem.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    scripts[name] = {
+      name,
+      keys,
+      argumentNames,
+      functionName: `${stem}_${digits}`,
+      library,
+      source: assembleAlone(file),
+    };
   }
   return scripts as unknown as Scripts;
 }
 
-function assemble(folder: string, file: string): Script {
-  const text = readFileSync(join(folder, file), "utf8");
-  const [shebang, ...rest] = text.split("\n");
-  if (shebang === undefined || !/^#!lua( flags=[a-z,-]+)?$/.test(shebang)) {
-    throw new Error(`lua/${file}: the first line is not "#!lua" with optional flags`);
+/** What the name of every library of Holdfast begins with. */
+export const libraryPrefix = "holdfast_";
+
+/** Stands for the digits of a library's name in the code that they are made from. */
+const digitsMark = "<digits>";
+
+/**
+ * The functions of `lua/include/` are made once, when Redis loads the library, and shared by all scripts; so are the names
+ * of headers that these functions use. `bind` gives those their values for one run, and the variables of `lua/include/`
+ * theirs, so that no run sees anything of the run before it.
+ */
+function assembleLibrary(files: readonly ScriptFile[]): string {
+  const includes = new Map(files.flatMap((file) => file.includes.map((each) => [each.stem, each])));
+  const words = new Set([...includes.values()].flatMap(({ code }) => withoutTexts(code).match(/\w+/g) ?? []));
+  const isShared = ({ name }: Variable): boolean => words.has(name);
+  const shared = new Set(files.flatMap(({ variables }) => variables.filter(isShared)).map(({ name }) => name));
+  const topNames = ["ARGV", ...shared];
+  assertDistinct(["bind", "run", ...topNames, ...[...includes.values()].flatMap(({ declared }) => declared)]);
+  return lines(
+    `local ${topNames.join(", ")}`,
+    ...Array.from(includes.values(), ({ code }) => code),
+    ...files.map((file) => assembleFunction(file, isShared)),
+  );
+}
+
+function assembleFunction(file: ScriptFile, isShared: (variable: Variable) => boolean): string {
+  const flags = file.flags.map((flag) => `"${flag}"`).join(", ");
+  return lines(
+    "do",
+    "local function bind(KEYS, A)",
+    "ARGV = A",
+    assign("", file.variables.filter(isShared)),
+    ...file.includes.flatMap(({ state }) => state),
+    "end",
+    "local function run(KEYS, ARGV)",
+    "bind(KEYS, ARGV)",
+    assign(
+      "local ",
+      file.variables.filter((each) => !isShared(each)),
+    ),
+    file.body,
+    "end",
+    `redis.register_function({ function_name = "${file.stem}_${digitsMark}", callback = run, flags = { ${flags} } })`,
+    "end",
+  );
+}
+
+function assembleAlone(file: ScriptFile): string {
+  const includes = file.includes.flatMap(({ code, state }) => [code, ...state]);
+  return lines(file.shebang, assign("local ", file.variables), ...includes, file.body);
+}
+
+function assign(keyword: "local " | "", variables: readonly Variable[]): string {
+  const list = (field: keyof Variable): string => variables.map((each) => each[field]).join(", ");
+  return variables.length === 0 ? "" : `${keyword}${list("name")} = ${list("value")}`;
+}
+
+/** Code without what stands between quotes. */
+function withoutTexts(code: string): string {
+  return code.replace(/"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'/g, '""');
+}
+
+function assertDistinct(list: readonly string[]): void {
+  const twice = list.find((name, index) => list.indexOf(name) !== index);
+  if (twice !== undefined) {
+    throw new Error(`lua: "${twice}" is declared twice, by headers and includes or by two includes`);
   }
-  const keys = names(headerLine(text, "KEYS"), file);
-  const { argumentNames, hasRest } = parseArguments(headerLine(text, "ARGV"), file);
-  const bindings = [
-    bind(keys, "KEYS"),
-    bind(argumentNames, "ARGV"),
-    hasRest ? `local rest = ${argumentNames.length + 1}` : "",
-  ];
-  const body = rest.filter((line) => !line.startsWith("--")).join("\n");
-  const source = [shebang, ...bindings, ...includes(folder, text, file), body].filter((part) => part !== "").join("\n");
-  const name = basename(file, ".lua").replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
-  return { name, keys, argumentNames, sha: createHash("sha1").update(source).digest("hex"), source };
 }
 
-function headerLine(text: string, label: string): string {
-  return new RegExp(`^-- ${label} +(.+)$`, "m").exec(text)?.[1] ?? "";
-}
-
-function names(list: string, file: string): string[] {
-  const found = list === "" ? [] : list.split(",").map((name) => name.trim());
-  for (const name of found) {
-    if (!/^[a-z][a-z0-9_]*$/.test(name)) {
-      throw new Error(`lua/${file}: "${name}" in the header is not a name`);
-    }
-  }
-  return found;
-}
-
-/** `(call), order_id, hold_id ("" = none), then per line: sku` names the arguments up to `then`; notes stand in parentheses. */
-function parseArguments(line: string, file: string): { argumentNames: string[]; hasRest: boolean } {
-  const [fixed = "", tail] = line.split(/,? *then per /);
-  const hasCall = fixed.startsWith("(call)");
-  const own = fixed.replace(/\s*\([^)]*\)/g, "").replace(/^,/, "");
-  return {
-    argumentNames: [...(hasCall ? callArguments : []), ...names(own.trim(), file)],
-    hasRest: tail !== undefined,
-  };
-}
-
-function bind(list: readonly string[], source: string): string {
-  const values = list.map((_, index) => `${source}[${index + 1}]`).join(", ");
-  return list.length === 0 ? "" : `local ${list.join(", ")} = ${values}`;
-}
-
-/** The functions a file asks for with `@include`, each once, what it needs before it. */
-function includes(folder: string, text: string, file: string, seen: Set<string> = new Set()): string[] {
-  const wanted = /^-- @include +(.+)$/m.exec(text)?.[1];
-  const parts: string[] = [];
-  for (const name of wanted === undefined ? [] : names(wanted, file)) {
-    if (seen.has(name)) {
-      continue;
-    }
-    seen.add(name);
-    const path = join(folder, "include", `${name}.lua`);
-    const included = readFileSync(path, "utf8");
-    parts.push(...includes(folder, included, `include/${name}.lua`, seen), stripComments(included));
-  }
-  return parts;
-}
-
-function stripComments(text: string): string {
-  return text
-    .split("\n")
-    .filter((line) => !line.trimStart().startsWith("--") && line !== "")
-    .join("\n");
+function lines(...parts: readonly string[]): string {
+  return parts.filter((part) => part !== "").join("\n");
 }

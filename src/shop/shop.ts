@@ -12,7 +12,7 @@ import { idTimeMs, makeId } from "./ids.ts";
 import { type ShopKeys, shopKeys } from "./keys.ts";
 import { type Call, type LogEntry, parseEntry } from "./log-entry.ts";
 import { firstDifference, requestJson } from "./messages.ts";
-import { openShop } from "./open-shop.ts";
+import { openShop, type RebuildProgress } from "./open-shop.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
 import { refusalOf } from "./refusals.ts";
 import { type Answer, parseReply, type Reply } from "./reply.ts";
@@ -313,10 +313,18 @@ export class Shop {
     await (await this.#ready()).sweep();
   }
 
+  /** Rebuilds the live state from Postgres although it looks healthy; an opening under way may keep what is there, so it is waited for. */
+  async rebuild(onProgress: (progress: RebuildProgress) => void): Promise<ShopHead> {
+    while (this.#opening !== undefined) {
+      await this.#opening.catch(() => undefined);
+    }
+    return this.reopen(true, onProgress);
+  }
+
   /** Opens the shop anew; `force` rebuilds it from Postgres although it looks healthy. */
-  reopen(force = false): Promise<ShopHead> {
+  reopen(force = false, onProgress: (progress: RebuildProgress) => void = () => {}): Promise<ShopHead> {
     this.#isOpen = false;
-    this.#opening ??= openShop({ shopId: this.id, keys: this.keys, ...this.#deps }, force)
+    this.#opening ??= openShop({ shopId: this.id, keys: this.keys, ...this.#deps, onProgress }, force)
       .then((head) => {
         this.#isOpen = true;
         this.#lastPosition = head.position;

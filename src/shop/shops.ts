@@ -5,6 +5,8 @@ import { isConnectionLost, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { listHeads, type SweptShop } from "../postgres/shops.ts";
+import { listShopsToRenew } from "../postgres/subscriptions.ts";
+import { type Consumers, createConsumers } from "./consumers.ts";
 import { hintChannel, shopKeys } from "./keys.ts";
 import type { LogEntry } from "./log-entry.ts";
 import type { ScriptRunner } from "./redis.ts";
@@ -39,15 +41,21 @@ export interface Shops {
   get(shopId: string): Shop;
   /** The watchers' side of a shop. */
   hub(shopId: string): WatchHub;
+  /** The consumers watched in this process. */
+  readonly consumers: Consumers;
   readonly db: Kysely<Database>;
   readonly scripts: Scripts;
+  /** How long a request id is kept in Postgres, in milliseconds. */
+  readonly requestRetentionMs: number;
   /** Whether Postgres answered last time. */
   isPostgresUp(): boolean;
+  /** Calls `listener` with commits that this process made durable, of any shop, right after it did. It must be quick. */
+  onDurable(listener: (entries: readonly LogEntry[]) => void): void;
   /** Ends what is in flight and stops the sweeper. */
   close(): Promise<void>;
 }
 
-/** How often every shop is looked at: what a dead process left is flushed, a Postgres behind is healed, due holds expire. */
+/** How often every shop is looked at: what a dead process left is flushed, a Postgres behind is healed, due holds expire, due subscriptions renew. */
 const sweepMs = 1000;
 
 /** Creates the shops of this process and starts their sweeper. */
@@ -56,6 +64,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
   const shops = new Map<string, Shop>();
   const hubs = new Map<string, WatchHub>();
   const sweptPositions = new Map<string, number>();
+  const durableListeners: ((entries: readonly LogEntry[]) => void)[] = [];
   const postgres = { up: true };
   const deps = {
     maxBatchCommits: 500,
@@ -63,8 +72,12 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     maxBacklogCommits: 8000,
     ...options,
     postgres,
-    onDurable: (shopId: string, before: ShopHead, entries: readonly LogEntry[]) =>
-      hubs.get(shopId)?.offer(before, entries),
+    onDurable: (shopId: string, before: ShopHead, entries: readonly LogEntry[]) => {
+      hubs.get(shopId)?.offer(before, entries);
+      for (const listener of durableListeners) {
+        listener(entries);
+      }
+    },
     onUnknown: (shopId: string) => shops.delete(shopId),
   };
 
@@ -82,11 +95,23 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     hubs.get(shopId as string)?.hint(Number(position));
   });
 
-  const sweepShop = async ({ shopId, position, commitId, openHoldCount }: SweptShop): Promise<void> => {
+  const consumers = await createConsumers({ db, redis, logger });
+
+  const sweepShop = async (
+    { shopId, position, commitId, openCount }: SweptShop,
+    hasRenewals: boolean,
+  ): Promise<void> => {
     hubs.get(shopId)?.hint(position);
     const peeked = await redis.aside(scripts.peek, shopKeys(shopId), []);
-    const [, logPosition, logCommitId, nextDueMs, redisMs] = peeked as [string, number, string, number, number];
-    if (logPosition === 0 && openHoldCount === 0) {
+    const [, logPosition, logCommitId, nextDueMs, redisMs, nextRenewalMs] = peeked as [
+      string,
+      number,
+      string,
+      number,
+      number,
+      number,
+    ];
+    if (logPosition === 0 && openCount === 0 && !hasRenewals) {
       return; // nobody used this shop since Redis started, and nothing of it can be waiting or become due
     }
     const swept = sweptPositions.get(shopId) ?? 0;
@@ -95,9 +120,16 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     if ((logPosition !== position || logCommitId !== commitId) && position <= swept) {
       await get(shopId).sweep();
     }
-    if (nextDueMs >= 0 && nextDueMs <= (options.clock?.() ?? redisMs)) {
+    const nowMs = options.clock?.() ?? redisMs;
+    if (nextDueMs >= 0 && nextDueMs <= nowMs) {
       while (await get(shopId).expire("", [])) {
         // at most 100 at a time; other calls come in between
+      }
+      await get(shopId).sweep();
+    }
+    if (nextRenewalMs >= 0 && nextRenewalMs <= nowMs) {
+      while (await get(shopId).renew("")) {
+        // the same
       }
       await get(shopId).sweep();
     }
@@ -108,10 +140,14 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     const [connection] = flushConnections as [FlushConnection];
     await connection.ensureConnected();
     const heads = await listHeads(connection.db);
+    // A shop that Redis does not hold has nobody but Postgres to tell that a subscription is to be renewed.
+    const toRenew = new Set(await listShopsToRenew(connection.db, options.clock?.() ?? Date.now()));
     postgres.up = true;
     await Promise.all(
       heads.map((shop) =>
-        sweepShop(shop).catch((error) => logger.warn({ err: error, shop: shop.shopId }, "a shop could not be swept")),
+        sweepShop(shop, toRenew.has(shop.shopId)).catch((error) =>
+          logger.warn({ err: error, shop: shop.shopId }, "a shop could not be swept"),
+        ),
       ),
     );
   };
@@ -143,12 +179,18 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       }
       return hub;
     },
+    consumers,
     db,
     scripts,
+    requestRetentionMs: options.requestRetentionMs,
     isPostgresUp: () => postgres.up,
+    onDurable: (listener) => {
+      durableListeners.push(listener);
+    },
     close: async () => {
       closed = true;
       clearTimeout(timer);
+      consumers.close();
       await Promise.all([...shops.values()].map((shop) => shop.close()));
       await sweeping;
     },

@@ -48,7 +48,11 @@ const aheadWaitMs = 10_000;
 export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep> {
   const { shopId, db, hub, bookmarkMs, signal } = options;
   await hub.start();
-  let { position, commitId } = await startingPoint(options);
+  const start = await startingPoint(options);
+  if (start === undefined) {
+    return;
+  }
+  let { position, commitId } = start;
   let behind = true;
   let bookmarkAt = performance.now() + bookmarkMs;
   while (!signal.aborted) {
@@ -77,13 +81,14 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
   }
 }
 
+/** The commit to begin after; undefined when the watch ended while its position was waited for. */
 async function startingPoint({
   shopId,
   db,
   hub,
   start,
   signal,
-}: WatchOptions): Promise<{ position: number; commitId: string }> {
+}: WatchOptions): Promise<{ position: number; commitId: string } | undefined> {
   const head = await readDurableHead(db, shopId);
   if (head === undefined) {
     throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
@@ -101,8 +106,11 @@ async function startingPoint({
       requireSameHistory(entry.commitId, start.afterCommitId);
       return { position: entry.position, commitId: entry.commitId };
     }
+    if (signal.aborted) {
+      return undefined;
+    }
     const left = deadline - performance.now();
-    if (left <= 0 || signal.aborted) {
+    if (left <= 0) {
       throw new Refusal("POSITION_AHEAD", `position ${start.after} is beyond the durable head`, {
         metadata: { position: String((await readDurableHead(db, shopId))?.position ?? 0) },
       });

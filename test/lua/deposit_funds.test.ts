@@ -7,7 +7,8 @@ import {
   type GoodCall,
   notPositive,
 } from "./decision-tables.ts";
-import { expectCommit, largest, startMs, useShops } from "./fixture.ts";
+import { expectCommit, largest, useShops } from "./fixture.ts";
+import { userJson } from "./user-json.ts";
 
 const shops = useShops();
 const call: GoodCall = {
@@ -41,18 +42,7 @@ describe("DepositFunds", () => {
     const shop = await shops.open();
     await call.given(shop);
     const observed = await shop.observe("depositFunds", call.args);
-    const user = {
-      user_id: "u1",
-      balance_minor: 150,
-      credits: 100,
-      tier: "free",
-      referral_count: 0,
-      order_count: 0,
-      lifetime_value_minor: 0,
-      create_time: startMs + 1,
-      update_time: shop.nowMs,
-      position: 4,
-    };
+    const user = userJson({ user_id: "u1", balance_minor: 150, update_time: shop.nowMs, position: 4 });
     const event = { funds_deposited: { user, amount_minor: 50, reference: 'wire "7" %d' } };
     expectCommit(shop, observed, [event], { users: { "u1:balance": "150" } });
   });

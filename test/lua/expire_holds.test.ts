@@ -25,6 +25,7 @@ import {
   useShops,
   type Value,
 } from "./fixture.ts";
+import { goneFields, orderJson } from "./order-records.ts";
 
 const shops = useShops();
 const given = async (shop: LuaShop) => {
@@ -90,6 +91,60 @@ describe("ExpireHolds", () => {
       limits: { "u1:ps5": null },
       recent_0: { "hold:h1": `${at} ${position} EXPIRED`, "hold:h2": `${at + 1} ${position} EXPIRED` },
     });
+  });
+
+  test("cancels unpaid orders and ends holds in one commit", async () => {
+    const shop = await shops.open();
+    await given(shop);
+    const pending_ms = dueMs - shop.nowMs - 1;
+    const external = { order_id: "o1", user_id: "u1", payment_method: 2, pending_ms };
+    const at = await shop.commit("placeOrder", external, threeLines);
+    const createdMs = shop.nowMs;
+    await holdUntilDue(shop, "tv", "h2");
+    const observed = await shop.observe("expireHolds", { clock_ms: dueMs });
+    const order = orderJson({
+      state: 4,
+      payment_method: 2,
+      cancel_reason: "EXPIRED",
+      create_time: createdMs,
+      update_time: dueMs,
+      create_position: at,
+      position: at + 2,
+    });
+    const [entry] = await readEntries(shop, at + 2);
+    expect(entry?.events).toEqual([
+      { hold_expired: expect.objectContaining({ stocks: [level("tv", [199, 1, 0], 100)] }) },
+      { order_cancelled: { order, stocks: [level("ps5", [10, 0, 0], 100), level("tv", [200, 0, 0], 100)] } },
+    ]);
+    expect(observed.changes).toMatchObject({
+      stock: { "ps5:available": "10", "ps5:held": "0", "tv:available": "200", "tv:held": "0" },
+      orders: goneFields("o1"),
+      holds: endedFields("h2"),
+      due: { "order/o1": null, h2: null },
+      due_skus: { [`ps5:000${dueMs}:order/o1`]: null, [`tv:000${dueMs}:order/o1`]: null, [`tv:000${dueMs}:h2`]: null },
+      limits: { "u1:ps5": null },
+      recent_0: { "order:o1": `${at} ${at + 2}`, "hold:h2": `${at + 1} ${at + 2} EXPIRED` },
+    });
+  });
+
+  test("cancels the one order it is asked for, and no hold of that name", async () => {
+    const shop = await shops.open();
+    await given(shop);
+    await holdUntilDue(shop, "tv", "same");
+    for (const order_id of ["same", "other"]) {
+      const pending_ms = dueMs - shop.nowMs - 1;
+      await shop.commit("placeOrder", { order_id, payment_method: 2, pending_ms }, cart(["tv", 1]));
+    }
+    await shop.commit("placeOrder", { order_id: "charged", payment_method: 4 }, cart(["tv", 1]));
+    const left = async () => Object.keys((await shop.dump()).due ?? {}).sort();
+    expect(await left()).toEqual(["order/other", "order/same", "same"]);
+    await expectNoChange(shop, () => shop.run("expireHolds", { clock_ms: dueMs, hold_id: "order/charged" }));
+    await expectNoChange(shop, () => shop.run("expireHolds", { clock_ms: dueMs - 1, hold_id: "order/same" }));
+    await shop.run("expireHolds", { clock_ms: dueMs, hold_id: "order/same" });
+    expect(await left()).toEqual(["order/other", "same"]);
+    await shop.run("expireHolds", { clock_ms: dueMs });
+    expect(await left()).toEqual([]);
+    expect((await shop.dump()).stock).toMatchObject({ "tv:available": "199", "tv:held": "1" });
   });
 
   test.each<[string, Record<string, Value>, Value[]]>([

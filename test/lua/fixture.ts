@@ -43,11 +43,28 @@ const quiet: Arguments = {
   withdrawn: "",
   email_key: "",
   private_json: "{}",
+  referral_code: "",
+  require_referral: 0,
+  has_email: 0,
+  reason_json: '""',
   user_id: "",
   hold_id: "",
   hold_ms: 600_000,
   payment_method: 3,
+  pending_ms: 600_000,
+  as_of_position: 0,
+  record: "",
+  payment_reference_json: '""',
+  charge_id_json: '""',
+  by_worker: 0,
+  amount_minor: "",
+  restock: 0,
 };
+
+/** The referral code of a user of whom a test does not say. */
+export function codeOf(userId: Value | undefined): string {
+  return `code-${userId}`;
+}
 
 function commitIdOf(count: number): string {
   return `00000000-0000-7000-8000-${String(count).padStart(12, "0")}`;
@@ -178,6 +195,7 @@ export class LuaShop {
     expect(unknown, `arguments that ${name} does not have`).toEqual([]);
     const known: Arguments = {
       ...quiet,
+      own_referral_code: codeOf(args.user_id),
       epoch: this.epoch,
       ...(argumentNames.includes("clock_ms") ? this.#callArguments(args) : args),
     };

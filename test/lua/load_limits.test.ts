@@ -8,6 +8,7 @@ import {
   notPositive,
 } from "./decision-tables.ts";
 import { birthId, cart, type LuaShop, readEntries, useShops, type Value } from "./fixture.ts";
+import { readRecord } from "./order-records.ts";
 
 const shops = useShops();
 const call: GoodCall = {
@@ -17,7 +18,7 @@ const call: GoodCall = {
   tail: ["u1", 2, "u2", 1],
 };
 
-/** Everything that moves units of `ps5` between users: holds, orders from both, releases, expiries, guests. */
+/** Everything that moves units of `ps5` between users: holds, orders from both, releases, expiries, cancellations, refunds, guests. */
 async function giveHistory(shop: LuaShop): Promise<void> {
   for (const user of ["a", "b", "c"]) {
     await shop.user(user);
@@ -42,31 +43,58 @@ async function giveHistory(shop: LuaShop): Promise<void> {
   await shop.commit("extendHold", { hold_id: "b2", hold_ms: 3_600_000 });
   await shop.run("expireHolds", { clock_ms: shop.nowMs + 600_000 });
   await hold("c2", "c", ["tv", 1]);
+  const external = (order_id: string, user_id: string, hold_id: string, ...lines: [string, number][]) =>
+    shop.commit("placeOrder", { order_id, user_id, hold_id, payment_method: 2 }, cart(...lines));
+  await external("kept", "a", "", ["ps5", 2]);
+  await external("ended", "c", "", ["ps5", 6], ["tv", 1], ["ps5", 1]);
+  await hold("c3", "c", ["ps5", 4]);
+  await external("of-hold", "c", "c3");
+  await external("nobodys-too", "", "", ["ps5", 1]);
+  await shop.commit("cancelOrder", { order_id: "ended" });
+  await shop.commit("cancelOrder", { order_id: "of-hold" });
+  await shop.commit("cancelOrder", { order_id: "nobodys-too" });
+  await shop.commit("confirmOrder", { order_id: "kept" });
+  await external("late", "b", "", ["ps5", 3]);
+  await shop.run("expireHolds", { hold_id: "order/late", clock_ms: shop.nowMs + 600_000 });
+  for (const [order_id, ...units] of [
+    ["kept", "ps5", 1],
+    ["bs", "ps5", 2, "ps5", 1],
+    ["guests", "ps5", 7],
+  ] as const) {
+    await shop.commit("refundOrder", { order_id, amount_minor: 1, ...(await readRecord(shop, order_id)) }, [...units]);
+  }
 }
 
 interface Cart {
   hold_id: string;
   user_id: string;
+  order_id: string;
   lines: { sku: string; quantity: number }[];
+  restocked?: { sku: string; quantity: number }[];
+  state: number;
 }
 
-/** What users have had of `ps5` up to a position: their orders and their open holds, as Postgres counts them. */
+/** What users have had of `ps5` up to a position: their orders, less what came back, and their open holds, as Postgres counts them. */
 function countUnits(entries: { position: number; events: object[] }[], position: number): Record<string, number> {
   const open = new Map<string, Cart>();
-  const sold: Cart[] = [];
+  const sold = new Map<string, Cart>();
   for (const event of entries.filter((entry) => entry.position <= position).flatMap((entry) => entry.events)) {
     const [[name, { hold, order }]] = Object.entries(event) as [[string, { hold: Cart; order: Cart }]];
     if (name === "stock_held") {
       open.set(hold.hold_id, hold);
-    } else if (name === "order_placed") {
-      sold.push(order);
+    } else if (/^order_/.test(name)) {
+      sold.set(order.order_id, order);
     } else if (/^hold_(released|expired|committed)$/.test(name)) {
       open.delete(hold.hold_id);
     }
   }
   const counts: Record<string, number> = {};
-  for (const { user_id, lines } of [...open.values(), ...sold].filter((each) => each.user_id !== "")) {
-    for (const { quantity } of lines.filter((line) => line.sku === "ps5")) {
+  const orders = [...sold.values()].filter((order) => order.state !== 4);
+  for (const { user_id, lines, restocked = [] } of [...open.values(), ...orders].filter(
+    (each) => each.user_id !== "",
+  )) {
+    const had = [...lines, ...restocked.map(({ sku, quantity }) => ({ sku, quantity: -quantity }))];
+    for (const { quantity } of had.filter((line) => line.sku === "ps5")) {
       counts[user_id] = (counts[user_id] ?? 0) + quantity;
     }
   }
@@ -110,7 +138,7 @@ describe("LoadLimits", () => {
     await giveHistory(shop);
     const entries = await readEntries(shop, 1);
     const truth = countUnits(entries, entries.length);
-    expect(truth).toEqual({ a: 3, b: 8 });
+    expect(truth).toEqual({ a: 4, b: 5 });
     const restore = await shop.snapshot();
     for (const { position, commitId } of entries) {
       const counts: Value[][] = Object.entries(countUnits(entries, position));

@@ -8,6 +8,7 @@ import {
   describeRefusals,
   expectNoChange,
   type GoodCall,
+  notPositive,
   type RefusalRow,
 } from "./decision-tables.ts";
 import {
@@ -19,6 +20,7 @@ import {
   type LuaShop,
   largest,
   level,
+  readEntries,
   threeLines,
   threeLinesJson,
   useShops,
@@ -27,8 +29,7 @@ import {
 import { holdRefusals } from "./hold-refusals.ts";
 
 const shops = useShops();
-const wallet = 1;
-const none = 3;
+const [wallet, external, none, gateway] = [1, 2, 3, 4];
 const fromLines: GoodCall = {
   script: "placeOrder",
   given: givenCart,
@@ -60,6 +61,9 @@ const insufficient = (user_id: string, required: number, balance: number) => ({
 });
 const overflow = (amount: number) => ({ reason: "BALANCE_LIMIT", metadata: { amount_minor: digits(amount) } });
 const gold = (shop: LuaShop) => shop.product("gold", { count: 1_000_000, priceMinor: largest });
+
+const setStat = (field: string, value: number) => (shop: LuaShop) =>
+  shop.redis.hset(shop.keys.stats as string, field, String(value));
 
 /** The refusals of paying, for an order from lines. */
 const moneyRefusals: RefusalRow[] = [
@@ -108,6 +112,21 @@ const moneyRefusals: RefusalRow[] = [
     tail: cart(["tv", 1]),
     ...overflow(100),
   },
+  { title: "the shop's revenue past 2^53-1", given: setStat("revenue", largest - 399), ...overflow(400) },
+  { title: "the shop's items past 2^53-1", given: setStat("items", largest - 3), ...overflow(400) },
+  {
+    title: "the shop's items past 2^53-1, for nothing",
+    given: setStat("items", largest - 3),
+    args: { payment_method: none },
+    ...overflow(400),
+  },
+  {
+    title: "an amount past 2^53-1 that waits for its payment",
+    given: gold,
+    args: { payment_method: gateway },
+    tail: cart(["gold", 2]),
+    ...overflow(largest * 2),
+  },
 ];
 
 /** The paid order `o1` of a cart of three lines, made by the last run. */
@@ -123,6 +142,7 @@ const orderJson = (shop: LuaShop, fields: object) => ({
   hold_id: "",
   create_time: shop.nowMs,
   update_time: shop.nowMs,
+  create_position: 8,
   position: 8,
   ...fields,
 });
@@ -132,8 +152,13 @@ describe("PlaceOrder from lines", () => {
   describeBadArguments(
     shops,
     fromLines,
-    { order_id: [""], payment_method: ["", "0", "2", "4", "x", "01"], hold_id: ["h1"] },
+    { order_id: [""], payment_method: ["", "0", "5", "x", "01"], hold_id: ["h1"] },
     [[], ...badCarts],
+  );
+  describeBadArguments(
+    shops,
+    { ...fromLines, args: { ...fromLines.args, payment_method: external } },
+    { pending_ms: [...notPositive, "86400001"] },
   );
   describeRefusals(shops, fromLines, [
     ...cartRefusals,
@@ -143,7 +168,11 @@ describe("PlaceOrder from lines", () => {
   describeExpiry(shops, fromLines, { touched: "ps5", refused: { tail: cart(["ps5", 999]), reason: "SOLD_OUT" } });
 
   const stocks = [level("ps5", [2, 0, 3], 100), level("tv", [4, 0, 1], 100)];
-  const stock = { "ps5:available": "2", "ps5:sold": "3", "tv:available": "4", "tv:sold": "1" };
+  const levels = { "ps5:available": "2", "ps5:sold": "3", "tv:available": "4", "tv:sold": "1" };
+  const stock = { ...levels, "ps5:sales": "1 3 300", "tv:sales": "1 1 100" };
+  const freeStock = { ...levels, "ps5:sales": "1 3 0", "tv:sales": "1 1 0" };
+  const stats = { orders: "1", items: "4", revenue: "400" };
+  const freeStats = { ...stats, revenue: "0" };
   const recent_0 = { "order:o1": "8" };
 
   test("sells a cart and charges the wallet", async () => {
@@ -153,6 +182,7 @@ describe("PlaceOrder from lines", () => {
     const buyer = { balance_minor: 999_600, order_count: 1, lifetime_value_minor: 400 };
     expectCommit(shop, observed, [{ order_placed: { order: orderJson(shop, {}), stocks, ...buyer } }], {
       stock,
+      stats,
       recent_0,
       users: { "u1:balance": "999600", "u1:orders": "1", "u1:lifetime": "400" },
     });
@@ -168,7 +198,12 @@ describe("PlaceOrder from lines", () => {
       order_count: 1,
       lifetime_value_minor: 0,
     };
-    expectCommit(shop, observed, [{ order_placed: placed }], { stock, recent_0, users: { "u1:orders": "1" } });
+    expectCommit(shop, observed, [{ order_placed: placed }], {
+      stock: freeStock,
+      stats: freeStats,
+      recent_0,
+      users: { "u1:orders": "1" },
+    });
   });
 
   test("sells to a guest without charging", async () => {
@@ -176,7 +211,11 @@ describe("PlaceOrder from lines", () => {
     await givenCart(shop);
     const observed = await shop.observe("placeOrder", { order_id: "o1", payment_method: none }, fromLines.tail);
     const placed = { order: orderJson(shop, { payment_method: none, user_id: "" }), stocks };
-    expectCommit(shop, observed, [{ order_placed: placed }], { stock, recent_0 });
+    expectCommit(shop, observed, [{ order_placed: placed }], {
+      stock: freeStock,
+      stats: freeStats,
+      recent_0,
+    });
   });
 
   test.each([0, 1, 1e14 + 1, largest])("charges %d to the last minor unit", async (amount) => {
@@ -261,11 +300,19 @@ describe("PlaceOrder from a hold", () => {
     const observed = await shop.observe("placeOrder", { ...fromHold.args, user_id });
     const times = { create_time: createdMs, expire_time: expireMs, create_position: 10, position: 13 };
     const hold = holdJson({ state: 2, order_id: "o1", ...times });
-    const order = orderJson(shop, { hold_id: "h1", position: 13 });
+    const order = orderJson(shop, { hold_id: "h1", create_position: 13, position: 13 });
     const stocks = [level("ps5", [2, 0, 3], 7), level("tv", [3, 1, 1], 100)];
     const buyer = { balance_minor: 999_600, order_count: 1, lifetime_value_minor: 400 };
     expectCommit(shop, observed, [{ hold_committed: { hold } }, { order_placed: { order, stocks, ...buyer } }], {
-      stock: { "ps5:held": "0", "ps5:sold": "3", "tv:held": "1", "tv:sold": "1" },
+      stock: {
+        "ps5:held": "0",
+        "ps5:sold": "3",
+        "ps5:sales": "1 3 300",
+        "tv:held": "1",
+        "tv:sold": "1",
+        "tv:sales": "1 1 100",
+      },
+      stats: { orders: "1", items: "4", revenue: "400" },
       users: { "u1:balance": "999600", "u1:orders": "1", "u1:lifetime": "400" },
       holds: endedFields("h1"),
       due: { h1: null },
@@ -282,6 +329,121 @@ describe("PlaceOrder from a hold", () => {
     const [committed, placed] = JSON.parse((reply as { payload: string }).payload);
     expect(committed.hold_committed.hold).toMatchObject({ user_id: "", order_id: "o1" });
     expect(placed.order_placed.order).toMatchObject({ user_id: "u1", hold_id: "guest" });
+  });
+});
+
+describe("PlaceOrder that waits for its payment", () => {
+  const open = async (given: GoodCall) => {
+    const shop = await shops.open();
+    await given.given(shop);
+    return shop;
+  };
+  const pending_ms = 1000;
+  const waits = (shop: LuaShop, fields: object) =>
+    orderJson(shop, { state: 1, payment_method: external, expire_time: shop.nowMs + pending_ms, ...fields });
+
+  test.each(["u1", ""])("holds the units of its lines until it is due, for user %j", async (user_id) => {
+    const shop = await open(fromLines);
+    const args = { ...fromLines.args, user_id, payment_method: external, pending_ms };
+    const observed = await shop.observe("placeOrder", args, fromLines.tail);
+    const [createdMs, expireMs] = [shop.nowMs, shop.nowMs + pending_ms];
+    const stocks = [level("ps5", [2, 3, 0], 100), level("tv", [4, 1, 0], 100)];
+    const buyer = user_id === "" ? {} : { order_count: 1, lifetime_value_minor: 0 };
+    expectCommit(shop, observed, [{ order_placed: { order: waits(shop, { user_id }), stocks, ...buyer } }], {
+      stock: { "ps5:available": "2", "ps5:held": "3", "tv:available": "4", "tv:held": "1" },
+      ...(user_id === "" ? {} : { users: { "u1:orders": "1" } }),
+      orders: {
+        "o1:user": user_id,
+        "o1:expire": String(expireMs),
+        "o1:created": `8 ${createdMs}`,
+        "o1:lines": "ps5 2 100,tv 1 100,ps5 1 100",
+        "o1:terms": "2 ",
+      },
+      due: { "order/o1": String(expireMs) },
+      due_skus: { [`ps5:000${expireMs}:order/o1`]: "0", [`tv:000${expireMs}:order/o1`]: "0" },
+      recent_0: { "order:o1": "8" },
+    });
+  });
+
+  test("keeps the units of a hold held, at the hold's prices", async () => {
+    const shop = await open(fromHold);
+    await shop.commit("putProduct", { sku: "ps5", price_minor: 7 });
+    const { due } = await shop.dump();
+    const args = { ...fromHold.args, payment_method: external, pending_ms };
+    const observed = await shop.observe("placeOrder", args);
+    const [createdMs, expireMs] = [shop.nowMs, shop.nowMs + pending_ms];
+    const heldUntil = Number(due?.h1);
+    const times = { create_time: heldUntil - 600_000, expire_time: heldUntil, create_position: 10, position: 13 };
+    const hold = holdJson({ state: 2, order_id: "o1", ...times });
+    const order = waits(shop, { hold_id: "h1", create_position: 13, position: 13 });
+    const stocks = [level("ps5", [2, 3, 0], 7), level("tv", [3, 2, 0], 100)];
+    const buyer = { order_count: 1, lifetime_value_minor: 0 };
+    expectCommit(shop, observed, [{ hold_committed: { hold } }, { order_placed: { order, stocks, ...buyer } }], {
+      users: { "u1:orders": "1" },
+      holds: endedFields("h1"),
+      orders: {
+        "o1:user": "u1",
+        "o1:expire": String(expireMs),
+        "o1:created": `13 ${createdMs}`,
+        "o1:lines": "ps5 2 100,tv 1 100,ps5 1 100",
+        "o1:terms": "2 h1",
+      },
+      due: { h1: null, "order/o1": String(expireMs) },
+      due_skus: {
+        ...dueSkus(heldUntil, null),
+        [`ps5:000${expireMs}:order/o1`]: "0",
+        [`tv:000${expireMs}:order/o1`]: "0",
+      },
+      recent_0: { "order:o1": "13", "hold:h1": "10 13 COMMITTED" },
+    });
+  });
+
+  test("is never due where the payment worker asks the gateway", async () => {
+    const shop = await open(fromLines);
+    const args = { ...fromLines.args, payment_method: gateway };
+    const { reply, changes } = await shop.observe("placeOrder", args, fromLines.tail);
+    const [event] = JSON.parse((reply as { payload: string }).payload);
+    expect(event.order_placed.order).toEqual(orderJson(shop, { state: 1, payment_method: gateway }));
+    expect(changes).toMatchObject({ orders: { "o1:expire": "", "o1:terms": "4 " }, stock: { "ps5:held": "3" } });
+    expect(changes).not.toHaveProperty("due");
+    expect(changes).not.toHaveProperty("due_skus");
+    expect(changes).not.toHaveProperty("stats");
+  });
+
+  test("is cancelled when it is due, before its units are sold to the next", async () => {
+    const shop = await open(fromLines);
+    const args = { ...fromLines.args, payment_method: external, pending_ms };
+    const at = await shop.commit("placeOrder", args, cart(["ps5", 5]));
+    const dueMs = shop.nowMs + pending_ms;
+    const next = { order_id: "o2", clock_ms: dueMs - 1 };
+    expect(await shop.run("placeOrder", next, cart(["ps5", 5]))).toMatchObject({ reason: "HELD_OUT", retryMs: 1000 });
+    await shop.commit("placeOrder", { ...next, clock_ms: dueMs }, cart(["ps5", 5]));
+    const [, expiry, order] = await readEntries(shop, at);
+    expect(expiry?.events).toMatchObject([
+      { order_cancelled: { order: { order_id: "o1", state: 4, cancel_reason: "EXPIRED" } } },
+    ]);
+    expect(order?.events).toMatchObject([{ order_placed: { order: { order_id: "o2" } } }]);
+  });
+
+  test("counts towards a limit, and refuses more", async () => {
+    const shop = await shops.open();
+    await shop.user("u1");
+    await shop.product("few", { count: 10, maxPerUser: 2 });
+    const order = { user_id: "u1", payment_method: external };
+    await shop.commit("placeOrder", { ...order, order_id: "o1" }, cart(["few", 2]));
+    expect((await shop.dump()).limits).toEqual({ "u1:few": "2" });
+    const more = await shop.run("placeOrder", { ...order, order_id: "o2" }, cart(["few", 1]));
+    expect(more).toMatchObject({ reason: "PER_USER_LIMIT", metadata: { had_count: "2" } });
+  });
+
+  test("adds to what was sold before", async () => {
+    const shop = await open(fromLines);
+    for (const order_id of ["o1", "o2"]) {
+      await shop.commit("placeOrder", { ...fromLines.args, order_id }, cart(["ps5", 2], ["tv", 1]));
+    }
+    const { stock, stats } = await shop.dump();
+    expect(stock).toMatchObject({ "ps5:sales": "2 4 400", "tv:sales": "2 2 200" });
+    expect(stats).toMatchObject({ orders: "2", items: "6", revenue: "600" });
   });
 });
 

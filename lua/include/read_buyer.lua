@@ -1,0 +1,17 @@
+-- read_buyer: what orders need of a user: wallet, orders placed, what was paid less what was refunded. Read once per run; nil
+-- when there is no such user (nobody has the empty id).
+local buyers = {}
+local function read_buyer(id)
+  local found = buyers[id]
+  if found ~= nil then
+    return found or nil
+  end
+  local fields = redis.call("HMGET", users, id .. ":balance", id .. ":orders", id .. ":lifetime")
+  if not fields[1] then
+    buyers[id] = false
+    return nil
+  end
+  found = { id = id, balance = tonumber(fields[1]), order_count = tonumber(fields[2]), lifetime_value = tonumber(fields[3]) }
+  buyers[id] = found
+  return found
+end
