@@ -6,18 +6,71 @@ import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import { listName } from "../postgres/page-token.ts";
 import type { ShopRow } from "../postgres/schema.ts";
 import { findShop, insertShop, listShops } from "../postgres/shops.ts";
+import { listSkuStats } from "../postgres/stats.ts";
 import { Refusal } from "../refusal.ts";
-import type { Handlers } from "../server/call-context.ts";
+import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
 import type { Call } from "../shop/log-entry.ts";
 import { firstDifference, requestJson } from "../shop/messages.ts";
+import type { Caller } from "../shop/waiters.ts";
+import type { Discrepancy } from "../verify/discrepancy.ts";
+import { rebuildShop } from "../verify/rebuild-shop.ts";
+import { verifyShop } from "../verify/verify-shop.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { commitMessage, readPoint } from "./mutate.ts";
-import { messageFromRow, pageCount, readRecord, required } from "./read.ts";
+import { messageFromRow, pageCount, readRecord, readSnapshot, required } from "./read.ts";
 
 /** AdminService: shops. */
 export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof pb.AdminService> {
   return {
+    async getShopStats(req, ctx) {
+      const observed = await shops.get(shopIdOf(req)).read(shops.scripts.getShopStats, [], {}, ctx);
+      return create(pb.GetShopStatsResponseSchema, {
+        stats: statsMessage(observed.payload as string[]),
+        asOf: readPoint(observed),
+      });
+    },
+
+    async listSkuStats(req, ctx) {
+      const list = listName("ListSkuStats", shopIdOf(req));
+      const count = pageCount(req.pageSize);
+      const after = pageTokens.read(list, req.pageToken);
+      const { value: rows } = await readSnapshot(shops, req, ctx, (db, shopId) =>
+        listSkuStats(db, shopId, after, count + 1),
+      );
+      const page = rows.slice(0, count);
+      return create(pb.ListSkuStatsResponseSchema, {
+        skuStats: page.map((row) => messageFromRow(pb.SkuStatsSchema, row)),
+        nextPageToken: rows.length > count ? pageTokens.make(list, page.at(-1)?.sku ?? "") : "",
+      });
+    },
+
+    async *verifyShop(req, ctx) {
+      const { db, scripts, requestRetentionMs } = shops;
+      const shop = shops.get(shopIdOf(req));
+      const options = { shop, db, scripts, requestRetentionMs, caller: untilDrained(ctx) };
+      for await (const { checkedCount, discrepancies, done } of verifyShop(options)) {
+        yield create(pb.VerifyShopResponseSchema, {
+          checkedCount: BigInt(checkedCount),
+          discrepancies: discrepancies.map(discrepancyMessage),
+          done,
+        });
+      }
+    },
+
+    async *rebuildShop(req, ctx) {
+      ctx.throwIfEnded();
+      const shop = shops.get(shopIdOf(req));
+      for await (const { epoch, loadedCount, totalCount, done } of rebuildShop(shop)) {
+        yield create(pb.RebuildShopResponseSchema, {
+          epoch: BigInt(epoch),
+          loadedCount: BigInt(loadedCount),
+          totalCount: BigInt(totalCount),
+          done,
+        });
+      }
+    },
+
     async createShop(req, ctx) {
       const shopId = shopIdOf(req);
       const requestId = req.requestId === "" ? makeId() : req.requestId;
@@ -98,4 +151,42 @@ function existsMessage(shopId: string, field: string): string {
 function shopMessage(row: Selectable<ShopRow>, logPosition: number) {
   const headPosition = Math.max(row.head_position, logPosition);
   return messageFromRow(ShopSchema, { ...row, head_position: headPosition, durable_position: row.head_position });
+}
+
+function statsMessage(payload: readonly string[]) {
+  const values = new Map<string, string>();
+  for (let index = 0; index + 1 < payload.length; index += 2) {
+    values.set(payload[index] as string, payload[index + 1] as string);
+  }
+  const figure = (name: string): bigint => BigInt(values.get(name) ?? 0);
+  const tiers = [...values.keys()].filter((name) => name.startsWith("tier:") && figure(name) !== 0n);
+  return create(pb.ShopStatsSchema, {
+    userCount: figure("users"),
+    orderCount: figure("orders"),
+    itemCount: figure("items"),
+    revenueMinor: figure("revenue"),
+    refundedMinor: figure("refunded"),
+    upgradeCredits: figure("upgrade_credits"),
+    downgradeCredits: figure("downgrade_credits"),
+    tiers: tiers.sort().map((name) => ({ tier: name.slice("tier:".length), userCount: figure(name) })),
+  });
+}
+
+function discrepancyMessage({ position, store, ...discrepancy }: Discrepancy) {
+  return create(pb.DiscrepancySchema, { ...discrepancy, position: BigInt(position), store: pb.Store[store] });
+}
+
+/** A caller of something long: it ends too when the server is about to stop. */
+function untilDrained(ctx: CallContext): Caller {
+  return {
+    get ended() {
+      return ctx.ended || ctx.draining.aborted;
+    },
+    throwIfEnded: () => {
+      ctx.throwIfEnded();
+      if (ctx.draining.aborted) {
+        throw new Refusal("SHOP_UNAVAILABLE", "the server stops; ask again", { retryMs: 1000 });
+      }
+    },
+  };
 }

@@ -1,33 +1,49 @@
 import { create } from "@bufbuild/protobuf";
+import type { Selectable } from "kysely";
 import * as pb from "../../gen/holdfast/v1/event_service_pb.js";
 import { readCommits, readCommitsBackwards } from "../postgres/commits.ts";
+import { acknowledge, findConsumer, listConsumers } from "../postgres/consumers.ts";
+import { listName } from "../postgres/page-token.ts";
+import type { ConsumerRow } from "../postgres/schema.ts";
+import { Refusal } from "../refusal.ts";
 import type { CallContext, Handlers } from "../server/call-context.ts";
+import type { ConsumerWatch } from "../shop/consumers.ts";
 import { eventBatch, filteredBatch } from "../shop/event-batch.ts";
 import type { LogEntry } from "../shop/log-entry.ts";
 import { toMs } from "../shop/messages.ts";
 import { type WatchStart, type WatchStep, watchLog } from "../shop/watch.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
-import { pageCount, readSnapshot } from "./read.ts";
+import { messageFromRow, pageCount, readSnapshot } from "./read.ts";
 
 /** Commits that one ListEvents looks at most, whether they match or not. */
 const maxScannedCommits = 5000;
 
 /** EventService: the log, as it grows and as it was. */
-export function createEventService({ shops }: Deps): Handlers<typeof pb.EventService> {
+export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof pb.EventService> {
   return {
     async *watchEvents(req, ctx) {
       const shopId = shopIdOf(req);
       await readSnapshot(shops, req, ctx, async () => undefined); // no hub for a shop that does not exist
-      const steps = watchLog({
-        shopId,
-        db: shops.db,
-        hub: shops.hub(shopId),
-        start: startOf(req),
-        bookmarkMs: req.bookmarkInterval === undefined ? 5000 : toMs(req.bookmarkInterval, "bookmark_interval"),
-        signal: AbortSignal.any([ctx.signal, ctx.draining]),
-      });
-      for await (const step of steps) {
-        yield* messagesOf(step, req);
+      const { case: kind, value } = req.start;
+      const watch = kind === "consumer" ? await shops.consumers.take({ shopId, consumer: value }) : undefined;
+      try {
+        const steps = watchLog({
+          shopId,
+          db: shops.db,
+          hub: shops.hub(shopId),
+          start: startOf(req, watch),
+          bookmarkMs: req.bookmarkInterval === undefined ? 5000 : toMs(req.bookmarkInterval, "bookmark_interval"),
+          signal: AbortSignal.any([ctx.signal, ctx.draining, ...(watch === undefined ? [] : [watch.taken])]),
+        });
+        for await (const step of steps) {
+          for (const message of messagesOf(step, req)) {
+            watch?.taken.throwIfAborted();
+            yield message;
+          }
+        }
+        watch?.taken.throwIfAborted();
+      } finally {
+        watch?.end();
       }
     },
 
@@ -52,6 +68,44 @@ export function createEventService({ shops }: Deps): Handlers<typeof pb.EventSer
       }
       return response;
     },
+
+    async ackEvents(req, ctx) {
+      const shopId = shopIdOf(req);
+      ctx.throwIfEnded();
+      const result = await acknowledge(shops.db, { shopId, consumer: req.consumer }, Number(req.position));
+      if (result === undefined) {
+        throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
+      }
+      if (result.position === null) {
+        throw new Refusal("POSITION_AHEAD", `position ${req.position} is beyond the durable head`, {
+          metadata: { position: String(result.headPosition), epoch: String(result.epoch) },
+        });
+      }
+      return create(pb.AckEventsResponseSchema, { position: BigInt(result.position) });
+    },
+
+    async getConsumer(req, ctx) {
+      const { consumer } = req;
+      const found = await readSnapshot(shops, req, ctx, (db, shopId) => findConsumer(db, { shopId, consumer }));
+      if (found.value === undefined) {
+        throw new Refusal("CONSUMER_NOT_FOUND", `there is no consumer "${consumer}"`, {
+          metadata: { consumer, position: String(found.position), epoch: String(found.epoch) },
+        });
+      }
+      return create(pb.GetConsumerResponseSchema, { consumer: consumerMessage(found.value, found.position) });
+    },
+
+    async listConsumers(req, ctx) {
+      const list = listName("ListConsumers", shopIdOf(req));
+      const count = pageCount(req.pageSize);
+      const after = pageTokens.read(list, req.pageToken);
+      const found = await readSnapshot(shops, req, ctx, (db, shopId) => listConsumers(db, shopId, after, count + 1));
+      const page = found.value.slice(0, count);
+      return create(pb.ListConsumersResponseSchema, {
+        consumers: page.map((row) => consumerMessage(row, found.position)),
+        nextPageToken: found.value.length > count ? pageTokens.make(list, page.at(-1)?.consumer ?? "") : "",
+      });
+    },
   };
 
   async function readPage(req: pb.ListEventsRequest, ctx: CallContext, after: number): Promise<readonly LogEntry[]> {
@@ -65,8 +119,16 @@ export function createEventService({ shops }: Deps): Handlers<typeof pb.EventSer
   }
 }
 
-function startOf(req: pb.WatchEventsRequest): WatchStart {
+/** A consumer's row as a message; a Postgres that lost its newest commits may have it ahead of its head. */
+function consumerMessage(row: Selectable<ConsumerRow>, headPosition: number): pb.Consumer {
+  return messageFromRow(pb.ConsumerSchema, { ...row, lag_count: Math.max(0, headPosition - row.position) });
+}
+
+function startOf(req: pb.WatchEventsRequest, watch: ConsumerWatch | undefined): WatchStart {
   const { start, afterCommitId } = req;
+  if (watch !== undefined) {
+    return { after: watch.position, afterCommitId: "" };
+  }
   if (start.case === "fromNow") {
     return { after: "now", afterCommitId };
   }

@@ -8,7 +8,10 @@ import type { Shops } from "../shop/shops.ts";
 import { shopIdOf } from "./deps.ts";
 
 /** What a handler says of its mutation; the rest comes from the request and the call. */
-export type MutationPlan = Pick<Mutation, "script" | "args" | "ids" | "lookUp" | "existsReason">;
+export type MutationPlan = Pick<
+  Mutation,
+  "script" | "args" | "ids" | "lookUp" | "existsReason" | "existsMetadata" | "record" | "preloads"
+>;
 
 /** Runs the mutation of a unary call. */
 export function mutate(

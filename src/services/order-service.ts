@@ -1,24 +1,42 @@
 import { create } from "@bufbuild/protobuf";
 import * as pb from "../../gen/holdfast/v1/order_service_pb.js";
 import { OrderSchema, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
-import { findOrder } from "../postgres/orders.ts";
-import type { Handlers } from "../server/call-context.ts";
+import { findOrder, listOrders, readOrderRecord } from "../postgres/orders.ts";
+import { listName } from "../postgres/page-token.ts";
+import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { endedHold } from "./ended-hold.ts";
 import { cartArguments } from "./inventory-service.ts";
-import { mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, readRecord, required } from "./read.ts";
+import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
+import { messageFromRow, pageCount, readSnapshot, required } from "./read.ts";
 
-/** OrderService: sells. */
-export function createOrderService({ shops }: Deps): Handlers<typeof pb.OrderService> {
+/** OrderService: sells, and sees orders through to their end. An unpaid order waits as long as a hold lasts. */
+export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.OrderService> {
+  const { scripts } = shops;
+
+  /** Changes an order that exists; `reached` is the state in which an equal call is a replay. */
+  const change = (
+    req: { readonly shopId: string; readonly requestId: string; readonly orderId: string },
+    ctx: CallContext,
+    reached: string,
+    plan: Pick<MutationPlan, "script" | "args" | "preloads">,
+  ) =>
+    mutate(shops, req, ctx, {
+      ...plan,
+      args: [req.orderId, ...plan.args],
+      record: (db) => readOrderRecord(db, shopIdOf(req), req.orderId),
+      existsReason: "ORDER_STATE_INVALID",
+      existsMetadata: { order_id: req.orderId, state: reached },
+    });
+
   return {
     async placeOrder(req, ctx) {
       const orderId = req.orderId === "" ? makeId() : req.orderId;
       const payment = req.paymentMethod === PaymentMethod.UNSPECIFIED ? PaymentMethod.WALLET : req.paymentMethod;
       const committed = await mutate(shops, req, ctx, {
-        script: shops.scripts.placeOrder,
-        args: [orderId, req.userId, payment, req.holdId, ...cartArguments(req.lines)],
+        script: scripts.placeOrder,
+        args: [orderId, req.userId, payment, req.holdId, holdMs, ...cartArguments(req.lines)],
         ids: req.holdId === "" ? [orderId] : [orderId, req.holdId],
         lookUp: async (db) => {
           const order = await findOrder(db, shopIdOf(req), orderId);
@@ -31,10 +49,62 @@ export function createOrderService({ shops }: Deps): Handlers<typeof pb.OrderSer
       return respond(pb.PlaceOrderResponseSchema, committed, "order_placed");
     },
 
+    async confirmOrder(req, ctx) {
+      const committed = await change(req, ctx, "PAID", {
+        script: scripts.confirmOrder,
+        args: [JSON.stringify(req.paymentReference), '""', 0],
+      });
+      return respond(pb.ConfirmOrderResponseSchema, committed, "order_confirmed");
+    },
+
+    async cancelOrder(req, ctx) {
+      const committed = await change(req, ctx, "CANCELLED", {
+        script: scripts.cancelOrder,
+        args: [JSON.stringify(req.reason), 0],
+      });
+      return respond(pb.CancelOrderResponseSchema, committed, "order_cancelled");
+    },
+
+    async refundOrder(req, ctx) {
+      const units = req.restockLines.flatMap(({ sku, quantity }) => [sku, quantity]);
+      const committed = await change(req, ctx, "REFUNDED", {
+        script: scripts.refundOrder,
+        args: [req.amountMinor?.toString() ?? "", JSON.stringify(req.reason), Number(req.restock), ...units],
+        preloads: true,
+      });
+      return respond(pb.RefundOrderResponseSchema, committed, "order_refunded");
+    },
+
+    async fulfillOrder(req, ctx) {
+      const committed = await change(req, ctx, "FULFILLED", {
+        script: scripts.fulfillOrder,
+        args: [JSON.stringify(req.reference)],
+        preloads: true,
+      });
+      return respond(pb.FulfillOrderResponseSchema, committed, "order_fulfilled");
+    },
+
     async getOrder(req, ctx) {
-      const found = await readRecord(shops, req, ctx, (db, shopId) => findOrder(db, shopId, req.orderId));
+      const due = { holdId: `order/${req.orderId}` };
+      await shops.get(shopIdOf(req)).read(scripts.getOrder, [req.orderId], due, ctx, true);
+      const found = await readSnapshot(shops, req, ctx, (db, shopId) => findOrder(db, shopId, req.orderId));
       const row = required(found, "ORDER_NOT_FOUND", "order", req.orderId);
       return create(pb.GetOrderResponseSchema, { order: messageFromRow(OrderSchema, row), asOf: readPoint(found) });
+    },
+
+    async listOrders(req, ctx) {
+      const list = listName("ListOrders", shopIdOf(req), req.userId, String(req.state));
+      const count = pageCount(req.pageSize);
+      const key = pageTokens.read(list, req.pageToken);
+      const before = key === "" ? undefined : Number(key);
+      const { value: rows } = await readSnapshot(shops, req, ctx, (db, shopId) =>
+        listOrders(db, shopId, req, before, count + 1),
+      );
+      const page = rows.slice(0, count);
+      return create(pb.ListOrdersResponseSchema, {
+        orders: page.map((row) => messageFromRow(OrderSchema, row)),
+        nextPageToken: rows.length > count ? pageTokens.make(list, String(page.at(-1)?.create_position)) : "",
+      });
     },
   };
 }

@@ -1,40 +1,106 @@
 import { create } from "@bufbuild/protobuf";
-import { UserSchema } from "../../gen/holdfast/v1/resources_pb.js";
+import { type User, UserSchema, WalletEntryCause, WalletEntrySchema } from "../../gen/holdfast/v1/resources_pb.js";
 import * as pb from "../../gen/holdfast/v1/user_service_pb.js";
-import { findUser } from "../postgres/users.ts";
-import type { Handlers } from "../server/call-context.ts";
+import { type LedgerKey, listWalletEntries } from "../postgres/ledger.ts";
+import { listName } from "../postgres/page-token.ts";
+import { findUser, findUserByEmail, listUsers } from "../postgres/users.ts";
+import { Refusal } from "../refusal.ts";
+import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
-import type { Deps } from "./deps.ts";
-import { shopIdOf } from "./deps.ts";
+import { type Deps, shopIdOf } from "./deps.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, readRecord, required } from "./read.ts";
+import { messageFromRow, pageCount, readRecord, readSnapshot, required } from "./read.ts";
+import { makeReferralCode } from "./referral-code.ts";
 
 /** UserService: users and their wallets. */
-export function createUserService({ shops }: Deps): Handlers<typeof pb.UserService> {
+export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof pb.UserService> {
   const { scripts } = shops;
+
+  const presentUser = async (req: AboutUser, ctx: CallContext) => {
+    // Where Redis acknowledges alone, Postgres may not have the user or their last change yet.
+    await shops.get(shopIdOf(req)).settle(ctx);
+    return findUser(shops.db, shopIdOf(req), req.userId);
+  };
+
+  /**
+   * Puts e-mail and name into a response: they are in no event, so that they stay erasable. What the request brought is what
+   * the first call answered, because a replay has proved that the request is the same; the rest is what the user has now,
+   * also in a replay, whatever it was then.
+   */
+  const withPersonalData = async <Response extends { user?: User | undefined }>(
+    response: Response,
+    req: AboutUser,
+    ctx: CallContext,
+  ): Promise<Response> => {
+    const isAllGiven = req.email !== undefined && req.displayName !== undefined;
+    const present = isAllGiven ? undefined : await presentUser(req, ctx);
+    Object.assign(response.user ?? {}, {
+      email: req.email === undefined ? (present?.email ?? "") : keptEmail(req.email),
+      displayName: req.displayName ?? present?.display_name ?? "",
+    });
+    return response;
+  };
+
   return {
     async createUser(req, ctx) {
       const userId = req.userId === "" ? makeId() : req.userId;
-      const email = req.email.trim() === "" ? "" : req.email;
-      const emailKey = email.trim().toLowerCase();
-      const secret = JSON.stringify({ email, email_key: emailKey, display_name: req.displayName });
       const committed = await mutate(shops, req, ctx, {
         script: scripts.createUser,
-        args: [userId, emailKey, secret],
+        args: [
+          userId,
+          emailKeyOf(req.email),
+          secretOf(req),
+          // A code made here is no part of the request: a repeat brings another one and answers with the first.
+          req.ownReferralCode === "" ? makeReferralCode() : req.ownReferralCode,
+          req.referralCode,
+          Number(req.requireReferral),
+        ],
         existsReason: "USER_EXISTS",
       });
-      const response = respond(pb.CreateUserResponseSchema, committed, "user_created");
-      // Not in the event, so that it stays erasable; a replay has proved that the request is the same.
-      Object.assign(response.user ?? {}, { email, displayName: req.displayName });
-      return response;
+      return withPersonalData(respond(pb.CreateUserResponseSchema, committed, "user_created"), req, ctx);
+    },
+
+    async updateUser(req, ctx) {
+      const committed = await mutate(shops, req, ctx, {
+        script: scripts.updateUser,
+        args: [req.userId, Number(req.email !== undefined), emailKeyOf(req.email ?? ""), secretOf(req)],
+      });
+      return withPersonalData(respond(pb.UpdateUserResponseSchema, committed, "user_updated"), req, ctx);
     },
 
     async getUser(req, ctx) {
       const found = await readRecord(shops, req, ctx, (db, shopId) => findUser(db, shopId, req.userId));
       const row = required(found, "USER_NOT_FOUND", "user", req.userId);
-      return create(pb.GetUserResponseSchema, {
-        user: messageFromRow(UserSchema, { ...row, tier: "free" }),
+      return create(pb.GetUserResponseSchema, { user: messageFromRow(UserSchema, row), asOf: readPoint(found) });
+    },
+
+    async lookupUser(req, ctx) {
+      const emailKey = emailKeyOf(req.email);
+      const found = await readRecord(shops, req, ctx, (db, shopId) => findUserByEmail(db, shopId, emailKey));
+      if (found.value === undefined) {
+        // The address is personal data: it is not repeated.
+        throw new Refusal("USER_NOT_FOUND", "no user has this e-mail address", {
+          metadata: { position: String(found.position), epoch: String(found.epoch) },
+        });
+      }
+      return create(pb.LookupUserResponseSchema, {
+        user: messageFromRow(UserSchema, found.value),
         asOf: readPoint(found),
+      });
+    },
+
+    async listUsers(req, ctx) {
+      const list = listName("ListUsers", shopIdOf(req));
+      const count = pageCount(req.pageSize);
+      const key = pageTokens.read(list, req.pageToken);
+      const before = key === "" ? undefined : Number(key);
+      const { value: rows } = await readSnapshot(shops, req, ctx, (db, shopId) =>
+        listUsers(db, shopId, before, count + 1),
+      );
+      const page = rows.slice(0, count);
+      return create(pb.ListUsersResponseSchema, {
+        users: page.map((row) => messageFromRow(UserSchema, row)),
+        nextPageToken: rows.length > count ? pageTokens.make(list, String(page.at(-1)?.create_position)) : "",
       });
     },
 
@@ -43,15 +109,77 @@ export function createUserService({ shops }: Deps): Handlers<typeof pb.UserServi
         script: scripts.depositFunds,
         args: [req.userId, req.amountMinor.toString(), JSON.stringify(req.reference)],
       });
-      const response = respond(pb.DepositFundsResponseSchema, committed, "funds_deposited");
-      let user = await findUser(shops.db, shopIdOf(req), req.userId);
-      if (user === undefined) {
-        // Acknowledged by Redis a moment ago: Postgres does not have the user yet.
-        await shops.get(shopIdOf(req)).observe(ctx);
-        user = await findUser(shops.db, shopIdOf(req), req.userId);
-      }
-      Object.assign(response.user ?? {}, { email: user?.email ?? "", displayName: user?.display_name ?? "" });
-      return response;
+      return withPersonalData(respond(pb.DepositFundsResponseSchema, committed, "funds_deposited"), req, ctx);
+    },
+
+    async withdrawFunds(req, ctx) {
+      const committed = await mutate(shops, req, ctx, {
+        script: scripts.withdrawFunds,
+        args: [req.userId, req.amountMinor.toString(), JSON.stringify(req.reference)],
+      });
+      return withPersonalData(respond(pb.WithdrawFundsResponseSchema, committed, "funds_withdrawn"), req, ctx);
+    },
+
+    async grantCredits(req, ctx) {
+      const committed = await mutate(shops, req, ctx, {
+        script: scripts.grantCredits,
+        args: [req.userId, req.credits.toString(), JSON.stringify(req.reason)],
+      });
+      return withPersonalData(respond(pb.GrantCreditsResponseSchema, committed, "credits_granted"), req, ctx);
+    },
+
+    async listWalletEntries(req, ctx) {
+      const list = listName("ListWalletEntries", shopIdOf(req), req.userId);
+      const count = pageCount(req.pageSize);
+      const before = ledgerKeyOf(pageTokens.read(list, req.pageToken));
+      const found = await readSnapshot(shops, req, ctx, async (db, shopId) => {
+        const user = await findUser(db, shopId, req.userId);
+        return user && listWalletEntries(db, shopId, req.userId, before, count + 1);
+      });
+      const rows = required(found, "USER_NOT_FOUND", "user", req.userId);
+      const page = rows.slice(0, count);
+      const last = page.at(-1);
+      return create(pb.ListWalletEntriesResponseSchema, {
+        entries: page.map((row) =>
+          messageFromRow(WalletEntrySchema, { ...row, user_id: req.userId, cause: causeOf(row.cause) }),
+        ),
+        nextPageToken: rows.length > count ? pageTokens.make(list, `${last?.position} ${last?.index}`) : "",
+      });
     },
   };
+}
+
+/** A request about one user, with the personal data it may bring. */
+interface AboutUser {
+  readonly shopId: string;
+  readonly userId: string;
+  readonly email?: string | undefined;
+  readonly displayName?: string | undefined;
+}
+
+/** An e-mail as it is kept: as given, but none of blanks only. */
+function keptEmail(email: string): string {
+  return email.trim() === "" ? "" : email;
+}
+
+/** An e-mail as it has to be unique. */
+function emailKeyOf(email: string): string {
+  return email.trim().toLowerCase();
+}
+
+/** The personal data that a request brings, for Postgres alone. */
+function secretOf({ email, displayName }: Pick<AboutUser, "email" | "displayName">): string {
+  return JSON.stringify({
+    ...(email !== undefined && { email: keptEmail(email), email_key: emailKeyOf(email) }),
+    ...(displayName !== undefined && { display_name: displayName }),
+  });
+}
+
+function ledgerKeyOf(key: string): LedgerKey | undefined {
+  const [position, index] = key.split(" ").map(Number);
+  return position === undefined || index === undefined ? undefined : { position, index };
+}
+
+function causeOf(name: string): WalletEntryCause {
+  return WalletEntryCause[name as keyof typeof WalletEntryCause];
 }

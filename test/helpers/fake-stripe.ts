@@ -4,10 +4,11 @@ import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /**
- * What becomes of a request, besides what it asks for:
- * - `decline`: 402, remembered under its key.
+ * What becomes of a request, besides what it asks for. The first two lines are for repeats too, the others for the first
+ * request with a key:
  * - `cut`, `unavailable`, `rate limit`: nothing happens; the connection is cut, or the answer is 503 or 429.
  * - `drop`: it happens, and the connection is cut in place of the answer.
+ * - `decline`: 402, remembered under its key.
  * - `error`: it happens, and the answer is a 500 that is not remembered.
  * - `remembered error`: it happens, and the answer is a 500 now and for every repeat.
  * - `delay`: it happens, and the answer comes after `delayMs`; repeats before that are 409.
@@ -167,23 +168,24 @@ export async function startFakeStripe(options: FakeStripeOptions = {}): Promise<
 
   const write = async (request: StripeRequest, response: ServerResponse): Promise<void> => {
     const { key, path, params } = request;
+    const fault = choose(request);
+    if (fault === "cut") return void response.destroy();
+    if (fault === "unavailable") return send(response, failure(503, "api_error", {}));
+    if (fault === "rate limit") return send(response, failure(429, "invalid_request_error", { code: "rate_limit" }));
     const text = JSON.stringify([path, Object.entries(params).sort()]);
     const known = keys.get(key);
     if (known !== undefined && known.request !== text) {
       return send(response, failure(400, "idempotency_error", { message: "the key was used with other parameters" }));
     }
+    if (known !== undefined && fault === "drop") return void response.destroy();
     if (known !== undefined) {
       return known.answer === undefined
         ? send(response, failure(409, "invalid_request_error", { code: "idempotency_key_in_use" }))
         : send(response, known.answer, true);
     }
-    const fault = choose(request);
     if (path === "/v1/payment_intents" && Number(params.amount) < 50) {
       return send(response, failure(400, "invalid_request_error", { code: "amount_too_small" }));
     }
-    if (fault === "cut") return void response.destroy();
-    if (fault === "unavailable") return send(response, failure(503, "api_error", {}));
-    if (fault === "rate limit") return send(response, failure(429, "invalid_request_error", { code: "rate_limit" }));
     const remembered: Remembered = { request: text, answer: undefined };
     keys.set(key, remembered);
     const answer = make(request, fault);

@@ -1,4 +1,5 @@
 import { Code } from "@connectrpc/connect";
+import { Client } from "pg";
 import { describe, expect, test } from "vitest";
 import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { expectRefusal, refusalOf } from "../helpers/refusals.ts";
@@ -6,6 +7,13 @@ import { createShop, uniqueId } from "../helpers/shop.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
 
 const holdfast = useHoldfast();
+
+/** Every message of a stream. */
+async function readAll<Message>(stream: AsyncIterable<Message>): Promise<Message[]> {
+  const messages: Message[] = [];
+  for await (const message of stream) messages.push(message);
+  return messages;
+}
 
 describe.each(["grpc", "http"] as const)("AdminService on the %s door", (door) => {
   const clients = () => holdfast[door];
@@ -100,6 +108,63 @@ describe.each(["grpc", "http"] as const)("AdminService on the %s door", (door) =
     expect(asOf).toMatchObject({ position: commit?.position, epoch: 1n });
   });
 
+  test("GetShopStats and ListSkuStats tell what was sold, as Postgres does", async () => {
+    const shopId = await createShop(clients(), { stock: { a: 10, b: 5, c: 1 }, users: { ann: 1000, bob: 1000 } });
+    const { orders, admin } = clients();
+    const buy = (userId: string, lines: { sku: string; quantity: number }[], paymentMethod: PaymentMethod) =>
+      orders.placeOrder({ shopId, userId, lines, paymentMethod });
+    const two = [
+      { sku: "a", quantity: 2 },
+      { sku: "b", quantity: 1 },
+      { sku: "a", quantity: 1 },
+    ];
+    await buy("ann", two, PaymentMethod.WALLET);
+    const { commit } = await buy("bob", [{ sku: "a", quantity: 1 }], PaymentMethod.NONE);
+    await buy("", [{ sku: "b", quantity: 3 }], PaymentMethod.EXTERNAL);
+    const expected = { userCount: 2n, orderCount: 2n, itemCount: 5n, revenueMinor: 400n, refundedMinor: 0n };
+    const { stats, asOf } = await admin.getShopStats({ shopId });
+    expect(stats).toMatchObject({ ...expected, upgradeCredits: 0n, downgradeCredits: 0n });
+    expect(stats?.tiers).toMatchObject([{ tier: "free", userCount: 2n }]);
+    expect(asOf).toMatchObject({ position: (commit?.position ?? 0n) + 1n, epoch: 1n });
+    const first = await admin.listSkuStats({ shopId, pageSize: 2 });
+    expect(first.skuStats).toMatchObject([
+      { sku: "a", orderCount: 2n, unitCount: 4n, revenueMinor: 300n },
+      { sku: "b", orderCount: 1n, unitCount: 1n, revenueMinor: 100n },
+    ]);
+    const { skuStats, nextPageToken } = await admin.listSkuStats({ shopId, pageToken: first.nextPageToken });
+    expect(skuStats).toMatchObject([{ sku: "c", orderCount: 0n, unitCount: 0n, revenueMinor: 0n }]);
+    expect(nextPageToken).toBe("");
+    const client = new Client({ connectionString: holdfast.database.url });
+    await client.connect();
+    const { rows } = await client.query("select * from shops where shop_id = $1", [shopId]).finally(() => client.end());
+    expect(rows[0]).toMatchObject({
+      user_count: String(stats?.userCount),
+      order_count: String(stats?.orderCount),
+      item_count: String(stats?.itemCount),
+      revenue_minor: String(stats?.revenueMinor),
+      refunded_minor: String(stats?.refundedMinor),
+    });
+  });
+
+  test("VerifyShop ends with its last message, and RebuildShop begins a new epoch with the same state", async () => {
+    const shopId = await createShop(clients(), { stock: { a: 10 }, users: { ann: 1000 } });
+    const lines = [{ sku: "a", quantity: 1 }];
+    await clients().inventory.holdStock({ shopId, holdId: "h", lines });
+    await clients().orders.placeOrder({ shopId, userId: "ann", lines });
+    const { stocks } = await clients().inventory.batchGetStock({ shopId, skus: ["a"] });
+    const rebuilt = await readAll(clients().admin.rebuildShop({ shopId }));
+    expect(rebuilt.at(-1)).toMatchObject({ epoch: 2n, done: true });
+    expect(rebuilt.at(-1)?.loadedCount).toBeGreaterThan(2n);
+    expect(await clients().inventory.batchGetStock({ shopId, skus: ["a"] })).toMatchObject({
+      stocks,
+      asOf: { epoch: 2n },
+    });
+    const verified = await readAll(clients().admin.verifyShop({ shopId }));
+    expect(verified.at(-1)).toMatchObject({ done: true });
+    expect(verified.at(-1)?.checkedCount).toBeGreaterThan(20n);
+    expect(verified.flatMap(({ discrepancies }) => discrepancies)).toEqual([]);
+  });
+
   test("ListShops pages by id in byte order", async () => {
     for (const shopId of ["Z", "_", "a", "a-b", "a.b"])
       await clients().admin.createShop({ shopId, currencyCode: "USD" });
@@ -139,6 +204,10 @@ describe.each(["grpc", "http"] as const)("AdminService on the %s door", (door) =
       DepositFunds: () => users.depositFunds({ shopId, userId: "u", amountMinor: 1n }),
       ListEvents: () => events.listEvents({ shopId }),
       GetShop: () => admin.getShop({ shopId }),
+      GetShopStats: () => admin.getShopStats({ shopId }),
+      ListSkuStats: () => admin.listSkuStats({ shopId }),
+      VerifyShop: () => readAll(admin.verifyShop({ shopId })),
+      RebuildShop: () => readAll(admin.rebuildShop({ shopId })),
     };
     for (const [rpc, call] of Object.entries(calls)) {
       expect(await refusalOf(call()), rpc).toMatchObject({

@@ -1,4 +1,4 @@
-import { type DescField, type DescMethod, ScalarType } from "@bufbuild/protobuf";
+import { type DescMethod, ScalarType } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { credentials, Client as GrpcClient } from "@grpc/grpc-js";
 import { Redis } from "ioredis";
@@ -8,6 +8,7 @@ import { EventService } from "../../gen/holdfast/v1/event_service_pb.js";
 import { InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService } from "../../gen/holdfast/v1/order_service_pb.js";
 import { AdjustReason, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { SubscriptionService } from "../../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../../gen/holdfast/v1/user_service_pb.js";
 import { auditShop } from "../helpers/audit.ts";
 import type { Clients } from "../helpers/holdfast.ts";
@@ -45,14 +46,45 @@ const rpcs: readonly { method: DescMethod; service: keyof Clients; valid: Fields
   { method: InventoryService.method.extendHold, service: "inventory", valid: { holdId: "h" } },
   { method: InventoryService.method.releaseHold, service: "inventory", valid: { holdId: "h" } },
   { method: OrderService.method.placeOrder, service: "orders", valid: { userId: "ann", lines } },
+  { method: OrderService.method.confirmOrder, service: "orders", valid: { orderId: "o" } },
+  { method: OrderService.method.cancelOrder, service: "orders", valid: { orderId: "o" } },
+  { method: OrderService.method.refundOrder, service: "orders", valid: { orderId: "o" } },
+  { method: OrderService.method.fulfillOrder, service: "orders", valid: { orderId: "o" } },
   { method: OrderService.method.getOrder, service: "orders", valid: { orderId: "o" } },
+  { method: OrderService.method.listOrders, service: "orders", valid: {} },
   { method: UserService.method.createUser, service: "users", valid: {} },
+  { method: UserService.method.updateUser, service: "users", valid: { userId: "ann" } },
   { method: UserService.method.getUser, service: "users", valid: { userId: "ann" } },
+  { method: UserService.method.lookupUser, service: "users", valid: { email: "ann@example.com" } },
+  { method: UserService.method.listUsers, service: "users", valid: {} },
   { method: UserService.method.depositFunds, service: "users", valid: { userId: "ann", amountMinor: 1n } },
+  { method: UserService.method.withdrawFunds, service: "users", valid: { userId: "ann", amountMinor: 1n } },
+  { method: UserService.method.grantCredits, service: "users", valid: { userId: "ann", credits: 1n } },
+  { method: UserService.method.listWalletEntries, service: "users", valid: { userId: "ann" } },
+  {
+    method: SubscriptionService.method.putTier,
+    service: "subscriptions",
+    valid: { tier: "gold", priceCredits: 1n, limits: {} },
+  },
+  { method: SubscriptionService.method.listTiers, service: "subscriptions", valid: {} },
+  { method: SubscriptionService.method.getSubscription, service: "subscriptions", valid: { userId: "ann" } },
+  {
+    method: SubscriptionService.method.previewTierChange,
+    service: "subscriptions",
+    valid: { userId: "ann", tier: "pro" },
+  },
+  { method: SubscriptionService.method.changeTier, service: "subscriptions", valid: { userId: "ann", tier: "pro" } },
+  { method: SubscriptionService.method.cancelScheduledChange, service: "subscriptions", valid: { userId: "ann" } },
+  { method: SubscriptionService.method.listTierChanges, service: "subscriptions", valid: { userId: "ann" } },
   { method: EventService.method.listEvents, service: "events", valid: {} },
+  { method: EventService.method.ackEvents, service: "events", valid: { consumer: "mailer" } },
+  { method: EventService.method.getConsumer, service: "events", valid: { consumer: "mailer" } },
+  { method: EventService.method.listConsumers, service: "events", valid: {} },
   { method: AdminService.method.createShop, service: "admin", valid: { currencyCode: "USD" } },
   { method: AdminService.method.getShop, service: "admin", valid: {} },
   { method: AdminService.method.listShops, service: "admin", valid: {} },
+  { method: AdminService.method.getShopStats, service: "admin", valid: {} },
+  { method: AdminService.method.listSkuStats, service: "admin", valid: {} },
 ];
 
 const requiredIds = new Set([
@@ -66,11 +98,30 @@ const requiredIds = new Set([
   "GetOrder.order_id",
   "GetUser.user_id",
   "DepositFunds.user_id",
+  "ConfirmOrder.order_id",
+  "CancelOrder.order_id",
+  "RefundOrder.order_id",
+  "FulfillOrder.order_id",
+  "UpdateUser.user_id",
+  "LookupUser.email",
+  "WithdrawFunds.user_id",
+  "GrantCredits.user_id",
+  "ListWalletEntries.user_id",
+  "PutTier.tier",
+  "GetSubscription.user_id",
+  "PreviewTierChange.user_id",
+  "PreviewTierChange.tier",
+  "ChangeTier.user_id",
+  "CancelScheduledChange.user_id",
+  "ListTierChanges.user_id",
+  "AckEvents.consumer",
+  "GetConsumer.consumer",
 ]);
 
 const badIds = ["a b", "ü", "a/b", "a:b", "a\u0000", "a\n", "\u007f", "😀", "x".repeat(65), "'; drop table shops; --"];
 const badTexts = ["x".repeat(257), "😀".repeat(257), "a\u0000b", "line\nfeed", "\u001b[2J", "\u007f", "\u0085"];
-const isText = (field: DescField): boolean => ["title", "reference", "email", "display_name"].includes(field.name);
+const texts = new Set(["title", "reference", "payment_reference", "reason", "email", "display_name"]);
+const tokens = new Set(["page_token", "quote_token"]);
 
 /** A request that must be refused, and the field it must be refused for. */
 interface BadRequest {
@@ -82,7 +133,7 @@ interface BadRequest {
 function badStrings(method: DescMethod): BadRequest[] {
   return method.input.fields.flatMap((field) => {
     if (field.fieldKind !== "scalar" || field.scalar !== ScalarType.STRING) return [];
-    const values = field.name === "page_token" ? ["x".repeat(1025)] : isText(field) ? badTexts : [...badIds];
+    const values = tokens.has(field.name) ? ["x".repeat(1025)] : texts.has(field.name) ? [...badTexts] : [...badIds];
     if (requiredIds.has(`${method.name}.${field.name}`)) values.push("");
     return values.map((value) => ({ fields: { [field.localName]: value }, field: field.name }));
   });
@@ -108,6 +159,12 @@ const badDurations: BadRequest[] = [
   { seconds: 86_400n, nanos: 1 },
   { seconds: 315_576_000_000n, nanos: 0 },
 ].map((holdDuration) => ({ fields: { holdDuration }, field: "hold_duration" }));
+const badAmounts = [0n, -1n, huge, 2n ** 63n - 1n, -(2n ** 63n)];
+const badPageSize: BadRequest[] = [{ fields: { pageSize: -1 }, field: "page_size" }];
+const badChanges: BadRequest[] = [3, 99, -1].flatMap((number) => [
+  { fields: { proration: number }, field: "proration" },
+  { fields: { timing: number }, field: "timing" },
+]);
 const badEventTypes = ["", "ORDER_PLACED", "order placed", "nothing"];
 const badSubjects = ["ps5", "sku:", ":ps5", "sku:a b", `sku:${"x".repeat(65)}`];
 
@@ -136,18 +193,46 @@ const badRequests: Readonly<Record<string, readonly BadRequest[]>> = {
     ...badCart,
     { fields: { lines: [] }, field: "" },
     { fields: { holdId: "h" }, field: "" },
-    ...[PaymentMethod.EXTERNAL, PaymentMethod.GATEWAY, 5, 99, -1].map((paymentMethod) => ({
+    ...[5, 99, -1].map((paymentMethod) => ({
       fields: { paymentMethod },
       field: "payment_method",
     })),
   ],
-  DepositFunds: [0n, -1n, huge, 2n ** 63n - 1n, -(2n ** 63n)].map((amountMinor) => ({
-    fields: { amountMinor },
-    field: "amount_minor",
-  })),
-  ListProducts: [{ fields: { pageSize: -1 }, field: "page_size" }],
+  RefundOrder: [
+    ...badAmounts.map((amountMinor) => ({ fields: { amountMinor }, field: "amount_minor" })),
+    ...wrongQuantities.map((quantity) => ({
+      fields: { restockLines: [{ sku: "a", quantity }] },
+      field: "restock_lines[0].quantity",
+    })),
+    { fields: { restockLines: manyLines }, field: "restock_lines" },
+    { fields: { restockLines: [...lines, { sku: "", quantity: 1 }] }, field: "restock_lines[1].sku" },
+    { fields: { restock: true, restockLines: lines }, field: "" },
+  ],
+  ListOrders: [...badPageSize, ...[6, 99, -1].map((state) => ({ fields: { state }, field: "state" }))],
+  DepositFunds: badAmounts.map((amountMinor) => ({ fields: { amountMinor }, field: "amount_minor" })),
+  WithdrawFunds: badAmounts.map((amountMinor) => ({ fields: { amountMinor }, field: "amount_minor" })),
+  GrantCredits: badAmounts.map((credits) => ({ fields: { credits }, field: "credits" })),
+  ListUsers: badPageSize,
+  ListWalletEntries: badPageSize,
+  PutTier: [
+    ...[-1n, 1_000_000_001n, huge].map((priceCredits) => ({ fields: { priceCredits }, field: "price_credits" })),
+    ...[-1n, huge].flatMap((limit) => [
+      { fields: { limits: { maxProjects: limit } }, field: "limits.max_projects" },
+      { fields: { limits: { maxStorageMb: limit } }, field: "limits.max_storage_mb" },
+      { fields: { limits: { maxApiCalls: limit } }, field: "limits.max_api_calls" },
+    ]),
+    { fields: { tier: "free" }, field: "" },
+  ],
+  ListTiers: badPageSize,
+  PreviewTierChange: badChanges,
+  ChangeTier: [...badChanges, { fields: { tier: "" }, field: "" }],
+  ListTierChanges: badPageSize,
+  AckEvents: [-1n, huge].map((position) => ({ fields: { position }, field: "position" })),
+  ListConsumers: badPageSize,
+  ListSkuStats: badPageSize,
+  ListProducts: badPageSize,
   ListHolds: [{ fields: { pageSize: -2_147_483_648 }, field: "page_size" }],
-  ListShops: [{ fields: { pageSize: -1 }, field: "page_size" }],
+  ListShops: badPageSize,
   ListEvents: [
     { fields: { pageSize: -1 }, field: "page_size" },
     ...[-1n, huge].map((afterPosition) => ({ fields: { afterPosition }, field: "after_position" })),

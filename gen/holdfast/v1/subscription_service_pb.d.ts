@@ -48,7 +48,7 @@ export declare type PutTierRequest = Message<"holdfast.v1.PutTierRequest"> & {
   priceCredits?: bigint | undefined;
 
   /**
-   * What it allows, all of it. Absent: unchanged (a new tier allows 0 of everything).
+   * What it allows, all of it. Required for a new tier; absent: unchanged.
    *
    * @generated from field: holdfast.v1.TierLimits limits = 5;
    */
@@ -642,7 +642,7 @@ export declare const ListTierChangesResponseSchema: GenMessage<ListTierChangesRe
 export declare const SubscriptionService: GenService<{
   /**
    * Creates a tier or changes the given fields of an existing one, in one commit. Users on it pay a new price from
-   * their next period on. Refused: VALIDATION_FAILED (a new tier without price).
+   * their next period on. Refused: VALIDATION_FAILED (a new tier without price or limits).
    *
    * @generated from rpc holdfast.v1.SubscriptionService.PutTier
    */

@@ -1,0 +1,102 @@
+import { create } from "@bufbuild/protobuf";
+import { SubscriptionSchema, type Tier, TierChangeSchema, TierSchema } from "../../gen/holdfast/v1/resources_pb.js";
+import * as pb from "../../gen/holdfast/v1/subscription_service_pb.js";
+import { listName } from "../postgres/page-token.ts";
+import type { TierRow } from "../postgres/schema.ts";
+import { listTierChanges, listTiers } from "../postgres/subscriptions.ts";
+import type { Handlers } from "../server/call-context.ts";
+import { messageFromLog } from "../shop/messages.ts";
+import { type Deps, shopIdOf } from "./deps.ts";
+import { mutate, readPoint, respond } from "./mutate.ts";
+import { messageFromRow, pageCount, readSnapshot } from "./read.ts";
+import { changeArguments, type PreviewJson, prorationOf, quoteMessage, timingOf } from "./tier-quotes.ts";
+
+/** SubscriptionService: tiers and what users are subscribed to. */
+export function createSubscriptionService({
+  shops,
+  pageTokens,
+  quoteTokens,
+}: Deps): Handlers<typeof pb.SubscriptionService> {
+  const { scripts } = shops;
+  return {
+    async putTier(req, ctx) {
+      const { limits } = req;
+      const committed = await mutate(shops, req, ctx, {
+        script: scripts.putTier,
+        args: [
+          req.tier,
+          req.priceCredits?.toString() ?? "",
+          limits?.maxProjects.toString() ?? "",
+          limits?.maxStorageMb.toString() ?? "",
+          limits?.maxApiCalls.toString() ?? "",
+        ],
+      });
+      return respond(pb.PutTierResponseSchema, committed, "tier_put");
+    },
+
+    async listTiers(req, ctx) {
+      const list = listName("ListTiers", shopIdOf(req));
+      const count = pageCount(req.pageSize);
+      const after = pageTokens.read(list, req.pageToken);
+      const { value: rows } = await readSnapshot(shops, req, ctx, (db, shopId) =>
+        listTiers(db, shopId, after, count + 1),
+      );
+      const page = rows.slice(0, count);
+      return create(pb.ListTiersResponseSchema, {
+        tiers: page.map(tierMessage),
+        nextPageToken: rows.length > count ? pageTokens.make(list, page.at(-1)?.tier ?? "") : "",
+      });
+    },
+
+    async getSubscription(req, ctx) {
+      const { userId } = req;
+      const observed = await shops.get(shopIdOf(req)).read(scripts.getSubscription, [userId], { userId }, ctx);
+      return create(pb.GetSubscriptionResponseSchema, {
+        subscription: messageFromLog(SubscriptionSchema, JSON.parse(observed.payload as string)),
+        asOf: readPoint(observed),
+      });
+    },
+
+    async previewTierChange(req, ctx) {
+      const { userId } = req;
+      const shopId = shopIdOf(req);
+      const args = [userId, req.tier, prorationOf(req.proration), timingOf(req.timing)];
+      const observed = await shops.get(shopId).read(scripts.previewTierChange, args, { userId }, ctx);
+      return create(pb.PreviewTierChangeResponseSchema, {
+        quote: quoteMessage(shopId, JSON.parse(observed.payload as string) as PreviewJson, quoteTokens),
+        asOf: readPoint(observed),
+      });
+    },
+
+    async changeTier(req, ctx) {
+      const args = changeArguments(req, quoteTokens);
+      const committed = await mutate(shops, req, ctx, { script: scripts.changeTier, args });
+      const isNow = committed.events.some((event) => "tier_changed" in event);
+      return respond(pb.ChangeTierResponseSchema, committed, isNow ? "tier_changed" : "tier_change_scheduled");
+    },
+
+    async cancelScheduledChange(req, ctx) {
+      const committed = await mutate(shops, req, ctx, { script: scripts.cancelScheduledChange, args: [req.userId] });
+      return respond(pb.CancelScheduledChangeResponseSchema, committed, "tier_change_cancelled");
+    },
+
+    async listTierChanges(req, ctx) {
+      const list = listName("ListTierChanges", shopIdOf(req), req.userId);
+      const count = pageCount(req.pageSize);
+      const key = pageTokens.read(list, req.pageToken);
+      const before = key === "" ? undefined : Number(key);
+      const { value: rows } = await readSnapshot(shops, req, ctx, (db, shopId) =>
+        listTierChanges(db, shopId, req.userId, before, count + 1),
+      );
+      const page = rows.slice(0, count);
+      return create(pb.ListTierChangesResponseSchema, {
+        changes: page.map((row) => messageFromRow(TierChangeSchema, row)),
+        nextPageToken: rows.length > count ? pageTokens.make(list, String(page.at(-1)?.position)) : "",
+      });
+    },
+  };
+}
+
+function tierMessage({ max_projects, max_storage_mb, max_api_calls, ...row }: TierRow): Tier {
+  return messageFromRow(TierSchema, { ...row, limits: { max_projects, max_storage_mb, max_api_calls } });
+}
