@@ -4,8 +4,8 @@
 // usage: node scripts/setup.js [packages | server | tests]
 //   packages   the npm packages and Node 24
 //   server     these and redis-server, unless REDIS_URL names another Redis (default)
-//   tests      these and redis-server, which the tests start themselves whatever REDIS_URL says; protoc where apt-get can
-//              install it, for the test that compiles stubs of another language
+//   tests      these and redis-server, which the tests start themselves whatever REDIS_URL says; where apt-get can install
+//              them, protoc, Python's gRPC and curl, for the tests of callers in other languages
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
@@ -157,19 +157,27 @@ function install(name, command) {
   say("redis-server installed");
 }
 
-/** protoc is not needed to serve: where it cannot be installed, the one test that needs it says so and is left out. */
-function tryProtoc() {
-  if (findOnPath("protoc") !== undefined || findOnPath("apt-get") === undefined || process.getuid() !== 0) return;
-  say("protoc is missing; installing it with apt-get");
-  const script =
-    "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends protobuf-compiler";
-  const { status } = run(["/bin/sh", "-c", script], {
+/** What callers in other languages need on Debian, by package: whether it is there already. */
+const otherCallers = {
+  "protobuf-compiler": () => findOnPath("protoc") !== undefined,
+  "libprotobuf-dev": () => existsSync("/usr/include/google/protobuf/timestamp.proto"),
+  "protobuf-compiler-grpc": () => findOnPath("grpc_python_plugin") !== undefined,
+  "python3-grpcio": () => existsSync("/usr/lib/python3/dist-packages/grpc/__init__.py"),
+  curl: () => findOnPath("curl") !== undefined,
+};
+
+/** Not needed to serve: where these cannot be installed, the tests of callers in other languages are left out. */
+function tryOtherCallers() {
+  if (findOnPath("apt-get") === undefined || process.getuid() !== 0) return;
+  const missing = Object.keys(otherCallers).filter((name) => !otherCallers[name]());
+  if (missing.length === 0) return;
+  say(`installing with apt-get for the tests of callers in other languages: ${missing.join(" ")}`);
+  const command = `apt-get -qq -o DPkg::Lock::Timeout=60 install -y --no-install-recommends ${missing.join(" ")}`;
+  const { status } = run(["/bin/sh", "-c", `apt-get -qq update && DEBIAN_FRONTEND=noninteractive ${command}`], {
     stdio: ["ignore", "ignore", "inherit"],
     env: outerEnvironment(),
   });
-  say(
-    status === 0 ? "protoc installed" : "protoc could not be installed; the test of other languages' stubs is left out",
-  );
+  say(status === 0 ? "installed" : "some could not be installed; the tests that need them are left out");
 }
 
 function main(part) {
@@ -178,7 +186,7 @@ function main(part) {
   if (!arePackagesCurrent()) installPackages();
   checkNode();
   if (part === "tests" || (part === "server" && !process.env.REDIS_URL)) ensureRedis();
-  if (part === "tests") tryProtoc();
+  if (part === "tests") tryOtherCallers();
 }
 
 try {
