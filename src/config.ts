@@ -49,6 +49,38 @@ export interface Config {
   readonly corsOrigins: readonly string[];
   /** HOLDFAST_INSECURE: a door without authentication may listen on a non-loopback address. Default false. */
   readonly isInsecureAllowed: boolean;
+  /** Who charges GATEWAY orders, and how patiently. */
+  readonly payments: PaymentConfig;
+}
+
+/** How GATEWAY orders are paid; times in milliseconds. */
+export interface PaymentConfig {
+  /** HOLDFAST_PAYMENT_GATEWAY. Default `simulated`, which moves no money. */
+  readonly gateway: { readonly kind: "simulated" } | ({ readonly kind: "stripe" } & StripeConfig);
+  /** HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS: how long one request to the gateway may take. Default 3,000. */
+  readonly attemptTimeoutMs: number;
+  /** HOLDFAST_PAYMENT_RETRY_MS: the wait after the first attempt without an outcome; it doubles with each. Default 1,000. */
+  readonly retryMs: number;
+  /** HOLDFAST_PAYMENT_BREAK_MS: how long a gateway that keeps failing is left alone. Default 60,000. */
+  readonly breakMs: number;
+  readonly simulated: {
+    /** HOLDFAST_SIMULATED_LATENCY_MS. Default 20. */
+    readonly latencyMs: number;
+    /** HOLDFAST_SIMULATED_DECLINE_RATE: the share of orders that are declined, 0 to 1. Default 0. */
+    readonly declineRate: number;
+    /** HOLDFAST_SIMULATED_TIMEOUT_RATE: the share of attempts that are not answered, 0 to 1. Default 0. */
+    readonly timeoutRate: number;
+  };
+}
+
+/** How Stripe is reached; read only when it is the gateway. */
+export interface StripeConfig {
+  /** STRIPE_API_KEY. Required. */
+  readonly apiKey: string;
+  /** STRIPE_API_BASE, an origin. Default `https://api.stripe.com`. */
+  readonly apiBase: string;
+  /** STRIPE_PAYMENT_METHOD: what is charged. Default `pm_card_visa`, the card of Stripe's test mode. */
+  readonly paymentMethod: string;
 }
 
 const names = [
@@ -66,6 +98,13 @@ const names = [
   "HOLDFAST_REFLECTION",
   "HOLDFAST_CORS_ORIGINS",
   "HOLDFAST_INSECURE",
+  "HOLDFAST_PAYMENT_GATEWAY",
+  "HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS",
+  "HOLDFAST_PAYMENT_RETRY_MS",
+  "HOLDFAST_PAYMENT_BREAK_MS",
+  "HOLDFAST_SIMULATED_LATENCY_MS",
+  "HOLDFAST_SIMULATED_DECLINE_RATE",
+  "HOLDFAST_SIMULATED_TIMEOUT_RATE",
 ] as const;
 
 /** Settings of the contract that this version does not implement: ignoring one would be worse than refusing it. */
@@ -81,11 +120,16 @@ const notSupportedYet: readonly string[] = [
   "HOLDFAST_JWT_ISSUER",
   "HOLDFAST_JWT_AUDIENCE",
   "HOLDFAST_JWT_ALGORITHMS",
-  "HOLDFAST_PAYMENT_GATEWAY",
 ];
 
 type Environment = Readonly<Record<string, string | undefined>>;
-type Name = (typeof names)[number] | "REDIS_URL" | "DATABASE_URL";
+type Name =
+  | (typeof names)[number]
+  | "REDIS_URL"
+  | "DATABASE_URL"
+  | "STRIPE_API_BASE"
+  | "STRIPE_API_KEY"
+  | "STRIPE_PAYMENT_METHOD";
 
 /**
  * Reads the settings. An empty variable counts as unset. Throws a ConfigError for a bad value, for a HOLDFAST_ variable
@@ -114,6 +158,7 @@ export function loadConfig(env: Environment = process.env): Config {
     hasReflection: readFlag(env, "HOLDFAST_REFLECTION") ?? isLoopback(grpcAddress.host),
     corsOrigins: readOrigins(env) ?? [],
     isInsecureAllowed,
+    payments: readPayments(env),
   };
 }
 
@@ -187,6 +232,45 @@ function readDurability(env: Environment): Durability | undefined {
   return read(env, "HOLDFAST_DURABILITY", "postgres or redis", (text) =>
     text === "postgres" || text === "redis" ? text : undefined,
   );
+}
+
+function readShare(env: Environment, name: Name): number | undefined {
+  return read(env, name, "a number from 0 to 1, such as 0.05", (text) => {
+    const value = /^\d(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
+    return value <= 1 ? value : undefined;
+  });
+}
+
+function readPayments(env: Environment): PaymentConfig {
+  const kind = read(env, "HOLDFAST_PAYMENT_GATEWAY", "simulated or stripe", (text) =>
+    text === "simulated" || text === "stripe" ? text : undefined,
+  );
+  return {
+    gateway: kind === "stripe" ? { kind, ...readStripe(env) } : { kind: "simulated" },
+    attemptTimeoutMs: readCount(env, "HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS", 10, 30_000) ?? 3000,
+    retryMs: readCount(env, "HOLDFAST_PAYMENT_RETRY_MS", 1, 60_000) ?? 1000,
+    breakMs: readCount(env, "HOLDFAST_PAYMENT_BREAK_MS", 1, 3_600_000) ?? 60_000,
+    simulated: {
+      latencyMs: readCount(env, "HOLDFAST_SIMULATED_LATENCY_MS", 0, 60_000) ?? 20,
+      declineRate: readShare(env, "HOLDFAST_SIMULATED_DECLINE_RATE") ?? 0,
+      timeoutRate: readShare(env, "HOLDFAST_SIMULATED_TIMEOUT_RATE") ?? 0,
+    },
+  };
+}
+
+function readStripe(env: Environment): StripeConfig {
+  const apiKey = env.STRIPE_API_KEY;
+  if (!apiKey || !/^[\x21-\x7e]+$/.test(apiKey)) {
+    throw new ConfigError("STRIPE_API_KEY is unset or not a key: HOLDFAST_PAYMENT_GATEWAY=stripe needs one");
+  }
+  const parseOrigin = (text: string) => (text !== "*" && isOrigin(text) ? text : undefined);
+  const parseId = (text: string) => (/^[A-Za-z0-9_]{1,255}$/.test(text) ? text : undefined);
+  return {
+    apiKey,
+    apiBase:
+      read(env, "STRIPE_API_BASE", "an origin like https://api.stripe.com", parseOrigin) ?? "https://api.stripe.com",
+    paymentMethod: read(env, "STRIPE_PAYMENT_METHOD", "an id like pm_card_visa", parseId) ?? "pm_card_visa",
+  };
 }
 
 function readAddress(env: Environment, name: Name, isInsecureAllowed: boolean): ListenAddress | undefined {

@@ -5,8 +5,14 @@ import { InventoryService } from "../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService } from "../gen/holdfast/v1/order_service_pb.js";
 import { SubscriptionService } from "../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
-import type { Config } from "./config.ts";
+import type { Config, PaymentConfig } from "./config.ts";
+import type { PaymentGateway } from "./payments/gateway.ts";
+import { defaultGatewayTimes, withRetries } from "./payments/retry-policy.ts";
+import { createSimulatedGateway } from "./payments/simulated-gateway.ts";
+import { createStripeGateway } from "./payments/stripe-gateway.ts";
+import { openFlushConnection } from "./postgres/connection.ts";
 import { createPageTokens } from "./postgres/page-token.ts";
+import { createQuoteTokens } from "./postgres/quote-token.ts";
 import { seed } from "./seed.ts";
 import { bindService, createDispatcher } from "./server/dispatcher.ts";
 import { createGrpcDoor } from "./server/grpc-door.ts";
@@ -21,6 +27,7 @@ import { createUserService } from "./services/user-service.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { explainOutage } from "./shop/outage.ts";
 import { openStore, type Store } from "./store.ts";
+import { type PaymentWorker, startPaymentWorker } from "./workers/payment-worker.ts";
 
 /** A Holdfast that serves. */
 export interface Server {
@@ -54,11 +61,13 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       await seed(store.shops, config.seedFile, logger);
     }
     const doors = await openDoors(options, store);
+    const payments = startPayments(options, store);
     return {
       ...doors,
       store,
       stop: async () => {
         await doors.drain();
+        await payments.stop();
         await store.close();
       },
     };
@@ -68,8 +77,35 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   }
 }
 
+function startPayments({ config, databaseUrl, clock, logger }: ServerOptions, { shops }: Store): PaymentWorker {
+  const onError = (error: Error): void => logger.warn({ err: error }, "the payment worker's connection failed");
+  const { retryMs } = config.payments;
+  return startPaymentWorker({
+    gateway: openGateway(config.payments),
+    shops,
+    connection: openFlushConnection({ url: databaseUrl, onError }),
+    logger,
+    retryMs,
+    ...(clock === undefined ? {} : { now: clock }),
+  });
+}
+
+function openGateway({ gateway, simulated, ...times }: PaymentConfig): PaymentGateway {
+  const { attemptTimeoutMs } = times;
+  const asked =
+    gateway.kind === "stripe"
+      ? createStripeGateway({ ...gateway, attemptTimeoutMs })
+      : createSimulatedGateway(simulated);
+  return withRetries(asked, { ...defaultGatewayTimes, ...times });
+}
+
 async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store) {
-  const deps = { shops, pageTokens: await createPageTokens(db), holdMs: config.holdMs };
+  const deps = {
+    shops,
+    pageTokens: await createPageTokens(db),
+    quoteTokens: await createQuoteTokens(db),
+    holdMs: config.holdMs,
+  };
   const dispatcher = createDispatcher({
     services: [
       bindService(InventoryService, createInventoryService(deps)),

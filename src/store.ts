@@ -51,11 +51,13 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     await (options.migratesOnStart ? migrate(db) : requireCurrentSchema(db));
     redis = await connectRedis({ url: redisUrl, commandTimeoutMs: 5000, onError });
     await checkRedis(redis.connection);
+    const scripts = loadScripts();
+    await redis.load(scripts.placeOrder.library);
     for (let index = 0; index < flushConnectionCount; index += 1) {
       flushConnections.push(openFlushConnection({ url: databaseUrl, onError }));
     }
     const shops = await createShops({
-      scripts: loadScripts(),
+      scripts,
       redis,
       db,
       flushConnections,

@@ -21,6 +21,13 @@ describe("loadConfig", () => {
       hasReflection: true,
       corsOrigins: [],
       isInsecureAllowed: false,
+      payments: {
+        gateway: { kind: "simulated" },
+        attemptTimeoutMs: 3000,
+        retryMs: 1000,
+        breakMs: 60_000,
+        simulated: { latencyMs: 20, declineRate: 0, timeoutRate: 0 },
+      },
     });
   });
 
@@ -42,6 +49,16 @@ describe("loadConfig", () => {
       HOLDFAST_REFLECTION: "0",
       HOLDFAST_CORS_ORIGINS: "https://shop.example, http://localhost:3000",
       HOLDFAST_INSECURE: "1",
+      HOLDFAST_PAYMENT_GATEWAY: "stripe",
+      HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS: "500",
+      HOLDFAST_PAYMENT_RETRY_MS: "50",
+      HOLDFAST_PAYMENT_BREAK_MS: "5000",
+      HOLDFAST_SIMULATED_LATENCY_MS: "0",
+      HOLDFAST_SIMULATED_DECLINE_RATE: "0.25",
+      HOLDFAST_SIMULATED_TIMEOUT_RATE: "1",
+      STRIPE_API_KEY: "sk_test_1",
+      STRIPE_API_BASE: "http://127.0.0.1:12111",
+      STRIPE_PAYMENT_METHOD: "pm_card_mastercard",
     });
     expect(config).toEqual({
       grpcAddress: { host: "::1", port: 0 },
@@ -60,6 +77,18 @@ describe("loadConfig", () => {
       hasReflection: false,
       corsOrigins: ["https://shop.example", "http://localhost:3000"],
       isInsecureAllowed: true,
+      payments: {
+        gateway: {
+          kind: "stripe",
+          apiKey: "sk_test_1",
+          apiBase: "http://127.0.0.1:12111",
+          paymentMethod: "pm_card_mastercard",
+        },
+        attemptTimeoutMs: 500,
+        retryMs: 50,
+        breakMs: 5000,
+        simulated: { latencyMs: 0, declineRate: 0.25, timeoutRate: 1 },
+      },
     });
   });
 
@@ -113,12 +142,34 @@ describe("loadConfig", () => {
     ["HOLDFAST_INSECURE", " 1", "0 or 1"],
     ["HOLDFAST_CORS_ORIGINS", "https://shop.example/", "origins like"],
     ["HOLDFAST_CORS_ORIGINS", "shop.example", "origins like"],
+    ["HOLDFAST_PAYMENT_GATEWAY", "paypal", "simulated or stripe"],
+    ["HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS", "0", "from 10 to 30000"],
+    ["HOLDFAST_PAYMENT_RETRY_MS", "60001", "from 1 to 60000"],
+    ["HOLDFAST_PAYMENT_BREAK_MS", "-1", "a whole number"],
+    ["HOLDFAST_SIMULATED_LATENCY_MS", "1.5", "a whole number"],
+    ["HOLDFAST_SIMULATED_DECLINE_RATE", "1.1", "from 0 to 1"],
+    ["HOLDFAST_SIMULATED_TIMEOUT_RATE", "5%", "from 0 to 1"],
   ])("refuses %s=%s and says what is accepted", (name, value, accepted) => {
     const message = messageOf({ [name]: value });
     expect(message).toContain(`${name} is ${JSON.stringify(value)}`);
     expect(message).toContain("accepted is");
     expect(message).toContain(accepted);
     expect(message).not.toContain("\n");
+  });
+
+  test.each([
+    ["STRIPE_API_BASE", "api.stripe.com", "an origin like"],
+    ["STRIPE_API_BASE", "https://api.stripe.com/v1", "an origin like"],
+    ["STRIPE_PAYMENT_METHOD", "pm card", "an id like"],
+  ])("refuses %s=%s where Stripe is the gateway, and leaves it alone elsewhere", (name, value, accepted) => {
+    const stripe = { HOLDFAST_PAYMENT_GATEWAY: "stripe", STRIPE_API_KEY: "sk_test_1" };
+    expect(messageOf({ ...stripe, [name]: value })).toContain(accepted);
+    expect(loadConfig({ [name]: value })).toEqual(loadConfig({}));
+  });
+
+  test("asks for Stripe's key, and does not show it", () => {
+    expect(messageOf({ HOLDFAST_PAYMENT_GATEWAY: "stripe" })).toContain("STRIPE_API_KEY is unset");
+    expect(messageOf({ HOLDFAST_PAYMENT_GATEWAY: "stripe", STRIPE_API_KEY: "sk 1" })).not.toContain("sk 1");
   });
 
   test("keeps passwords out of the message", () => {
