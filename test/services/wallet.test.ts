@@ -44,7 +44,7 @@ describe.each(["grpc", "http"] as const)("a wallet on the %s door", (door) => {
       balanceMinor: user?.balanceMinor,
       credits: user?.credits,
     });
-    expect((await clients().users.listWalletEntries({ shopId, userId })).entries).toEqual(newestFirst);
+    expect((await clients().users.listWalletEntries({ shopId, userId, pageSize: 1000 })).entries).toEqual(newestFirst);
     return newestFirst;
   }
 

@@ -69,6 +69,13 @@ test("every read sees what was acknowledged before", async () => {
     const deposited = await userService.depositFunds({ shopId, userId, amountMinor: 50n });
     expect(deposited.user).toMatchObject({ email: created.user?.email, displayName: "Name", balanceMinor: 50n });
     expect((await userService.getUser({ shopId, userId })).user).toEqual(deposited.user);
+    const email = `new-${userId}@example.com`;
+    await userService.updateUser({ shopId, userId, email });
+    expect((await userService.grantCredits({ shopId, userId, credits: 7n })).user?.email).toBe(email);
+    expect((await userService.listWalletEntries({ shopId, userId })).entries[0]?.delta).toBe(7n);
+    await userService.updateUser({ shopId, userId, email: `last-${email}` });
+    expect((await userService.lookupUser({ shopId, email: `last-${email}` })).user?.userId).toBe(userId);
+    expect((await userService.listUsers({ shopId, pageSize: 1 })).users[0]?.email).toBe(`last-${email}`);
     await inventory.holdStock({ shopId, holdId, lines: [{ sku, quantity: 1 }] });
     expect((await inventory.getHold({ shopId, holdId })).hold?.holdId).toBe(holdId);
     const { order } = await orders.placeOrder({ shopId, orderId, userId, lines: [{ sku, quantity: 1 }] });

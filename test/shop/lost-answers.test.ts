@@ -108,9 +108,9 @@ describe("while a shop is rebuilt, a lost answer", () => {
     ["to the look at the log", "readLog"],
   ])("%s costs nothing but time", async (_, script) => {
     const shopId = await createShop(holdfast.grpc, { stock: { ps5: 10 }, users });
-    const { sha } = holdfast.server.store.shops.scripts[script];
+    const { functionName } = holdfast.server.store.shops.scripts[script];
     await flushAll();
-    const dropped = redis.dropAnswer((request) => request.includes(sha) && request.includes(`{${shopId}}`));
+    const dropped = redis.dropAnswer((request) => request.includes(functionName) && request.includes(`{${shopId}}`));
     const answer = await persist(() => holdfast.grpc.orders.placeOrder({ shopId, userId: "u0", lines }));
     await dropped;
     expect(answer).toMatchObject({ balanceMinor: 99_900n, commit: { durable: true } });

@@ -116,6 +116,42 @@ const mutations: Readonly<Record<string, Mutation>> = {
       ["display_name", { displayName: "" }],
     ],
   },
+  "CreateUser with a referral": {
+    call: ({ users }, request) => users.createUser(request),
+    request: { userId: "eve", referralCode: "REF", requireReferral: true },
+    others: [
+      ["referral_code", { referralCode: "none" }],
+      ["own_referral_code", { ownReferralCode: "EVE" }],
+      ["require_referral", { requireReferral: false }],
+    ],
+  },
+  UpdateUser: {
+    call: ({ users }, request) => users.updateUser(request),
+    request: { userId: "ann", email: "Anna@example.com", displayName: "Anna" },
+    others: [
+      ["user_id", { userId: "bob" }],
+      ["email", { email: "anna@example.com" }],
+      ["display_name", { displayName: "" }],
+    ],
+  },
+  WithdrawFunds: {
+    call: ({ users }, request) => users.withdrawFunds(request),
+    request: { userId: "ann", amountMinor: 7n, reference: "note" },
+    others: [
+      ["user_id", { userId: "bob" }],
+      ["amount_minor", { amountMinor: 8n }],
+      ["reference", { reference: "" }],
+    ],
+  },
+  GrantCredits: {
+    call: ({ users }, request) => users.grantCredits(request),
+    request: { userId: "ann", credits: 7n, reason: "note" },
+    others: [
+      ["user_id", { userId: "bob" }],
+      ["credits", { credits: 8n }],
+      ["reason", { reason: "Note" }],
+    ],
+  },
   DepositFunds: {
     call: ({ users }, request) => users.depositFunds(request),
     request: { userId: "ann", amountMinor: 7n, reference: "note" },
@@ -130,6 +166,7 @@ const mutations: Readonly<Record<string, Mutation>> = {
 /** A shop in which every mutation above is accepted. */
 async function prepareShop(): Promise<string> {
   const shopId = await createShop(first.grpc, { stock: { a: 100, b: 100 }, users: { ann: 10_000, bob: 0 } });
+  await first.grpc.users.createUser({ shopId, userId: "ref", ownReferralCode: "REF" });
   for (const holdId of ["h1", "h2"]) {
     await first.grpc.inventory.holdStock({ shopId, holdId, userId: "ann", lines: [{ sku: "a", quantity: 1 }] });
   }
@@ -140,6 +177,9 @@ async function prepareShop(): Promise<string> {
 async function changeEverything(shopId: string): Promise<void> {
   const { inventory, orders, users } = first.grpc;
   await users.depositFunds({ shopId, userId: "ann", amountMinor: 1000n });
+  await users.withdrawFunds({ shopId, userId: "ann", amountMinor: 1n });
+  await users.grantCredits({ shopId, userId: "ann", credits: 1n });
+  await users.createUser({ shopId, referralCode: "REF" });
   await inventory.putProduct({ shopId, sku: "a", title: "changed", priceMinor: 1n, maxPerUser: 60 });
   await inventory.adjustStock({ shopId, sku: "a", deltaCount: -3n, reason: AdjustReason.DAMAGE });
   for (const holdId of ["h9", "h1", "h2"]) {
