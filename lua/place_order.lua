@@ -88,7 +88,7 @@ if amount > 9007199254740991 or (from_wallet and buyer.lifetime_value + amount >
 end
 
 -- From here on the call must succeed.
-local at = position + 1
+local at, time = integer(position + 1), integer(now)
 local stocks = {}
 for index, line in ipairs(asked) do
   local item = read_product(line.sku)
@@ -113,16 +113,12 @@ if from_wallet then
 elseif buyer then
   about_buyer = string.format(',"order_count":%d,"lifetime_value_minor":%d', buyer.order_count + 1, buyer.lifetime_value)
 end
+local before = from_hold and '{"hold_committed":{"hold":' .. hold_json(from_hold, 2, order_id, position + 1) .. "}}," or ""
 local events = string.format(
-  '{"order_placed":{"order":{"order_id":"%s","user_id":"%s","lines":%s,"item_count":%d,"amount_minor":%d,"refunded_minor":0,'
-    .. '"state":%s,"payment_method":%s,"hold_id":"%s"%s,"create_time":%d,"update_time":%d,"create_position":%d,"position":%d},"stocks":[%s]%s}}]',
-  order_id, user_id, lines_json(lines), item_count, amount, waits and "1" or "2", payment_method, hold_id,
-  expire_at and ',"expire_time":' .. integer(expire_at) or "", now, now, at, at, table.concat(stocks, ","), about_buyer)
-if from_hold then
-  events = '[{"hold_committed":{"hold":' .. hold_json(from_hold, 2, order_id, at) .. "}}," .. events
-else
-  events = "[" .. events
-end
+  '[%s{"order_placed":{"order":{"order_id":"%s","user_id":"%s","lines":%s,"item_count":%d,"amount_minor":%d,"refunded_minor":0,'
+    .. '"state":%s,"payment_method":%s,"hold_id":"%s"%s,"create_time":%s,"update_time":%s,"create_position":%s,"position":%s},"stocks":[%s]%s}}]',
+  before, order_id, user_id, lines_json(lines), item_count, amount, waits and "1" or "2", payment_method, hold_id,
+  expire_at and ',"expire_time":' .. integer(expire_at) or "", time, time, at, at, table.concat(stocks, ","), about_buyer)
 
 commit(commit_id, call, events)
 for _, line in ipairs(asked) do
@@ -142,10 +138,9 @@ if from_wallet then
 elseif buyer then
   redis.call("HSET", users, user_id .. ":orders", integer(buyer.order_count + 1))
 end
-local remembered = integer(at)
 if waits then
   redis.call("HSET", orders, order_id .. ":user", user_id, order_id .. ":expire", expire_at and integer(expire_at) or "",
-    order_id .. ":created", remembered .. " " .. integer(now), order_id .. ":lines", pack_lines(lines),
+    order_id .. ":created", at .. " " .. time, order_id .. ":lines", pack_lines(lines),
     order_id .. ":terms", payment_method .. " " .. hold_id)
   if expire_at then
     enter_due({ due_id = "order/" .. order_id, expire = expire_at, lines = lines })
@@ -153,5 +148,5 @@ if waits then
 else
   write_totals(totals, item_count, paid)
 end
-remember("request:" .. request_id, remembered, "order:" .. order_id, remembered)
+remember("request:" .. request_id, at, "order:" .. order_id, at)
 return accepted(events)

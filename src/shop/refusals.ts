@@ -42,7 +42,10 @@ const malformed: Readonly<Record<string, readonly [field: string, description: s
   TIER_LIMITS_REQUIRED: ["limits", "are required for a new tier"],
   FREE_TIER_PRICE: ["price_credits", "must be 0 for the tier free"],
   SALE_WINDOW: ["sale_end_time", "must be after sale_start_time"],
-  RESTOCK_PARTIAL: ["restock", "needs a refund of all that is left; name the units of a partial refund in restock_lines"],
+  RESTOCK_PARTIAL: [
+    "restock",
+    "needs a refund of all that is left; name the units of a partial refund in restock_lines",
+  ],
   RESTOCK_EXCEEDS_SOLD: ["restock_lines", "names more units than the order has that were not given back yet"],
 };
 

@@ -45,6 +45,13 @@ const unknown: RefusalRow[] = [
   single("before an unknown user", missing("nope"), { args: { user_id: "nobody" }, tail: cart(["nope", 1]) }),
   { title: "no such user", args: { user_id: "nobody" }, reason: "USER_NOT_FOUND", metadata: { user_id: "nobody" } },
   {
+    title: "no such user, for one line",
+    args: { user_id: "nobody" },
+    tail: cart(["ps5", 1]),
+    reason: "USER_NOT_FOUND",
+    metadata: { user_id: "nobody" },
+  },
+  {
     title: "a guest who wants what is limited, before the limit",
     given: limited,
     args: { user_id: "" },
@@ -77,6 +84,11 @@ const closed: RefusalRow[] = [
     "one line of a SKU expects another price",
     found("PRICE_CHANGED", { sku: "ps5", expected_minor: "99", price_minor: "100" }),
     { tail: cart(["ps5", 1, 100], ["tv", 1], ["ps5", 1, 99]) },
+  ),
+  single(
+    "the only line expects another price",
+    found("PRICE_CHANGED", { sku: "ps5", expected_minor: "101", price_minor: "100" }),
+    { tail: cart(["ps5", 1, 101]) },
   ),
 ];
 

@@ -1,7 +1,20 @@
 import type { Redis } from "ioredis";
 
 /** What Redis itself gives to every script. */
-const given = ["ARGV", "KEYS", "cjson", "ipairs", "math", "next", "pairs", "redis", "string", "table", "tonumber", "unpack"];
+const given = [
+  "ARGV",
+  "KEYS",
+  "cjson",
+  "ipairs",
+  "math",
+  "next",
+  "pairs",
+  "redis",
+  "string",
+  "table",
+  "tonumber",
+  "unpack",
+];
 
 /**
  * The names that a script reads or writes although nothing binds them, found on every path by the compiler itself: Redis

@@ -68,6 +68,7 @@ const setStat = (field: string, value: number) => (shop: LuaShop) =>
 /** The refusals of paying, for an order from lines. */
 const moneyRefusals: RefusalRow[] = [
   noUser("", { title: "a guest has no wallet", args: { user_id: "" } }),
+  noUser("", { title: "a guest has no wallet, for one line", args: { user_id: "" }, tail: cart(["ps5", 1]) }),
   {
     title: "one minor unit is missing",
     given: (shop) => shop.commit("putProduct", { sku: "tv", price_minor: 1_000_001 }),

@@ -36,10 +36,10 @@ describe("loadScripts", () => {
         "local text, seen",
         "local all = {}",
         "local function keep(stop)",
-        "  local before = { text or \"\", #all, (seen or 0) + 1 }",
+        '  local before = { text or "", #all, (seen or 0) + 1 }',
         "  text, seen, all[1] = stop, 1, stop",
-        "  if stop ~= \"\" then",
-        "    error(\"stopped\")",
+        '  if stop ~= "" then',
+        '    error("stopped")',
         "  end",
         "  return before",
         "end",
@@ -64,7 +64,9 @@ describe("loadScripts", () => {
     expect(script.keys).toEqual(["meta", "log_2"]);
     expect(script.argumentNames).toEqual([...callArguments, "sku", "count"]);
     const { source } = script;
-    expect(source).toMatch(/^#!lua flags=no-writes\nlocal meta, log_2, epoch, .*, sku, count, rest = KEYS\[1\], KEYS\[2\], ARGV\[1\], /);
+    expect(source).toMatch(
+      /^#!lua flags=no-writes\nlocal meta, log_2, epoch, .*, sku, count, rest = KEYS\[1\], KEYS\[2\], ARGV\[1\], /,
+    );
     expect(source).toMatch(/ARGV\[10\], 11\nlocal function two.*\nlocal function one.*\nreturn one\(\) \+ rest$/);
   });
 
@@ -150,7 +152,16 @@ describe("every script", () => {
     expect(await globalsOf(shop.redis, source)).toEqual(["leak", "limits", "stokc"]);
   });
 
-  const scriptReasons = [...Object.keys(ErrorReason), "PRICE_REQUIRED", "SALE_WINDOW", "TIER_PRICE_REQUIRED", "TIER_LIMITS_REQUIRED", "FREE_TIER_PRICE", "RESTOCK_PARTIAL", "RESTOCK_EXCEEDS_SOLD"];
+  const scriptReasons = [
+    ...Object.keys(ErrorReason),
+    "PRICE_REQUIRED",
+    "SALE_WINDOW",
+    "TIER_PRICE_REQUIRED",
+    "TIER_LIMITS_REQUIRED",
+    "FREE_TIER_PRICE",
+    "RESTOCK_PARTIAL",
+    "RESTOCK_EXCEEDS_SOLD",
+  ];
   const endedStates = new Set(
     all.flatMap(([, { source }]) => [...source.matchAll(/end_hold\(.*"([A-Z]+)"\)/g)].map((match) => match[1])),
   );
