@@ -12,6 +12,7 @@ import { startServer } from "./serve.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { StartError } from "./start-error.ts";
 import { openStore } from "./store.ts";
+import { runVerify } from "./verify-command.ts";
 import { runWatch } from "./watch-command.ts";
 
 const usage = `usage: holdfast <command>
@@ -20,6 +21,8 @@ const usage = `usage: holdfast <command>
   migrate       bring the database's schema up to date
   seed FILE     put and stock the products of a JSON file that do not exist yet
   demo          run a flash sale: [--buyers 500] [--stock 100] [--target host:port]
+  verify        compare both stores with what a shop's event log says: [--target host:port] [--shop default]; exit code 1 when
+                they differ
   watch         print the events of a shop as they become durable: [--target host:port] [--shop default] [--after 0]
 
 Settings are environment variables; README.md lists them.`;
@@ -133,6 +136,10 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
       options: { buyers: { type: "string" }, stock: { type: "string" }, target: { type: "string" } },
     });
     process.exitCode = await runDemo({ config, values, openStores: (dataDir) => openStores({ ...config, dataDir }) });
+  },
+  verify: async (_, args) => {
+    const { values } = parseArgs({ args, options: { target: { type: "string" }, shop: { type: "string" } } });
+    process.exitCode = await runVerify(values);
   },
   watch: async (_, args) => {
     const { values } = parseArgs({

@@ -11,7 +11,7 @@ local function cart_lines(from)
     if sku == "" or not is_integer(quantity, 1, 1000000) or (expected ~= "" and not is_integer(expected, 0, 9007199254740991)) then
       return nil
     end
-    lines[#lines + 1] = { sku = sku, quantity = tonumber(quantity), expected = expected ~= "" and tonumber(expected) or nil }
+    lines[#lines + 1] = { sku = sku, quantity = quantity + 0, expected = expected ~= "" and expected + 0 or nil }
   end
   return lines
 end

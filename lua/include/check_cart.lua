@@ -3,7 +3,10 @@
 -- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT
 -- `needs_user`: a guest will not do. A limited SKU always needs a user.
 -- @include state, read_product, read_buyer, integer, refuse, until_next_due, limit_violation, violation_details
-local cart_ranks = { PRODUCT_NOT_FOUND = 1, NOT_ON_SALE = 3, PRICE_CHANGED = 4, PER_USER_LIMIT = 5, SOLD_OUT = 6, HELD_OUT = 7 }
+local function cart_rank(reason)
+  local ranks = { PRODUCT_NOT_FOUND = 1, NOT_ON_SALE = 3, PRICE_CHANGED = 4, PER_USER_LIMIT = 5, SOLD_OUT = 6, HELD_OUT = 7 }
+  return ranks[reason]
+end
 
 local function cart_violation(line, unexpected, user)
   local item = read_product(line.sku)
@@ -41,8 +44,8 @@ end
 local function unexpected_prices(lines)
   local unexpected = {}
   for _, line in ipairs(lines) do
-    local item = read_product(line.sku)
-    if item and line.expected and line.expected ~= item.price then
+    local item = line.expected and read_product(line.sku)
+    if item and line.expected ~= item.price then
       unexpected[line.sku] = unexpected[line.sku] or line.expected
     end
   end
@@ -57,8 +60,9 @@ local function check_cart(lines, asked, user, needs_user)
     local violation, retry_ms = cart_violation(line, unexpected, user)
     if violation then
       violations[#violations + 1] = violation
-      if cart_ranks[violation[1]] < first_rank then
-        first, first_rank, first_retry_ms = violation, cart_ranks[violation[1]], retry_ms
+      local rank = cart_rank(violation[1])
+      if rank < first_rank then
+        first, first_rank, first_retry_ms = violation, rank, retry_ms
       end
     end
     local item = read_product(line.sku)

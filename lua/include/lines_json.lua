@@ -4,7 +4,8 @@ local function lines_json(lines)
     return string.format('[{"sku":"%s","quantity":%d,"price_minor":%d}]', lines[1].sku, lines[1].quantity, lines[1].price)
   end
   local written = {}
-  for index, line in ipairs(lines) do
+  for index = 1, #lines do
+    local line = lines[index]
     written[index] = string.format('{"sku":"%s","quantity":%d,"price_minor":%d}', line.sku, line.quantity, line.price)
   end
   return "[" .. table.concat(written, ",") .. "]"

@@ -6,7 +6,7 @@ local function open_meta()
   if at[1] ~= epoch then
     return { "MISMATCH" }
   end
-  position, last_commit_id, bucket, forgotten = tonumber(at[2]), at[3], at[5], tonumber(at[6])
+  position, last_commit_id, bucket, forgotten = at[2] + 0, at[3], at[5], at[6] + 0
   turned = at[7] ~= "0"
   local clock
   if clock_ms ~= "" then
@@ -15,6 +15,6 @@ local function open_meta()
     local time = redis.call("TIME")
     clock = time[1] * 1000 + math.floor(time[2] / 1000)
   end
-  now = math.max(clock, tonumber(at[4]))
+  now = math.max(clock, at[4] + 0)
   return nil
 end

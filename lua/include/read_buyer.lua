@@ -11,7 +11,7 @@ local function read_buyer(id)
     buyers[id] = false
     return nil
   end
-  found = { id = id, balance = tonumber(fields[1]), order_count = tonumber(fields[2]), lifetime_value = tonumber(fields[3]) }
+  found = { id = id, balance = fields[1] + 0, order_count = fields[2] + 0, lifetime_value = fields[3] + 0 }
   buyers[id] = found
   return found
 end

@@ -13,12 +13,12 @@ local function read_user(id)
   local created_at, created_ms = string.match(fields[5], "^(%d+) (%d+)$")
   found = {
     id = id,
-    balance = tonumber(fields[1]),
-    credits = tonumber(fields[2]),
-    order_count = tonumber(fields[3]),
-    lifetime_value = tonumber(fields[4]),
+    balance = fields[1] + 0,
+    credits = fields[2] + 0,
+    order_count = fields[3] + 0,
+    lifetime_value = fields[4] + 0,
     created_at = created_at,
-    created_ms = tonumber(created_ms),
+    created_ms = created_ms + 0,
   }
   read_users[id] = found
   return found

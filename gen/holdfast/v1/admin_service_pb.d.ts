@@ -487,21 +487,21 @@ export declare const VerifyShopResponseSchema: GenMessage<VerifyShopResponse>;
  */
 export declare type Discrepancy = Message<"holdfast.v1.Discrepancy"> & {
   /**
-   * What kind of fact, in lower case, e.g. `stock` or `balance`. May grow.
+   * What kind of fact, e.g. `STOCK_LEVEL` or `REQUEST_RECORD`; `EVENT` when the log contradicts itself. May grow.
    *
    * @generated from field: string kind = 1;
    */
   kind: string;
 
   /**
-   * What it is about, e.g. `sku:ps5`, as in Event.subjects; empty when it is about the shop.
+   * What it is about, e.g. `sku:ps5`, as in Event.subjects; also `request:r1`, `commit:17`, `stats:revenue`, `shop:default`.
    *
    * @generated from field: string subject = 2;
    */
   subject: string;
 
   /**
-   * Position of the log the comparison is true of.
+   * The commit that last set it, where one did; else the position of the log at which it was looked at.
    *
    * @generated from field: int64 position = 3;
    */

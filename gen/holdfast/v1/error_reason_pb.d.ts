@@ -18,8 +18,9 @@ export declare const file_holdfast_v1_error_reason: GenFile;
  * A cart's refusal carries one `google.rpc.PreconditionFailure` with a violation per failing SKU (type: its reason,
  * subject: `sku:<sku>`); the ErrorInfo is about the first in the order below.
  *
- * When several apply, the one listed first here is the answer. A known request id is answered before any reason from
- * ERROR_REASON_PRODUCT_NOT_FOUND on, and so is the id of something that exists (`..._EXISTS`).
+ * When several apply, the one listed first here is the answer, save where an RPC's comment has another order. A known
+ * request id is answered before any reason from ERROR_REASON_QUOTE_INVALID on, and so is the id of something that
+ * exists (`..._EXISTS`).
  *
  * @generated from enum holdfast.v1.ErrorReason
  */
@@ -253,7 +254,8 @@ export enum ErrorReason {
   HOLD_LIMIT_REACHED = 31,
 
   /**
-   * FAILED_PRECONDITION. The order's state does not allow this. Metadata: `state`, an OrderState without prefix.
+   * FAILED_PRECONDITION. The order's state does not allow this, or was reached by a call with another body. Metadata:
+   * `order_id`; `state`, an OrderState without prefix; in the second case `field`, the first that differs.
    *
    * @generated from enum value: ERROR_REASON_ORDER_STATE_INVALID = 32;
    */
@@ -281,7 +283,8 @@ export enum ErrorReason {
   REFERRAL_INVALID = 35,
 
   /**
-   * FAILED_PRECONDITION. More would be refunded than was paid.
+   * FAILED_PRECONDITION. More would be refunded than was paid. Metadata: `order_id`, `amount_minor`, `paid_minor`,
+   * `refunded_minor`.
    *
    * @generated from enum value: ERROR_REASON_REFUND_EXCEEDS_PAID = 36;
    */
@@ -321,7 +324,8 @@ export enum ErrorReason {
 
   /**
    * FAILED_PRECONDITION with PreconditionFailure and RetryInfo. Too few units are free, but enough with those that are
-   * held now. RetryInfo is the time to the shop's next hold to expire, 1 s to 60 s. Metadata: as SOLD_OUT.
+   * held now. RetryInfo is the time until the shop's next hold or unpaid order expires, 1 s to 60 s. Metadata: as
+   * SOLD_OUT.
    *
    * @generated from enum value: ERROR_REASON_HELD_OUT = 41;
    */
@@ -356,7 +360,8 @@ export enum ErrorReason {
   POSITION_AHEAD = 45,
 
   /**
-   * OUT_OF_RANGE. The log no longer reaches back to the position. Metadata: `oldest_position`, `head_position`.
+   * OUT_OF_RANGE. The log no longer reaches back to the position. Metadata: `oldest_position`, `head_position`. Not
+   * given by this version: PostgreSQL keeps the whole log.
    *
    * @generated from enum value: ERROR_REASON_POSITION_TRIMMED = 46;
    */

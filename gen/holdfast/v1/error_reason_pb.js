@@ -25,8 +25,9 @@ export const ErrorReasonSchema = /*@__PURE__*/
  * A cart's refusal carries one `google.rpc.PreconditionFailure` with a violation per failing SKU (type: its reason,
  * subject: `sku:<sku>`); the ErrorInfo is about the first in the order below.
  *
- * When several apply, the one listed first here is the answer. A known request id is answered before any reason from
- * ERROR_REASON_PRODUCT_NOT_FOUND on, and so is the id of something that exists (`..._EXISTS`).
+ * When several apply, the one listed first here is the answer, save where an RPC's comment has another order. A known
+ * request id is answered before any reason from ERROR_REASON_QUOTE_INVALID on, and so is the id of something that
+ * exists (`..._EXISTS`).
  *
  * @generated from enum holdfast.v1.ErrorReason
  */

@@ -179,14 +179,14 @@ export declare type EventBatch = Message<"holdfast.v1.EventBatch"> & {
   commitId: string;
 
   /**
-   * The request that caused it; empty for what the server does by itself, e.g. expiry.
+   * The request that caused it; empty for what time does by itself: expiry and renewal.
    *
    * @generated from field: string request_id = 4;
    */
   requestId: string;
 
   /**
-   * Who called, as authenticated; empty without authentication and for what the server does by itself.
+   * Who called, as authenticated; `payment-worker` for what the gateway said of a payment; else empty.
    *
    * @generated from field: string principal = 5;
    */

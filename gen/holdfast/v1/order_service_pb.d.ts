@@ -583,9 +583,10 @@ export declare const OrderService: GenService<{
    * not at all. By WALLET or NONE the order is PAID at once; by EXTERNAL or GATEWAY it is PENDING_PAYMENT and its units
    * stay held. The same order_id with an equal body succeeds without effect (`commit.replayed`). Refused:
    * ORDER_EXISTS; from lines: PRODUCT_NOT_FOUND, USER_NOT_FOUND (also a guest who pays by WALLET, or where a product
-   * has `max_per_user`), NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT or HELD_OUT; from a hold: USER_NOT_FOUND
-   * (also a guest who pays by WALLET), HOLD_NOT_FOUND (also another user's), HOLD_EXPIRED, HOLD_RELEASED,
-   * HOLD_COMMITTED; then INSUFFICIENT_FUNDS, BALANCE_LIMIT.
+   * has `max_per_user`), NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT or HELD_OUT; from a hold: USER_NOT_FOUND,
+   * HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_RELEASED or HOLD_COMMITTED, HOLD_NOT_FOUND (another user's), USER_NOT_FOUND (a
+   * guest who pays by WALLET), PER_USER_LIMIT (what a guest held counts for the user who buys it); then
+   * INSUFFICIENT_FUNDS, BALANCE_LIMIT.
    *
    * @generated from rpc holdfast.v1.OrderService.PlaceOrder
    */
@@ -596,9 +597,9 @@ export declare const OrderService: GenService<{
   },
   /**
    * Marks a pending order as paid, in one commit: its units are sold. EXTERNAL orders only: the payment worker confirms
-   * GATEWAY orders. A confirmed order stays so: confirming it again with an equal body succeeds without effect
-   * (`commit.replayed`). Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not PENDING_PAYMENT, also because its time is
-   * over; GATEWAY), BALANCE_LIMIT.
+   * GATEWAY orders. Confirming it again with an equal body succeeds without effect (`commit.replayed`), as long as
+   * nothing else has changed the order since. Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not PENDING_PAYMENT, also
+   * because its time is over; confirmed with another body; not EXTERNAL), BALANCE_LIMIT.
    *
    * @generated from rpc holdfast.v1.OrderService.ConfirmOrder
    */
@@ -611,7 +612,7 @@ export declare const OrderService: GenService<{
    * Ends a pending order and makes its units available, in one commit. EXTERNAL orders only: the payment worker alone
    * knows when a GATEWAY order can be cancelled. A cancelled order stays so: cancelling it again with an equal body
    * succeeds without effect (`commit.replayed`). Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not PENDING_PAYMENT,
-   * also because its time is over; GATEWAY).
+   * also because its time is over; cancelled with another body; not EXTERNAL).
    *
    * @generated from rpc holdfast.v1.OrderService.CancelOrder
    */
@@ -623,10 +624,12 @@ export declare const OrderService: GenService<{
   /**
    * Gives money back for a paid or fulfilled order, and units back into stock, in one commit. It can be done several
    * times, until nothing is left: then the order is REFUNDED. By WALLET the money is in the wallet at once; by GATEWAY
-   * the payment worker pays it back, and the event `refund_settled` says when; else that is the caller's. Refused:
-   * ORDER_NOT_FOUND, ORDER_STATE_INVALID (neither PAID nor FULFILLED), REFUND_EXCEEDS_PAID, VALIDATION_FAILED
-   * (`restock` without a full refund; `restock_lines` with more units than were sold and not yet given back),
-   * BALANCE_LIMIT.
+   * the payment worker pays it back, and the event `refund_settled` says when; by EXTERNAL that is the caller's; by
+   * NONE no money moves. The refund that left nothing, repeated with an equal body, succeeds without effect
+   * (`commit.replayed`) when it was of all that was left or the only one; other repeats need the request id. Refused:
+   * ORDER_NOT_FOUND, ORDER_STATE_INVALID (neither PAID nor FULFILLED; refunded with another body), REFUND_EXCEEDS_PAID,
+   * VALIDATION_FAILED (`restock` without a full refund; `restock_lines` with more units than were sold and not yet
+   * given back), BALANCE_LIMIT.
    *
    * @generated from rpc holdfast.v1.OrderService.RefundOrder
    */
@@ -636,8 +639,9 @@ export declare const OrderService: GenService<{
     output: typeof RefundOrderResponseSchema;
   },
   /**
-   * Marks a paid order as handed over, in one commit. A fulfilled order stays so: fulfilling it again with an equal
-   * body succeeds without effect (`commit.replayed`). Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not PAID).
+   * Marks a paid order as handed over, in one commit. Fulfilling it again with an equal body succeeds without effect
+   * (`commit.replayed`), as long as nothing else has changed the order since. Refused: ORDER_NOT_FOUND,
+   * ORDER_STATE_INVALID (not PAID; fulfilled with another body).
    *
    * @generated from rpc holdfast.v1.OrderService.FulfillOrder
    */
@@ -647,7 +651,7 @@ export declare const OrderService: GenService<{
     output: typeof FulfillOrderResponseSchema;
   },
   /**
-   * Reads one order. Refused: ORDER_NOT_FOUND.
+   * Reads one order. One whose time to be paid is over is CANCELLED, never PENDING_PAYMENT. Refused: ORDER_NOT_FOUND.
    *
    * @generated from rpc holdfast.v1.OrderService.GetOrder
    */

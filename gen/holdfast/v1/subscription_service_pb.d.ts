@@ -356,7 +356,8 @@ export declare type TierChangeQuote = Message<"holdfast.v1.TierChangeQuote"> & {
   effectiveTime?: Timestamp | undefined;
 
   /**
-   * Until when it is honoured; before that too only while the user's subscription and both tiers stay as they are.
+   * Until when it is honoured, 5 min at most and never past the period's end; before that too only while the user's
+   * subscription and the new tier's price stay as they are.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 11;
    */
