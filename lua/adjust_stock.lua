@@ -1,7 +1,7 @@
 #!lua
 -- AdjustStock: adds to or takes from what is available of one SKU.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, recent_0, recent_1
+-- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, stats, recent_0, recent_1
 -- ARGV  (call), sku, delta_count, reason, reference_json, expected_available_count ("" = any)
 -- OK      events
 -- REFUSES PRODUCT_NOT_FOUND, STOCK_CHANGED, SOLD_OUT, HELD_OUT, BALANCE_LIMIT

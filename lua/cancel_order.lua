@@ -2,7 +2,7 @@
 -- CancelOrder: ends an order that waits for its payment and gives its units back: the caller does it (external), or the payment
 -- worker (gateway). It frees memory, so it runs when Redis is full.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, recent_0, recent_1
+-- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, stats, recent_0, recent_1
 -- ARGV  (call), as_of_position, record (see find_order), order_id, reason_json, by_worker ("1" or "0")
 -- OK      events
 -- REFUSES ORDER_NOT_FOUND, ORDER_STATE_INVALID   (a cancelled order answers with its last change)

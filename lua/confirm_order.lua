@@ -5,9 +5,9 @@
 -- KEYS  meta, log, stock, holds, due, due_skus, users, limits, orders, stats, recent_0, recent_1
 -- ARGV  (call), as_of_position, record (see find_order), order_id, payment_reference_json, charge_id_json, by_worker ("1" or "0")
 -- OK      events
--- REFUSES ORDER_NOT_FOUND, ORDER_STATE_INVALID, BALANCE_LIMIT   (a paid order answers with its last change)
+-- REFUSES ORDER_NOT_FOUND, ORDER_STATE_INVALID   (a paid order answers with its last change)
 -- EVENTS  order_confirmed
--- @include begin, is_record, find_order, refuse_state, change_order, order_json, read_product, read_buyer, count_sale, demand, stock_json, write_levels, read_totals, write_totals, end_order, commit, accepted, remember, refuse, integer
+-- @include begin, is_record, find_order, refuse_state, change_order, order_json, read_product, read_buyer, count_sale, demand, stock_json, write_levels, read_totals, write_totals, end_order, commit, accepted, remember, integer
 
 if order_id == "" or not is_record() or payment_reference_json == "" or charge_id_json == "" or (by_worker ~= "0" and by_worker ~= "1") then
   return bad_arguments("order_id, as_of_position, record, payment_reference_json, charge_id_json or by_worker")
@@ -31,10 +31,6 @@ if not theirs or order.state ~= 1 then
 end
 local buyer = read_buyer(order.user)
 local totals = read_totals()
-local limit = 9007199254740991 - order.amount
-if (buyer and buyer.lifetime_value > limit) or totals.revenue > limit or totals.items + order.item_count > 9007199254740991 then
-  return refuse("BALANCE_LIMIT", { "amount_minor", integer(order.amount) })
-end
 
 -- From here on the call must succeed.
 local asked, stocks = demand(order.lines), {}

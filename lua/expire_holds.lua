@@ -2,7 +2,7 @@
 -- ExpireHolds: commits the expiry of due holds and unpaid orders, at most 100: those of the given hold or order (`order/<id>`)
 -- and SKUs, else the shop's oldest.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, recent_0, recent_1
+-- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, stats, recent_0, recent_1
 -- ARGV  epoch, commit_id, memory_count, clock_ms ("" = Redis' clock), hold_id ("" = none), then per SKU: sku
 -- OK      events (always empty: nobody asked for them)
 -- AGAIN   when more of what was given is due

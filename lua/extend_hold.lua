@@ -1,7 +1,7 @@
 #!lua
 -- ExtendHold: lets an open hold live until now + hold_ms, never shorter than before and never past 24 hours of life.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, recent_0, recent_1
+-- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, stats, recent_0, recent_1
 -- ARGV  (call), hold_id, hold_ms
 -- OK      events
 -- REFUSES HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_RELEASED, HOLD_COMMITTED, HOLD_LIMIT_REACHED

@@ -1,7 +1,7 @@
 #!lua
 -- FulfillOrder: notes that a paid order was delivered.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, recent_0, recent_1
+-- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, stats, recent_0, recent_1
 -- ARGV  (call), as_of_position, record (see find_order), order_id, reference_json
 -- OK      events
 -- REFUSES ORDER_NOT_FOUND, ORDER_STATE_INVALID   (a fulfilled order answers with its last change)

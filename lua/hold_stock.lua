@@ -1,7 +1,7 @@
 #!lua
 -- HoldStock: sets the units of a cart aside, for a user or a guest, until the hold expires.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, users, limits, orders, recent_0, recent_1
+-- KEYS  meta, log, stock, holds, due, due_skus, users, limits, orders, stats, recent_0, recent_1
 -- ARGV  (call), hold_id, user_id ("" = guest), hold_ms, then per line: sku, quantity, expected_price_minor ("" = any)
 -- OK      events
 -- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT

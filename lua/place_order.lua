@@ -80,10 +80,10 @@ local buyer = user_id ~= "" and read_buyer(user_id)
 if from_wallet and buyer.balance < amount then
   return refuse("INSUFFICIENT_FUNDS", { "user_id", user_id, "required_minor", string.format("%.0f", amount), "balance_minor", integer(buyer.balance) })
 end
-local paid = from_wallet and amount or 0
-local totals = not waits and read_totals()
-if amount > 9007199254740991 or (from_wallet and buyer.lifetime_value + amount > 9007199254740991)
-  or (totals and (totals.revenue + paid > 9007199254740991 or totals.items + item_count > 9007199254740991)) then
+local earns = payment_method == "3" and 0 or amount
+local totals = read_totals()
+-- What one user has paid is a part of the shop's revenue.
+if amount > 9007199254740991 or totals.revenue + totals.pending + earns > 9007199254740991 or totals.items + item_count > 9007199254740991 then
   return refuse("BALANCE_LIMIT", { "amount_minor", string.format("%.0f", amount) })
 end
 
@@ -142,11 +142,12 @@ if waits then
   redis.call("HSET", orders, order_id .. ":user", user_id, order_id .. ":expire", expire_at and integer(expire_at) or "",
     order_id .. ":created", at .. " " .. time, order_id .. ":lines", pack_lines(lines),
     order_id .. ":terms", payment_method .. " " .. hold_id)
+  redis.call("HSET", stats, "pending", integer(totals.pending + amount))
   if expire_at then
     enter_due({ due_id = "order/" .. order_id, expire = expire_at, lines = lines })
   end
 else
-  write_totals(totals, item_count, paid)
+  write_totals(totals, item_count, earns)
 end
 remember("request:" .. request_id, at, "order:" .. order_id, at)
 return accepted(events)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- ReleaseHold: gives the units of an open hold back to what is available. It frees memory, so it runs when Redis is full.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, recent_0, recent_1
+-- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, stats, recent_0, recent_1
 -- ARGV  (call), hold_id
 -- OK      events
 -- REFUSES HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_COMMITTED   (a released hold answers with its release)

@@ -2,7 +2,7 @@
 -- SettleRefund: notes that the payment gateway has given a refund back to the payer. The order itself does not change: its
 -- refund was decided by RefundOrder. The payment worker alone calls this, once per refund, with a request id that says so.
 --
--- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, recent_0, recent_1
+-- KEYS  meta, log, stock, holds, due, due_skus, limits, orders, stats, recent_0, recent_1
 -- ARGV  (call), as_of_position, record (see find_order), order_id, refund_number (1 = the order's first), amount_minor, refund_id_json
 -- OK      events
 -- REFUSES ORDER_NOT_FOUND, ORDER_STATE_INVALID

@@ -15,6 +15,8 @@ export interface Charge {
   readonly amountMinor: number;
   /** ISO 4217, upper case. */
   readonly currencyCode: string;
+  /** The gateway has forgotten the key (`keyForgottenMs`): it only looks for the charge, and makes none. */
+  readonly isKeyOld: boolean;
 }
 
 /** A charge whose outcome is known. Declined: nothing was charged, and nothing will be under this key. */
@@ -64,13 +66,19 @@ export class OutcomeUnknown extends Error {
 export const keyLifetimeMs = 23 * 3_600_000;
 
 /**
+ * From when on a charge is looked for that was still unknown when its key got old, in milliseconds: three hours after it was
+ * asked for last, so that whatever was made is found (Stripe's search lags by a minute, by more in an outage).
+ */
+export const keyForgottenMs = 26 * 3_600_000;
+
+/**
  * The key under which an order is charged: its id; outside of the shop `default` with the shop before it, because all
  * shops share one account. "/" is in no id, so two orders never share a key; nor do a charge and a refund, whatever an
- * order is called.
+ * order and a shop are called.
  */
 export function chargeKey({ shopId, orderId }: Pick<Charge, "shopId" | "orderId">): string {
   const key = qualified(shopId, orderId);
-  return /\.refund\.\d+$/.test(orderId) ? `${key}/charge` : key;
+  return /\.refund\.\d+$/.test(orderId) ? `${key}//charge` : key;
 }
 
 /** The key of an order's nth refund, counted from 1. */

@@ -20,7 +20,8 @@ const hopelessCodes: ReadonlySet<string | undefined> = new Set(["amount_too_smal
  * Charges with PaymentIntents that are created and confirmed in one request, under the order's key; one attempt per call.
  *
  * Stripe remembers for 24 h what it answered under a key, a 500 too. Such a remembered failure would come back for ever, so
- * it makes the adapter look for what the failed request did: a PaymentIntent or refund carries its key in its metadata.
+ * it makes the adapter look for what the failed request did: a PaymentIntent or refund carries its key in its metadata. The
+ * same when the key was used with other parameters (STRIPE_PAYMENT_METHOD was another one then), or has become too old.
  */
 export function createStripeGateway(options: StripeGatewayOptions): PaymentGateway {
   const stripe = createClient(options);
@@ -66,8 +67,12 @@ async function charged(stripe: Stripe, charge: Charge, paymentMethod: string): P
     metadata: { idempotency_key: key, order_id: orderId, shop_id: shopId, user_id: userId },
   };
   const create = () => stripe.paymentIntents.create(params, { idempotencyKey: key });
+  const find = () => findIntent(stripe, key, params);
   try {
-    const intent = await toldOrFound(create, () => findIntent(stripe, key));
+    const intent = charge.isKeyOld ? await told(find) : await toldOrFound(create, find);
+    if (intent === undefined) {
+      return { outcome: "declined", reason: "never_charged" };
+    }
     // A repeat is answered with what was true at first; a charge that was being processed may be over by now.
     return outcomeOf(isOver(intent) ? intent : await told(() => stripe.paymentIntents.retrieve(intent.id)));
   } catch (error) {
@@ -101,9 +106,17 @@ function refunded({ id, status }: Stripe.Refund): string {
   return id;
 }
 
-async function findIntent(stripe: Stripe, key: string): Promise<Stripe.PaymentIntent | undefined> {
+/** The PaymentIntent that was made under a key for this amount: another Holdfast on the account may have used the key too. */
+async function findIntent(
+  stripe: Stripe,
+  key: string,
+  wanted: Pick<Stripe.PaymentIntentCreateParams, "amount" | "currency">,
+): Promise<Stripe.PaymentIntent | undefined> {
   const { data } = await stripe.paymentIntents.search({ query: `metadata["idempotency_key"]:"${key}"` });
-  return data.find(({ metadata }) => metadata.idempotency_key === key);
+  return data.find(
+    ({ metadata, amount, currency }) =>
+      metadata.idempotency_key === key && amount === wanted.amount && currency === wanted.currency,
+  );
 }
 
 async function findRefund(stripe: Stripe, charge: string, key: string): Promise<Stripe.Refund | undefined> {
@@ -115,7 +128,7 @@ async function findRefund(stripe: Stripe, charge: string, key: string): Promise<
   return undefined;
 }
 
-/** What a request is answered; where the answer is a failure that Stripe remembered, what the first such request made. */
+/** What a request is answered; where the answer says nothing of the first request with its key, what that one made. */
 async function toldOrFound<Thing>(
   create: () => Promise<Thing>,
   find: () => Promise<Thing | undefined>,
@@ -123,7 +136,7 @@ async function toldOrFound<Thing>(
   try {
     return await told(create);
   } catch (error) {
-    if (!isRememberedFailure(error)) {
+    if (!isAboutFirst(error)) {
       throw error;
     }
     const found = await told(find);
@@ -159,11 +172,12 @@ function isDecline({ statusCode, rawType, code }: Stripe.errors.StripeError): bo
   return (statusCode === 402 && rawType === "card_error") || (statusCode === 400 && hopelessCodes.has(code));
 }
 
-function isRememberedFailure(error: unknown): boolean {
+/** Whether a request met what an earlier one with its key left: a failure that Stripe remembered, or other parameters. */
+function isAboutFirst(error: unknown): boolean {
   const { cause } = error as Error;
-  return (
-    cause instanceof Stripe.errors.StripeError &&
-    (cause.statusCode ?? 0) >= 500 &&
-    cause.headers?.["idempotent-replayed"] === "true"
-  );
+  if (!(cause instanceof Stripe.errors.StripeError)) {
+    return false;
+  }
+  const isRemembered = (cause.statusCode ?? 0) >= 500 && cause.headers?.["idempotent-replayed"] === "true";
+  return isRemembered || cause.rawType === "idempotency_error";
 }

@@ -297,6 +297,12 @@ async function* subscriptionSteps(trx: Kysely<Database>, shopId: string): AsyncG
 
 async function* statsSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
   const shop = await trx.selectFrom("shops").selectAll().where("shop_id", "=", shopId).executeTakeFirstOrThrow();
+  const { pending } = await trx
+    .selectFrom("orders")
+    .select(({ fn }) => fn.coalesce(fn.sum<number>("amount_minor"), sql<number>`0`).as("pending"))
+    .where("shop_id", "=", shopId)
+    .where("state", "=", 1)
+    .executeTakeFirstOrThrow();
   const tiers = await trx
     .selectFrom("users")
     .select(({ fn }) => ["tier", fn.countAll<number>().as("user_count")])
@@ -308,6 +314,7 @@ async function* statsSteps(trx: Kysely<Database>, shopId: string): AsyncGenerato
     ["orders", shop.order_count],
     ["items", shop.item_count],
     ["revenue", shop.revenue_minor],
+    ["pending", Number(pending)],
     ["refunded", shop.refunded_minor],
     ["upgrade_credits", shop.upgrade_credits],
     ["downgrade_credits", shop.downgrade_credits],

@@ -259,11 +259,13 @@ function isRenewedUser(user: User): user is User & { subscription: Subscription 
   return user.subscription !== undefined && isRenewed(user.subscription);
 }
 
-function statsFields({ stats, users, position }: Model): Expected[] {
+function statsFields({ stats, users, orders, openOrders, position }: Model): Expected[] {
+  const pending = [...openOrders].reduce((sum, id) => sum + (orders.get(id)?.amount ?? 0), 0);
   const values: [string, number][] = [
     ["orders", stats.orders],
     ["items", stats.items],
     ["revenue", stats.revenue],
+    ["pending", pending],
     ["refunded", stats.refunded],
     ["upgrade_credits", stats.upgradeCredits],
     ["downgrade_credits", stats.downgradeCredits],

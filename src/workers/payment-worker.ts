@@ -2,7 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import {
+  type Charge,
   chargeKey,
+  keyForgottenMs,
   keyLifetimeMs,
   OutcomeUnknown,
   type PaymentGateway,
@@ -62,7 +64,7 @@ export interface PaymentWorkerOptions {
   readonly now?: () => number;
 }
 
-type Job = { readonly charge: PendingCharge } | { readonly refund: PendingRefund };
+type Job = { readonly charge: PendingCharge & Charge } | { readonly refund: PendingRefund };
 
 /** Pending payments read at once. */
 const pageCount = 200;
@@ -87,7 +89,7 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
   let leadingGeneration = 0;
   const alarmed = new Set<string>();
 
-  const charge = async (order: PendingCharge): Promise<void> => {
+  const charge = async (order: PendingCharge & Charge): Promise<void> => {
     // There is nothing to charge for an order that costs nothing, and no gateway would.
     const outcome =
       order.amountMinor === 0
@@ -101,7 +103,7 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
 
   const refund = async (pending: PendingRefund): Promise<void> => {
     const { shopId, orderId, refundNumber, chargeId, amountMinor } = pending;
-    const isKeyOld = isOld(pending);
+    const isKeyOld = ageMs(pending) > keyLifetimeMs;
     const request = { key: refundKey(shopId, orderId, refundNumber), chargeId, amountMinor, isKeyOld };
     const refundId = amountMinor === 0 ? "" : await gateway.refund(request, ending.signal);
     await settlement.settleRefund(pending, refundId);
@@ -151,15 +153,14 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
     }
   };
 
-  const isOld = ({ createTime }: PendingCharge | PendingRefund): boolean =>
-    now() - createTime.getTime() > keyLifetimeMs;
+  const ageMs = ({ createTime }: PendingCharge | PendingRefund): number => now() - createTime.getTime();
 
-  /** The gateway may have forgotten the key: asked once more, it could charge twice. */
+  /** The gateway may have forgotten the key: asked once more, it could charge twice. It is looked for when that is safe. */
   const alarm = (key: string, { shopId, orderId, createTime }: PendingCharge): void => {
     if (!alarmed.has(key)) {
       alarmed.add(key);
       const message =
-        "a payment is pending for so long that the gateway may not know its key: it is not asked any more";
+        "a payment is pending for so long that the gateway may not know its key: it is only looked for, and not charged any more";
       logger.error({ shop: shopId, order: orderId, since: createTime }, message);
     }
   };
@@ -167,10 +168,12 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
   const queue = new PaymentQueue<Job>({ concurrency, run, onRoom: bell.ring });
   const charges = createLook<PendingCharge>(listPendingCharges, queue, (order) => {
     const key = chargeKey(order);
-    if (isOld(order)) {
+    const age = ageMs(order);
+    if (age > keyLifetimeMs) {
       alarm(key, order);
-    } else {
-      queue.offer(key, { charge: order });
+    }
+    if (age <= keyLifetimeMs || age > keyForgottenMs) {
+      queue.offer(key, { charge: { ...order, isKeyOld: age > keyForgottenMs } });
     }
   });
   const refunds = createLook<PendingRefund>(listPendingRefunds, queue, (pending) =>

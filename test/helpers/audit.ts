@@ -233,6 +233,7 @@ async function readPostgresState(postgres: Client, shopId: string): Promise<Shop
       orders: shops[0]?.order_count,
       items: shops[0]?.item_count,
       revenue: shops[0]?.revenue_minor,
+      pending: String(orders.reduce((sum, row) => sum + BigInt(row.amount_minor), 0n)),
       refunded: shops[0]?.refunded_minor,
       upgrade_credits: shops[0]?.upgrade_credits,
       downgrade_credits: shops[0]?.downgrade_credits,

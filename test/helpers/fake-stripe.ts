@@ -94,6 +94,8 @@ interface Intent {
   readonly object: "payment_intent";
   status: string;
   readonly latest_charge: string | null;
+  readonly amount: number;
+  readonly currency: string;
   readonly metadata: Readonly<Record<string, string>>;
 }
 
@@ -113,11 +115,14 @@ export async function startFakeStripe(options: FakeStripeOptions = {}): Promise<
     const number = intents.size + 1;
     const isDeclined = fault === "decline";
     const chargeId = isDeclined ? null : `ch_${number}`;
+    const [amount, currency] = [Number(params.amount), String(params.currency)];
     const intent: Intent = {
       id: `pi_${number}`,
       object: "payment_intent",
       status: isDeclined ? "requires_payment_method" : "succeeded",
       latest_charge: chargeId,
+      amount,
+      currency,
       metadata,
     };
     intents.set(intent.id, intent);
@@ -125,7 +130,7 @@ export async function startFakeStripe(options: FakeStripeOptions = {}): Promise<
       const decline = { code: "card_declined", decline_code: "generic_decline", payment_intent: intent };
       return failure(402, "card_error", decline);
     }
-    charges.push({ id: chargeId, key, amount: Number(params.amount), currency: String(params.currency), metadata });
+    charges.push({ id: chargeId, key, amount, currency, metadata });
     return { status: 200, body: fault === "processing" ? { ...intent, status: "processing" } : { ...intent } };
   };
   const makeRefund = ({ key, params }: StripeRequest): Answer => {

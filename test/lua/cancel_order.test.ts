@@ -72,6 +72,7 @@ describe("CancelOrder", () => {
     });
     expectCommit(shop, observed, [{ order_cancelled: { order, stocks: givenBack.stocks } }], {
       stock: givenBack.stock,
+      stats: { pending: "0" },
       orders: goneFields("o1"),
       due: { "order/o1": null },
       due_skus: { [`ps5:000${dueMs}:order/o1`]: null, [`tv:000${dueMs}:order/o1`]: null },
@@ -92,6 +93,7 @@ describe("CancelOrder", () => {
     });
     expectCommit(shop, observed, [{ order_cancelled: { order, stocks: givenBack.stocks } }], {
       stock: givenBack.stock,
+      stats: { pending: "0" },
       orders: goneFields("o1"),
       recent_0: { "order:o1": "8 9" },
     });

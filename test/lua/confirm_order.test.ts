@@ -32,12 +32,6 @@ const call: GoodCall = {
   args: { order_id: "o1", payment_reference_json: '"ch \\"7\\" %d"' },
 };
 const byWorker = { by_worker: 1, charge_id_json: '"ch_1"', payment_reference_json: '""' };
-const overflow = { reason: "BALANCE_LIMIT", metadata: { amount_minor: "400" } };
-
-const setUser = (shop: LuaShop, field: string, value: number) =>
-  shop.redis.hset(shop.keys.users as string, `u1:${field}`, String(value));
-const setStat = (shop: LuaShop, field: string, value: number) =>
-  shop.redis.hset(shop.keys.stats as string, field, String(value));
 
 describe("ConfirmOrder", () => {
   describeMutation(shops, call);
@@ -57,9 +51,6 @@ describe("ConfirmOrder", () => {
     wrongState("cancelled", "CANCELLED", { args: { order_id: "o2", ...recordOf({ state: 4, payment_method: 2 }) } }),
     wrongState("a wallet's order is paid already", "PAID", { args: { order_id: "o2", ...recordOf() } }),
     wrongState("the worker has nothing to say of an external payment", "PENDING_PAYMENT", { args: byWorker }),
-    { title: "a lifetime's value past 2^53-1", given: (shop) => setUser(shop, "lifetime", largest - 399), ...overflow },
-    { title: "the shop's revenue past 2^53-1", given: (shop) => setStat(shop, "revenue", largest - 399), ...overflow },
-    { title: "the shop's items past 2^53-1", given: (shop) => setStat(shop, "items", largest - 3), ...overflow },
   ]);
 
   test("leaves a payment gateway's order to the worker, in every state", async () => {
@@ -91,7 +82,7 @@ describe("ConfirmOrder", () => {
       "tv:sold": "1",
       "tv:sales": "1 1 100",
     },
-    stats: { orders: "1", items: "4", revenue: "400" },
+    stats: { orders: "1", items: "4", revenue: "400", pending: "0" },
   };
 
   test("sells the held units, and counts the order as paid", async () => {
@@ -146,9 +137,8 @@ describe("ConfirmOrder", () => {
   test("takes sums to exactly 2^53-1", async () => {
     const shop = await shops.open();
     await call.given(shop);
-    await setUser(shop, "lifetime", largest - 400);
-    await setStat(shop, "revenue", largest - 400);
-    await setStat(shop, "items", largest - 4);
+    await shop.redis.hset(shop.keys.users as string, "u1:lifetime", String(largest - 400));
+    await shop.redis.hset(shop.keys.stats as string, { revenue: String(largest - 400), items: String(largest - 4) });
     const { changes } = await shop.observe("confirmOrder", call.args);
     expect(changes).toMatchObject({
       users: { "u1:lifetime": String(largest) },

@@ -121,6 +121,13 @@ const moneyRefusals: RefusalRow[] = [
     args: { payment_method: none },
     ...overflow(400),
   },
+  { title: "revenue past 2^53-1 with what waits", given: setStat("pending", largest - 399), ...overflow(400) },
+  {
+    title: "a payment that could not be booked once it is made",
+    given: setStat("revenue", largest - 399),
+    args: { payment_method: gateway },
+    ...overflow(400),
+  },
   {
     title: "an amount past 2^53-1 that waits for its payment",
     given: gold,
@@ -353,6 +360,7 @@ describe("PlaceOrder that waits for its payment", () => {
     expectCommit(shop, observed, [{ order_placed: { order: waits(shop, { user_id }), stocks, ...buyer } }], {
       stock: { "ps5:available": "2", "ps5:held": "3", "tv:available": "4", "tv:held": "1" },
       ...(user_id === "" ? {} : { users: { "u1:orders": "1" } }),
+      stats: { pending: "400" },
       orders: {
         "o1:user": user_id,
         "o1:expire": String(expireMs),
@@ -381,6 +389,7 @@ describe("PlaceOrder that waits for its payment", () => {
     const buyer = { order_count: 1, lifetime_value_minor: 0 };
     expectCommit(shop, observed, [{ hold_committed: { hold } }, { order_placed: { order, stocks, ...buyer } }], {
       users: { "u1:orders": "1" },
+      stats: { pending: "400" },
       holds: endedFields("h1"),
       orders: {
         "o1:user": "u1",
@@ -408,7 +417,7 @@ describe("PlaceOrder that waits for its payment", () => {
     expect(changes).toMatchObject({ orders: { "o1:expire": "", "o1:terms": "4 " }, stock: { "ps5:held": "3" } });
     expect(changes).not.toHaveProperty("due");
     expect(changes).not.toHaveProperty("due_skus");
-    expect(changes).not.toHaveProperty("stats");
+    expect(changes.stats).toEqual({ pending: "400" });
   });
 
   test("is cancelled when it is due, before its units are sold to the next", async () => {

@@ -599,7 +599,7 @@ export declare const OrderService: GenService<{
    * Marks a pending order as paid, in one commit: its units are sold. EXTERNAL orders only: the payment worker confirms
    * GATEWAY orders. Confirming it again with an equal body succeeds without effect (`commit.replayed`), as long as
    * nothing else has changed the order since. Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not PENDING_PAYMENT, also
-   * because its time is over; confirmed with another body; not EXTERNAL), BALANCE_LIMIT.
+   * because its time is over; confirmed with another body; not EXTERNAL).
    *
    * @generated from rpc holdfast.v1.OrderService.ConfirmOrder
    */
