@@ -3,8 +3,13 @@
 -- @include state, read_subscription, renew
 local function renew_due(user)
   local sub = read_subscription(user)
-  if is_renewed(sub) and sub.period_end <= now and renew({ user.id }) then
+  if not is_renewed(sub) or sub.period_end > now then
+    return nil
+  end
+  if renew({ user.id }) then
     return { "AGAIN", position, last_commit_id }
   end
+  -- The tier may cost nothing now: its period rolls on to the present one when it is read again.
+  user.subscription = nil
   return nil
 end

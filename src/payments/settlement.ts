@@ -9,10 +9,10 @@ import type { Shops } from "../shop/shops.ts";
 import type { Caller } from "../shop/waiters.ts";
 
 /** Who the payment worker is in a commit. */
-export const paymentPrincipal = "payment-worker";
+const paymentPrincipal = "payment-worker";
 
 /** The `cancel_reason` of an order whose charge was declined. */
-export const declinedReason = "PAYMENT_DECLINED";
+const declinedReason = "PAYMENT_DECLINED";
 
 /**
  * Writes what the gateway said into the shop. Each resolves when that is durable, also when it was there already, and throws
@@ -88,7 +88,7 @@ export function createSettlement(shops: Shops, caller: Caller): Settlement {
 }
 
 /** Makes the settlement of a refund one commit, whoever repeats it. No caller can use this id before: "/" is in none of theirs. */
-export function settleRequestId({ orderId, refundNumber }: Pick<PendingRefund, "orderId" | "refundNumber">): string {
+function settleRequestId({ orderId, refundNumber }: Pick<PendingRefund, "orderId" | "refundNumber">): string {
   return `settle/${orderId}.refund.${refundNumber}`;
 }
 

@@ -3,6 +3,7 @@ import * as pb from "../../gen/holdfast/v1/order_service_pb.js";
 import { OrderSchema, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { findOrder, listOrders, readOrderRecord } from "../postgres/orders.ts";
 import { listName } from "../postgres/page-token.ts";
+import { findUser } from "../postgres/users.ts";
 import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
@@ -40,9 +41,12 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
         ids: req.holdId === "" ? [orderId] : [orderId, req.holdId],
         lookUp: async (db) => {
           const order = await findOrder(db, shopIdOf(req), orderId);
-          return (
-            order?.create_position ?? (req.holdId === "" ? undefined : endedHold(db, shopIdOf(req), req.holdId, false))
-          );
+          if (order !== undefined || req.holdId === "") {
+            return order?.create_position;
+          }
+          // Whether the user exists is decided before what became of the hold; the script refuses an unknown one.
+          const hasBuyer = req.userId === "" || (await findUser(db, shopIdOf(req), req.userId)) !== undefined;
+          return hasBuyer ? endedHold(db, shopIdOf(req), req.holdId, false) : undefined;
         },
         existsReason: "ORDER_EXISTS",
       });

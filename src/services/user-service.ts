@@ -69,7 +69,10 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
     },
 
     async getUser(req, ctx) {
-      const found = await readRecord(shops, req, ctx, (db, shopId) => findUser(db, shopId, req.userId));
+      const { userId } = req;
+      // A period of theirs that is over is renewed first: tier and credits follow from it.
+      await shops.get(shopIdOf(req)).read(scripts.getSubscription, [userId], { userId }, ctx, true);
+      const found = await readSnapshot(shops, req, ctx, (db, shopId) => findUser(db, shopId, userId));
       const row = required(found, "USER_NOT_FOUND", "user", req.userId);
       return create(pb.GetUserResponseSchema, { user: messageFromRow(UserSchema, row), asOf: readPoint(found) });
     },

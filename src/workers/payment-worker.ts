@@ -180,6 +180,9 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
     queue.offer(refundKey(pending.shopId, pending.orderId, pending.refundNumber), { refund: pending }),
   );
 
+  /** Taken in turns: whatever fills the queue first leaves no room for the others. */
+  const looks = [refunds, charges];
+
   const look = async (): Promise<void> => {
     const generation = await connection.ensureConnected();
     if (generation !== leadingGeneration) {
@@ -191,8 +194,10 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
       leadingGeneration = generation;
       logger.debug("this process charges GATEWAY orders");
     }
-    await charges(connection.db);
-    await refunds(connection.db);
+    for (const lookThrough of looks) {
+      await lookThrough(connection.db);
+    }
+    looks.reverse();
   };
 
   const work = async (): Promise<void> => {

@@ -87,10 +87,12 @@ describe("welcome-email", () => {
     const worker = work("welcome-email", shopId);
     await caughtUp(shopId, "welcome-email");
     const after = await createUser(shopId, "after");
+    const padded = `padded@${shopId}.example`;
+    await holdfast.grpc.users.createUser({ shopId, userId: "padded", email: ` ${padded} ` });
     await caughtUp(shopId, "welcome-email");
     await terminate(worker);
     const mails = sink.mails.filter(({ to }) => to[0]?.includes(shopId));
-    expect(mails.map(({ to }) => to)).toEqual([[before], [after]]);
+    expect(mails.map(({ to }) => to)).toEqual([[before], [after], [padded]]);
     const { user } = await holdfast.grpc.users.getUser({ shopId, userId: "before" });
     expect(user?.referralCode).not.toBe("");
     expect(mails[0]?.text).toContain(user?.referralCode);

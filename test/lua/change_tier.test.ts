@@ -275,6 +275,23 @@ describe("ChangeTier", () => {
     });
   });
 
+  test("starts in the present period of a free tier that a renewal fell back to long ago", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    const createdMs = shop.nowMs;
+    await schedule(shop, "u1", "enterprise");
+    await setCredits(shop, "u1", 200);
+    const present = createdMs + 2 * periodMs;
+    const args = { ...changeArguments, clock_ms: present + periodMs / 2, proration: 2 };
+    // Half of pro's price is more than there is: with a period that is over the change would have paid the user.
+    expect(await shop.run("changeTier", args)).toMatchObject({
+      reason: "INSUFFICIENT_CREDITS",
+      metadata: { required_credits: "1450", credits: "200" },
+    });
+    await shop.commit("changeTier", { ...args, timing: 2 });
+    expect((await shop.dump()).renewals).toEqual({ u1: String(present + periodMs) });
+  });
+
   test("a quote for the period's end schedules", async () => {
     const shop = await shops.open();
     await call.given(shop);

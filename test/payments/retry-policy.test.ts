@@ -10,7 +10,8 @@ import { retryWaitMs, withRetries } from "../../src/payments/retry-policy.ts";
 /** What an attempt does: charges, fails in a way, or never answers. */
 type Step = "charged" | "declined" | "never" | UnknownKind;
 
-const charge = { shopId: "default", orderId: "o1", userId: "", amountMinor: 100, currencyCode: "USD" };
+const price = { amountMinor: 100, currencyCode: "USD" };
+const charge = { shopId: "default", orderId: "o1", userId: "", ...price, isKeyOld: false };
 const patient = new AbortController().signal;
 
 /** A gateway that follows a script, the last step for ever, and notes when it was asked. */

@@ -6,7 +6,7 @@ const patient = new AbortController().signal;
 const orders = Array.from({ length: 1000 }, (_, index) => `o-${index}`);
 
 function charge(orderId: string): Charge {
-  return { shopId: "default", orderId, userId: "", amountMinor: 100, currencyCode: "USD" };
+  return { shopId: "default", orderId, userId: "", amountMinor: 100, currencyCode: "USD", isKeyOld: false };
 }
 
 test("charges every order once by its id, unless settings say otherwise", async () => {

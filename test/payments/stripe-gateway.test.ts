@@ -23,7 +23,8 @@ function gateway(changes: Partial<typeof settings> = {}) {
 
 function newCharge(changes: Partial<Charge> = {}): Charge {
   const orderId = uniqueId("o");
-  return { shopId: "default", orderId, userId: "ann", amountMinor: 49_900, currencyCode: "USD", ...changes };
+  const price = { amountMinor: 49_900, currencyCode: "USD" };
+  return { shopId: "default", orderId, userId: "ann", ...price, isKeyOld: false, ...changes };
 }
 
 function charge(charge: Charge) {
@@ -157,6 +158,31 @@ describe("a charge", () => {
     expect(booked(wanted).map(({ amount }) => amount)).toEqual([49_900]);
   });
 
+  test("whose key was used with another payment method is looked for, and found", async () => {
+    const wanted = newCharge();
+    misbehaveOnce("drop");
+    await kindOf(charge(wanted));
+    const outcome = await gateway({ paymentMethod: "pm_card_other" }).charge(wanted, patient);
+    expect(outcome).toEqual({ outcome: "charged", chargeId: booked(wanted)[0]?.id });
+    expect(booked(wanted)).toHaveLength(1);
+  });
+
+  test.each<[Fault, string]>([
+    ["drop", "charged"],
+    ["remembered error", "charged"],
+    ["decline", "declined"],
+    ["cut", "declined"],
+  ])("with a forgotten key, whose answer was a '%s', is looked for and not made: %s", async (fault, outcome) => {
+    misbehaveOnce(fault);
+    const wanted = newCharge();
+    await kindOf(charge(wanted));
+    const before = booked(wanted);
+    stripe.forgetKeys();
+    expect(await charge({ ...wanted, isKeyOld: true })).toMatchObject({ outcome });
+    expect(booked(wanted)).toEqual(before);
+    expect(stripe.requests.filter(({ key }) => key === wanted.orderId)).toHaveLength(1);
+  });
+
   test("with a wrong API key is refused", async () => {
     const wanted = newCharge();
     expect(await kindOf(gateway({ apiKey: "sk_test_wrong" }).charge(wanted, patient))).toBe("refused");
@@ -226,8 +252,8 @@ describe("a refund", () => {
 
 describe("keys", () => {
   test("of a charge are never those of a refund, whatever an order is called", () => {
-    const orders = ["o", "o.refund.1", "o.refund.1.refund.1"];
-    const shops = ["default", "o", "other"];
+    const orders = ["o", "o.refund.1", "o.refund.1.refund.1", "charge"];
+    const shops = ["default", "o", "other", "o.refund.1"];
     const keys = shops.flatMap((shopId) =>
       orders.flatMap((orderId) => [
         chargeKey({ shopId, orderId }),

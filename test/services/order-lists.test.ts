@@ -1,5 +1,9 @@
+import { type CompiledQuery, Kysely, PostgresDialect } from "kysely";
+import { Pool } from "pg";
 import { describe, expect, test } from "vitest";
 import { OrderState, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { listOrders } from "../../src/postgres/orders.ts";
+import type { Database } from "../../src/postgres/schema.ts";
 import { expectRefusal } from "../helpers/refusals.ts";
 import { createShop } from "../helpers/shop.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
@@ -87,4 +91,48 @@ describe.each(["grpc", "http"] as const)("ListOrders on the %s door", (door) => 
       });
     }
   });
+});
+
+/** A step of what Postgres plans to do, with what it did. */
+interface PlanNode {
+  readonly "Relation Name"?: string;
+  readonly "Actual Rows": number;
+  readonly "Rows Removed by Filter"?: number;
+  readonly Plans?: readonly PlanNode[];
+}
+
+/** How many rows of a table a plan read. */
+function countRead(node: PlanNode): number {
+  const own = node["Relation Name"] === "orders" ? node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0) : 0;
+  return (node.Plans ?? []).reduce((sum, each) => sum + countRead(each), own);
+}
+
+test("ListOrders reads no more than a page per state, however many orders the user or the state has", async () => {
+  const shopId = await createShop(holdfast.grpc);
+  const queries: CompiledQuery[] = [];
+  const pool = new Pool({ connectionString: holdfast.database.url });
+  const dialect = new PostgresDialect({ pool });
+  const db = new Kysely<Database>({ dialect, log: ({ query }) => void queries.push(query) });
+  try {
+    // All of ann's are paid, all of bob's cancelled.
+    await pool.query(
+      `insert into orders (shop_id, order_id, user_id, lines, item_count, amount_minor, refunded_minor, state, payment_method, hold_id,
+         create_time, update_time, create_position, position)
+       select $1, 'o' || n, case n % 2 when 0 then 'ann' else 'bob' end, '[]', 1, 100, 0, case n % 2 when 0 then 2 else 4 end, 1, '',
+         now(), now(), n, n from generate_series(1, 10000) n`,
+      [shopId],
+    );
+    await pool.query("analyze orders");
+    for (const userId of ["", "ann", "bob", "nobody"]) {
+      for (const state of [0, OrderState.PAID, OrderState.CANCELLED, OrderState.REFUNDED]) {
+        await listOrders(db, shopId, { userId, state }, 9000, 10);
+        const { sql, parameters } = queries.at(-1) as CompiledQuery;
+        const { rows } = await pool.query(`explain (analyze, format json) ${sql}`, [...parameters]);
+        const read = countRead(rows[0]["QUERY PLAN"][0].Plan);
+        expect(read, `of ${userId} in state ${state}`).toBeLessThanOrEqual(state === 0 ? 20 : 10);
+      }
+    }
+  } finally {
+    await db.destroy();
+  }
 });

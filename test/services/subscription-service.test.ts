@@ -608,6 +608,15 @@ describe("renewal", () => {
     await auditShop({ ...holdfast.urls, shopId });
   });
 
+  test("GetUser shows tier and credits as of now, also when a period has just ended", async () => {
+    const shopId = await createPayers(clients(), 2900n + 5n);
+    await subscriptions().changeTier({ shopId, userId: "ann", tier: "pro" });
+    clock.nowMs += periodMs;
+    const { user, asOf } = await clients().users.getUser({ shopId, userId: "ann" });
+    expect(user).toMatchObject({ tier: "free", credits: 5n });
+    expect(asOf?.position).toBe(user?.position);
+  });
+
   test("the worker renews also in a shop that Redis does not hold", async () => {
     const shopId = await createPayers(clients());
     await subscriptions().changeTier({ shopId, userId: "ann", tier: "pro" });

@@ -7,7 +7,7 @@ import { AdjustReason, HoldState, PaymentMethod } from "../../gen/holdfast/v1/re
 import { auditShop } from "../helpers/audit.ts";
 import { type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
 import { startProxy, type TcpProxy } from "../helpers/proxy.ts";
-import { expectRefusal } from "../helpers/refusals.ts";
+import { expectRefusal, refusalOf } from "../helpers/refusals.ts";
 import { createShop } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
 
@@ -194,6 +194,8 @@ describe("what Redis let go of", () => {
       };
       await expectRefusal(holdfast.grpc, shopId, () => inventory.extendHold({ shopId, holdId }), expected);
       await expectRefusal(holdfast.grpc, shopId, () => orders.placeOrder({ shopId, holdId, ...none }), expected);
+      const nobody = () => orders.placeOrder({ shopId, holdId, ...none, userId: "nobody" });
+      await expectRefusal(holdfast.grpc, shopId, nobody, { code: Code.NotFound, reason: "USER_NOT_FOUND" });
       if (holdId !== "h-released") {
         await expectRefusal(holdfast.grpc, shopId, () => inventory.releaseHold({ shopId, holdId }), expected);
       }
@@ -242,6 +244,35 @@ test("an id that carries its time and is younger than what was let go costs no l
   await place(young(), old());
   expect(countLookUps()).toBe(4);
   await auditShop({ ...stores.urls, shopId });
+});
+
+describe("an id that carries a time of more than a minute from now", () => {
+  const ids = (aheadMs: number) => ({
+    requestId: v7({ msecs: clock.nowMs + aheadMs }),
+    orderId: v7({ msecs: clock.nowMs + aheadMs }),
+  });
+
+  test.each([
+    ["request_id", "requestId"],
+    ["order_id", "orderId"],
+  ] as const)("is refused as %s: it would not be known when its time has come", async (field, name) => {
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
+    const { [name]: id } = ids(60_001);
+    for (const door of [holdfast.grpc, holdfast.http]) {
+      const refusal = await refusalOf(door.orders.placeOrder({ shopId, [name]: id, lines, ...none }));
+      expect(refusal).toMatchObject({ code: Code.InvalidArgument, reason: "VALIDATION_FAILED", fields: [field] });
+    }
+    const { stock } = await holdfast.grpc.inventory.getStock({ shopId, sku: "a" });
+    expect(stock?.availableCount).toBe(1n);
+  });
+
+  test("is taken when it is a minute, and known for as long as others", async () => {
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 1000 } });
+    const request = { shopId, ...ids(60_000), lines, ...none };
+    const answer = await holdfast.grpc.orders.placeOrder(request);
+    await letGo(shopId);
+    expect(await holdfast.grpc.orders.placeOrder(request)).toEqual(replayed(answer));
+  });
 });
 
 test("nothing is let go before it is 10 minutes old, however many ids there are", async () => {

@@ -5,13 +5,14 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { PlaceOrderRequestSchema } from "../../gen/holdfast/v1/order_service_pb.js";
 import { type Order, OrderState, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { loadConfig } from "../../src/config.ts";
+import type { PaymentGateway } from "../../src/payments/gateway.ts";
 import { createSimulatedGateway } from "../../src/payments/simulated-gateway.ts";
 import { openFlushConnection } from "../../src/postgres/connection.ts";
 import { patientCaller } from "../../src/shop/waiters.ts";
 import { openStore } from "../../src/store.ts";
 import { startPaymentWorker } from "../../src/workers/payment-worker.ts";
 import { auditShop } from "../helpers/audit.ts";
-import { type FakeStripe, startFakeStripe } from "../helpers/fake-stripe.ts";
+import { type FakeStripe, type Fault, startFakeStripe } from "../helpers/fake-stripe.ts";
 import { type Clients, type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
 import { createShop, uniqueId } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
@@ -215,22 +216,33 @@ describe("what somebody has to look at", () => {
     other = undefined;
   });
 
-  test("an order that is pending for 23 hours is not asked for any more, keeps its units, and is logged once", async () => {
+  test("orders that are pending for 23 hours keep their units, and are logged once; after 26 hours they are looked for", async () => {
     const clock = () => Date.now() + offsetMs;
     other = await startHoldfast({ ...stores.urls, settings: settings(), clock });
-    const shopId = await createShop(other.grpc, { stock: { ps5: 5 } });
-    stripe.misbehave(() => "unavailable");
-    const placed = await place(other.grpc, shopId);
-    await expect.poll(() => requestsFor(placed), { timeout: 20_000, interval: 10 }).toBeGreaterThan(0);
+    const shopId = await createShop(other.grpc, { stock: { ps5: 6 } });
+    const [chargedId, lostId] = [uniqueId("o"), uniqueId("o")];
+    const faults = new Map<string, Fault>([
+      [`${shopId}/${chargedId}`, "drop"],
+      [`${shopId}/${lostId}`, "unavailable"],
+    ]);
+    stripe.misbehave(({ key }) => faults.get(key));
+    const charged = await place(other.grpc, shopId, { orderId: chargedId });
+    const lost = await place(other.grpc, shopId, { orderId: lostId });
+    await expect.poll(() => chargesOf(charged), { timeout: 20_000, interval: 10 }).toHaveLength(1);
+    await expect.poll(() => requestsFor(lost), { timeout: 20_000, interval: 10 }).toBeGreaterThan(0);
     offsetMs = 23 * 3_600_000 + 1000;
-    await expect.poll(() => other?.faults.length, { timeout: 20_000, interval: 10 }).toBe(1);
-    stripe.misbehave(() => undefined);
+    await expect.poll(() => other?.faults.length, { timeout: 20_000, interval: 10 }).toBe(2);
     const younger = await place(other.grpc, shopId);
     await reached(other.grpc, shopId, younger, OrderState.PAID);
-    expect(JSON.parse(other.faults[0] ?? "")).toMatchObject({ shop: shopId, order: placed.orderId });
-    expect(other.faults).toHaveLength(1);
-    expect(chargesOf(placed)).toEqual([]);
-    expect(await levels(other.grpc, shopId)).toEqual([1n, 2n, 2n]);
+    expect(other.faults.map((line) => JSON.parse(line).order).sort()).toEqual([chargedId, lostId].sort());
+    expect(await levels(other.grpc, shopId)).toEqual([0n, 4n, 2n]);
+    offsetMs = 26 * 3_600_000 + 1000;
+    const paid = await reached(other.grpc, shopId, charged, OrderState.PAID);
+    expect(chargesOf(charged)).toMatchObject([{ id: paid?.chargeId }]);
+    await reached(other.grpc, shopId, lost, OrderState.CANCELLED);
+    expect(chargesOf(lost)).toEqual([]);
+    expect(await levels(other.grpc, shopId)).toEqual([2n, 0n, 4n]);
+    expect(other.faults).toHaveLength(2);
   });
 });
 
@@ -334,6 +346,34 @@ test("a worker is woken by what its process made durable, and need not look for 
   await expect
     .poll(async () => (await postgres.query(stateOf, [orderId])).rows, { timeout: 20_000, interval: 10 })
     .toEqual([{ state: OrderState.PAID }]);
+  await worker.stop();
+  await store.close();
+  here = await startHoldfast({ ...stores.urls, settings: settings() });
+});
+
+test("a refund does not wait until there is nothing to charge", async () => {
+  const shopId = await createShop(here.grpc, { stock: { ps5: 1000 } });
+  const paid = await place(here.grpc, shopId);
+  await reached(here.grpc, shopId, paid, OrderState.PAID);
+  stripe.misbehave(() => "unavailable");
+  await here.grpc.orders.refundOrder({ shopId, orderId: paid.orderId });
+  await Promise.all(Array.from({ length: 300 }, () => place(here.grpc, shopId)));
+  await here.stop();
+  const asked: string[] = [];
+  const gateway: PaymentGateway = {
+    charge: async ({ orderId }) => ({ outcome: "charged", chargeId: `ch_${asked.push(orderId)}` }),
+    refund: async () => `re_${asked.push("the refund")}`,
+  };
+  const store = await openStore({ ...loadConfig({}), ...stores.urls, logger: pino({ level: "silent" }) });
+  const worker = startPaymentWorker({
+    gateway,
+    shops: store.shops,
+    connection: openFlushConnection({ url: stores.database.url, onError: () => {} }),
+    logger: pino({ level: "silent" }),
+    retryMs: 1000,
+  });
+  await expect.poll(() => new Set(asked).size, { timeout: 20_000, interval: 10 }).toBe(301);
+  expect(asked.indexOf("the refund")).toBeLessThan(200);
   await worker.stop();
   await store.close();
   here = await startHoldfast({ ...stores.urls, settings: settings() });
