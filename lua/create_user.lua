@@ -66,7 +66,7 @@ if referrer then
 end
 redis.call("HSET", users, unpack(fields))
 redis.call("HSET", codes, own_referral_code, user_id)
-redis.call("HINCRBY", stats, "users", 1)
-redis.call("HINCRBY", stats, "tier:free", 1)
+redis.call("HINCRBY", stats, "users", "1")
+redis.call("HINCRBY", stats, "tier:free", "1")
 remember("request:" .. request_id, at)
 return accepted(events)

@@ -43,7 +43,7 @@ for index, line in ipairs(asked) do
   stocks[index] = stock_json(item)
 end
 local made = { id = hold_id, due_id = hold_id, user = user_id, lines = lines, created_at = integer(at), created_ms = now, expire = now + tonumber(hold_ms) }
-local events = string.format('[{"stock_held":{"hold":%s,"stocks":[%s]}}]', hold_json(made, 1, "", at), table.concat(stocks, ","))
+local events = '[{"stock_held":{"hold":' .. hold_json(made, 1, "", at) .. ',"stocks":[' .. table.concat(stocks, ",") .. "]}}]"
 
 commit(commit_id, call, events)
 for _, line in ipairs(asked) do
@@ -53,6 +53,6 @@ for _, line in ipairs(asked) do
 end
 enter_due(made)
 redis.call("HSET", holds, hold_id .. ":user", user_id, hold_id .. ":expire", integer(made.expire),
-  hold_id .. ":created", integer(at) .. " " .. integer(now), hold_id .. ":lines", pack_lines(lines))
-remember("request:" .. request_id, at)
+  hold_id .. ":created", made.created_at .. " " .. integer(now), hold_id .. ":lines", pack_lines(lines))
+remember("request:" .. request_id, made.created_at)
 return accepted(events)

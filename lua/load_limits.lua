@@ -81,7 +81,9 @@ end
 if final == "1" then
   redis.call("HDEL", stock, sku .. ":loading")
   for user, count in pairs(later) do
-    redis.call("HINCRBY", limits, user .. ":" .. sku, count)
+    if redis.call("HINCRBY", limits, user .. ":" .. sku, count) == 0 then
+      redis.call("HDEL", limits, user .. ":" .. sku)
+    end
   end
   redis.call("HSET", stock, sku .. ":terms", string.format("0 1 %d %d %s", item.sale_start, item.sale_end, item.withdrawn and "1" or "0"))
 end

@@ -114,11 +114,12 @@ elseif buyer then
   about_buyer = string.format(',"order_count":%d,"lifetime_value_minor":%d', buyer.order_count + 1, buyer.lifetime_value)
 end
 local before = from_hold and '{"hold_committed":{"hold":' .. hold_json(from_hold, 2, order_id, position + 1) .. "}}," or ""
-local events = string.format(
-  '[%s{"order_placed":{"order":{"order_id":"%s","user_id":"%s","lines":%s,"item_count":%d,"amount_minor":%d,"refunded_minor":0,'
-    .. '"state":%s,"payment_method":%s,"hold_id":"%s"%s,"create_time":%s,"update_time":%s,"create_position":%s,"position":%s},"stocks":[%s]%s}}]',
-  before, order_id, user_id, lines_json(lines), item_count, amount, waits and "1" or "2", payment_method, hold_id,
-  expire_at and ',"expire_time":' .. integer(expire_at) or "", time, time, at, at, table.concat(stocks, ","), about_buyer)
+-- Put together with `..`: string.format takes twice as long (2026-11: 2.3 us against 1.2).
+local events = "[" .. before .. '{"order_placed":{"order":{"order_id":"' .. order_id .. '","user_id":"' .. user_id
+  .. '","lines":' .. lines_json(lines) .. ',"item_count":' .. integer(item_count) .. ',"amount_minor":' .. integer(amount)
+  .. ',"refunded_minor":0,"state":' .. (waits and "1" or "2") .. ',"payment_method":' .. payment_method .. ',"hold_id":"' .. hold_id .. '"'
+  .. (expire_at and ',"expire_time":' .. integer(expire_at) or "") .. ',"create_time":' .. time .. ',"update_time":' .. time
+  .. ',"create_position":' .. at .. ',"position":' .. at .. '},"stocks":[' .. table.concat(stocks, ",") .. "]" .. about_buyer .. "}}]"
 
 commit(commit_id, call, events)
 for _, line in ipairs(asked) do

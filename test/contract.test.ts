@@ -23,7 +23,7 @@ describe("a caller without our stubs", () => {
 
   it("lists the services through reflection", async () => {
     const services = (await curl("--list-services", `http://${holdfast.grpcAddress}`)).trim().split("\n");
-    for (const name of ["Inventory", "Order", "User", "Event", "Admin"]) {
+    for (const name of ["Inventory", "Order", "User", "Subscription", "Event", "Admin"]) {
       expect(services).toContain(`holdfast.v1.${name}Service`);
     }
   });

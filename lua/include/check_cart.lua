@@ -43,7 +43,8 @@ end
 -- The first price per SKU that a line expects and the product does not have.
 local function unexpected_prices(lines)
   local unexpected = {}
-  for _, line in ipairs(lines) do
+  for index = 1, #lines do
+    local line = lines[index]
     local item = line.expected and read_product(line.sku)
     if item and line.expected ~= item.price then
       unexpected[line.sku] = unexpected[line.sku] or line.expected
@@ -56,7 +57,8 @@ local function check_cart(lines, asked, user, needs_user)
   local first, first_rank, first_retry_ms, violations = nil, 9, nil, {}
   local unexpected = unexpected_prices(lines)
   needs_user = needs_user or user ~= ""
-  for _, line in ipairs(asked) do
+  for index = 1, #asked do
+    local line = asked[index]
     local violation, retry_ms = cart_violation(line, unexpected, user)
     if violation then
       violations[#violations + 1] = violation

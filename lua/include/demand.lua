@@ -5,7 +5,8 @@ local function demand(lines)
     return lines
   end
   local asked, by_sku = {}, {}
-  for _, line in ipairs(lines) do
+  for index = 1, #lines do
+    local line = lines[index]
     local sum = by_sku[line.sku]
     if sum then
       sum.quantity = sum.quantity + line.quantity

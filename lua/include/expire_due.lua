@@ -4,13 +4,14 @@
 local function expire_due(lines, own)
   -- Nothing is due of a SKU of which nothing is held, and most carts ask for such: they are spared the look at `due`.
   local held = {}
-  for _, line in ipairs(lines) do
+  for index = 1, #lines do
+    local line = lines[index]
     local item = read_product(line.sku)
     if item and item.held > 0 then
       held[#held + 1] = line.sku
     end
   end
-  if not own and #held == 0 or #redis.call("ZRANGEBYSCORE", due, "-inf", integer(now), "LIMIT", 0, 1) == 0 then
+  if not own and #held == 0 or #redis.call("ZRANGEBYSCORE", due, "-inf", integer(now), "LIMIT", "0", "1") == 0 then
     return nil
   end
   local ids, seen = {}, {}

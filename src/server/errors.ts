@@ -8,7 +8,7 @@ import {
   RetryInfoSchema,
 } from "../../gen/google/rpc/error_details_pb.js";
 import { type Status, StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import { type Reason, Refusal, type RefusalDetails } from "../refusal.ts";
+import { type Reason, Refusal, type RefusalDetails, type SubjectViolation } from "../refusal.ts";
 import { writeMessage } from "./message-writer.ts";
 
 /** `domain` of every google.rpc.ErrorInfo we send. */
@@ -133,10 +133,7 @@ export function toConnectError({ code, message, details }: CallError): ConnectEr
 function refusalDetails(reason: Reason, details: RefusalDetails): ErrorDetail[] {
   const { metadata = {}, retryMs, fieldViolations = [], subjectViolations = [] } = details;
   const fields = withinLimit(fieldViolations, ({ field, description }) => field.length + description.length);
-  const subjects = withinLimit(
-    subjectViolations,
-    (violation) => violation.reason.length + violation.subject.length + violation.description.length,
-  );
+  const subjects = subjectsWithinLimit(subjectViolations);
   const omittedCount = fieldViolations.length - fields.length + subjectViolations.length - subjects.length;
   const info = create(ErrorInfoSchema, {
     reason,
@@ -155,6 +152,15 @@ function refusalDetails(reason: Reason, details: RefusalDetails): ErrorDetail[] 
     all.push({ desc: RetryInfoSchema, value: create(RetryInfoSchema, { retryDelay: toDuration(retryMs) }) });
   }
   return all;
+}
+
+/** Which SKUs failed matters more than a sentence for each: where not all have room, they go without their sentences. */
+function subjectsWithinLimit(violations: readonly SubjectViolation[]): readonly SubjectViolation[] {
+  const byteCount = ({ reason, subject, description }: SubjectViolation) =>
+    reason.length + subject.length + description.length;
+  const whole = withinLimit(violations, byteCount);
+  const short = violations.map((violation) => ({ ...violation, description: "" }));
+  return whole.length === violations.length ? whole : withinLimit(short, byteCount);
 }
 
 /** As many of the violations, from the first on, as a header block has room for. */

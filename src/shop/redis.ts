@@ -191,14 +191,12 @@ async function loadLibrary(client: Redis, library: Library): Promise<void> {
  */
 async function exchangeLibraries(client: Redis, library: Library): Promise<void> {
   try {
+    await loadOnce(client, library);
     const found = (await client.call("FUNCTION", "LIST", "LIBRARYNAME", `${libraryPrefix}*`)) as unknown[][];
     const libraryNames = found.map((fields) => fields[fields.indexOf("library_name") + 1] as string);
     for (const name of libraryNames.filter((each) => each !== library.name)) {
       // It may be gone by now, when two processes start at once.
       await client.call("FUNCTION", "DELETE", name).catch(() => {});
-    }
-    if (!libraryNames.includes(library.name)) {
-      await loadOnce(client, library);
     }
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);

@@ -106,6 +106,9 @@ export interface ShopDeps {
 /** How long a call whose outcome is unknown is repeated before the caller has to do it, in milliseconds. */
 const unknownOutcomeMs = 3000;
 
+/** How far a caller's clock may be ahead, in milliseconds; `lua/include/begin.lua` allows as much. */
+const clockSkewMs = 60_000;
+
 /**
  * One shop in this process: runs its scripts, keeps them in the right epoch, and answers only what Postgres has.
  * It holds nothing that outlives a request but where the shop stands.
@@ -134,8 +137,10 @@ export class Shop {
   async mutate(mutation: Mutation): Promise<Committed> {
     const { script, caller } = mutation;
     const requestId = mutation.requestId === "" ? makeId() : mutation.requestId;
-    const times = [requestId, ...(mutation.ids ?? [])].map(idTimeMs);
+    const ids = [requestId, ...(mutation.ids ?? [])];
+    const times = ids.map(idTimeMs);
     const oldestIdMs = times.length === 1 ? (times[0] as number) : Math.min(...times);
+    this.#refuseFuture(mutation, ids, times);
     const call: Call = {
       rpc: mutation.rpc,
       request_id: requestId,
@@ -382,6 +387,21 @@ export class Shop {
       throw new Refusal("OVERLOADED", "too many commits of this shop wait for Postgres; nothing was changed", {
         retryMs: 500,
       });
+    }
+  }
+
+  /**
+   * Whether Postgres is asked for an id is decided by the time it carries. One from the future would one day be younger than
+   * what was let go although it was used before that: it would take effect a second time.
+   */
+  #refuseFuture({ request }: Mutation, ids: readonly string[], times: readonly number[]): void {
+    const latestMs = Math.max(Date.now(), this.#deps.clock?.() ?? 0) + clockSkewMs;
+    const id = ids[times.findIndex((timeMs) => timeMs > latestMs)];
+    if (id !== undefined) {
+      const values = request.message as Readonly<Record<string, unknown>>;
+      const field = request.desc.fields.find(({ localName }) => values[localName] === id)?.name ?? "request_id";
+      const description = "carries a time of more than a minute from now";
+      throw new Refusal("VALIDATION_FAILED", `${field} ${description}`, { fieldViolations: [{ field, description }] });
     }
   }
 

@@ -153,6 +153,19 @@ describe("a runner", () => {
     expect(await libraryNames()).toEqual([library.name]);
   });
 
+  test("starts on a full Redis, and has it load the library once there is room", async () => {
+    await runner.connection.config("SET", "maxmemory", "1");
+    try {
+      await runner.load(library);
+      expect(await libraryNames()).toEqual([]);
+      expect(await runner.run(scripts.peek, keys, [])).toEqual(emptyPeek);
+    } finally {
+      await runner.connection.config("SET", "maxmemory", "0");
+    }
+    expect(await runner.run(scripts.peek, keys, [])).toEqual(emptyPeek);
+    expect(await libraryNames()).toEqual([library.name]);
+  });
+
   test("says what is missing when it may not load", async () => {
     await runner.connection.call("ACL", "SETUSER", "reader", "on", ">secret", "~*", "&*", "+@all", "-function");
     const limited = await connect(redis.url.replace("//", "//reader:secret@"));

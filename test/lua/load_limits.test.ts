@@ -102,7 +102,7 @@ function countUnits(entries: { position: number; events: object[] }[], position:
 }
 
 async function hadOf(shop: LuaShop): Promise<Record<string, number>> {
-  const fields = Object.entries((await shop.dump()).limits ?? {}).filter(([, count]) => count !== "0");
+  const fields = Object.entries((await shop.dump()).limits ?? {});
   return Object.fromEntries(fields.map(([field, count]) => [field.replace(/:ps5$/, ""), Number(count)]));
 }
 

@@ -90,6 +90,24 @@ describe.each(PROTOCOLS)("by %s", (protocol) => {
     expect(summaryOf(await errorOf(call))).toBe("ResourceExhausted");
   });
 
+  test("a cart of 100 lines names every failing SKU, without sentences where these have no room", async () => {
+    const subjectViolations = Array.from({ length: 100 }, (_, index) => ({
+      reason: "SOLD_OUT" as const,
+      subject: `sku:product-number-${1000 + index}`,
+      description: `"product-number-${1000 + index}" has 0 available, 1 were asked for`,
+    }));
+    const doors = await openDoors({
+      getStock: () => Promise.reject(new Refusal("SOLD_OUT", "sold out", { subjectViolations })),
+    });
+    const error = await errorOf(createClients(protocol, doors).inventory.getStock({ sku: "ps5" }));
+
+    const [failure] = error.findDetails(PreconditionFailureSchema);
+    expect(failure?.violations.map(({ type, subject, description }) => ({ type, subject, description }))).toEqual(
+      subjectViolations.map(({ reason, subject }) => ({ type: reason, subject, description: "" })),
+    );
+    expect(error.findDetails(ErrorInfoSchema)[0]?.metadata).toEqual({});
+  });
+
   test("details that would not fit into a header block are left out and counted", async () => {
     const subjectViolations = Array.from({ length: 100 }, (_, index) => ({
       reason: "SOLD_OUT" as const,
