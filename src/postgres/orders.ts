@@ -24,8 +24,9 @@ export interface OrderFilter {
 const states = [1, 2, 3, 4, 5] as const;
 
 /**
- * Lists orders newest first, from before the position of an order's creation (undefined = the newest). A user's come from
- * the index on users, others from the index on states: a list of all states merges one range of that index per state.
+ * Lists orders newest first, from before the position of an order's creation (undefined = the newest). Both indexes that serve
+ * it have the state before the position: a list of every state merges one range of the index per state, and none reads an
+ * order that it does not show.
  */
 export async function listOrders(
   db: Kysely<Database>,
@@ -37,11 +38,12 @@ export async function listOrders(
   const page = (filter: ReturnType<typeof sql>) => sql`(
     select * from orders where shop_id = ${shopId} and ${filter} and create_position < ${before ?? Number.MAX_SAFE_INTEGER}
     order by create_position desc limit ${count})`;
-  const ofUser = state === 0 ? sql`user_id = ${userId}` : sql`user_id = ${userId} and state = ${state}`;
-  const ofStates = (state === 0 ? states : [state]).map((each) => page(sql`state = ${each}`));
-  const pages = userId === "" ? sql.join(ofStates, sql` union all `) : page(ofUser);
+  const owner = userId === "" ? sql`` : sql`user_id = ${userId} and`;
+  const pages = (state === 0 ? states : [state]).map((each) => page(sql`${owner} state = ${each}`));
   const { rows } = await sql<Selectable<OrderRow>>`
-    select * from (${pages}) as found order by create_position desc limit ${count}`.execute(db);
+    select * from (${sql.join(pages, sql` union all `)}) as found order by create_position desc limit ${count}`.execute(
+    db,
+  );
   return rows;
 }
 

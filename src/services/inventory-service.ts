@@ -52,14 +52,16 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
 
   return {
     async putProduct(req, ctx) {
-      try {
-        return respond(pb.PutProductResponseSchema, await putProduct(req, ctx), "product_put");
-      } catch (error) {
-        if (!(error instanceof LimitsMissing)) {
-          throw error;
+      // What is loaded for a first limit is gone again when the shop is rebuilt before the limit is set.
+      for (;;) {
+        try {
+          return respond(pb.PutProductResponseSchema, await putProduct(req, ctx), "product_put");
+        } catch (error) {
+          if (!(error instanceof LimitsMissing)) {
+            throw error;
+          }
+          await loadLimits(shops, shopIdOf(req), req.sku, ctx);
         }
-        await loadLimits(shops, shopIdOf(req), req.sku, ctx);
-        return respond(pb.PutProductResponseSchema, await putProduct(req, ctx), "product_put");
       }
     },
 

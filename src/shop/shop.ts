@@ -121,7 +121,8 @@ export class Shop {
   #flusher: Flusher | undefined;
   #opening: Promise<ShopHead> | undefined;
   #isOpen = false;
-  #fenced: Refusal | undefined;
+  /** Commits that Postgres cannot take, from this position on, and what callers are told meanwhile. */
+  #fenced: { readonly from: number; readonly refusal: Refusal } | undefined;
   #lastPosition = 0;
   /** The events of commits that callers of this process wait for, by commit id. */
   readonly #events = new Map<string, Record<string, object>[]>();
@@ -313,6 +314,16 @@ export class Shop {
     return position;
   }
 
+  /**
+   * Ends a fence whose commits are out of the way: Postgres has them, taken there by another process or by an opening of the
+   * shop, or Redis lost them and nothing waits to be recorded. Nobody commits to a fenced shop, so no flush would tell.
+   */
+  endFence(durablePosition: number, nothingWaits: boolean): void {
+    if (this.#fenced !== undefined && (nothingWaits || durablePosition >= this.#fenced.from)) {
+      this.#fenced = undefined;
+    }
+  }
+
   /** One flush round, for the sweeper. */
   async sweep(): Promise<void> {
     await (await this.#ready()).sweep();
@@ -407,7 +418,7 @@ export class Shop {
 
   #refuseFenced(): void {
     if (this.#fenced !== undefined) {
-      throw this.#fenced;
+      throw this.#fenced.refusal;
     }
   }
 
@@ -458,9 +469,9 @@ export class Shop {
       { err: error, shop: this.id, from, to },
       "Postgres refuses commits of this shop: it is fenced",
     );
-    this.#fenced = new Refusal("SHOP_FENCED", `commits ${from} to ${to} cannot be recorded; the operator has to look`, {
-      metadata: { position: String(from) },
-    });
+    const message = `commits ${from} to ${to} cannot be recorded; the operator has to look`;
+    const refusal = new Refusal("SHOP_FENCED", message, { metadata: { position: String(from) } });
+    this.#fenced = { from: from ?? 0, refusal };
   }
 
   /**
@@ -549,7 +560,9 @@ export class Shop {
       }
       throw new Refusal(
         mutation.existsReason ?? "REQUEST_ID_REUSED",
-        `the id was used by another body: "${field}" differs`,
+        mutation.existsReason === "ORDER_STATE_INVALID"
+          ? `the order reached this state by another call: "${field}" differs`
+          : `the id was used by another body: "${field}" differs`,
         {
           metadata: { field, ...mutation.existsMetadata, ...where },
         },

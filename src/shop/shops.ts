@@ -111,13 +111,15 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       number,
       number,
     ];
+    const isAllDurable = logPosition === position && logCommitId === commitId;
+    shops.get(shopId)?.endFence(position, isAllDurable || logPosition === 0);
     if (logPosition === 0 && openCount === 0 && !hasRenewals) {
       return; // nobody used this shop since Redis started, and nothing of it can be waiting or become due
     }
     const swept = sweptPositions.get(shopId) ?? 0;
     sweptPositions.set(shopId, position);
     // A head that moved on since the last sweep has somebody who flushes; one that stands still or went back has not.
-    if ((logPosition !== position || logCommitId !== commitId) && position <= swept) {
+    if (!isAllDurable && position <= swept) {
       await get(shopId).sweep();
     }
     const nowMs = options.clock?.() ?? redisMs;

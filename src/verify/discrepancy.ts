@@ -7,11 +7,11 @@ export interface Discrepancy {
    * What kind of thing it is, stable: `LOG` (positions, ids, times of the log itself), `EVENT` (an event contradicts those
    * before it), or what is stored of them: `PRODUCT`, `STOCK_LEVEL`, `SKU_STATS`, `HOLD`, `DUE`, `ORDER`, `REFUND`, `USER`,
    * `WALLET_BALANCE`, `EMAIL`, `REFERRAL_CODE`, `LIMIT`, `TIER`, `SUBSCRIPTION`, `TIER_CHANGE`, `LEDGER_ENTRY`, `STATS`,
-   * `SHOP`, `REQUEST_RECORD`, `ORDER_RECORD`, `HOLD_RECORD`, `LOG_ENTRY`.
+   * `SHOP`, `REQUEST_RECORD`, `ORDER_RECORD`, `HOLD_RECORD`, `LOG_ENTRY`, `KEY` (a key of Redis is not of its type).
    */
   readonly kind: string;
   /** Which one: `sku:ps5`, `user:u1`, `hold:h1`, `order:o1`, `request:r1`, `commit:17`, `entry:17.0` (of the
-   * ledger), `shop:default`. */
+   * ledger), `shop:default`, `key:stock`. */
   readonly subject: string;
   /** The commit that last set it, where one did; otherwise the position at which it was looked at. */
   readonly position: number;

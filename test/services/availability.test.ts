@@ -151,6 +151,52 @@ test("a shop whose Postgres is further behind than the log reaches back is fence
   expect(holdfast.faults.join()).toContain(shopId);
 });
 
+describe("a shop with a commit that Postgres refuses is fenced, and sells on", () => {
+  /** Makes Postgres refuse an order; the returned function makes it take the order again. */
+  async function refuseOrder(orderId: string): Promise<() => Promise<void>> {
+    const client = new Client({ connectionString: stores.database.url });
+    await client.connect();
+    await client.query(`alter table orders add constraint refused check (order_id <> '${orderId}')`);
+    return async () => {
+      await client.query("alter table orders drop constraint refused");
+      await client.end();
+    };
+  }
+
+  const rebuild = async (shopId: string) => {
+    for await (const _ of holdfast.grpc.admin.rebuildShop({ shopId })) {
+      // until it is over
+    }
+  };
+  const emptyRedis = async () => {
+    const redis = new Redis(stores.redis.url);
+    await redis.flushall();
+    redis.disconnect();
+  };
+  const nothing = () => Promise.resolve();
+
+  test.each([
+    ["when Postgres takes it", nothing, nothing, 1],
+    ["also when it was tried to rebuild the shop meanwhile", rebuild, nothing, 1],
+    ["also when a rebuild took it there", rebuild, rebuild, 1],
+    ["when Redis lost it", emptyRedis, nothing, 0],
+  ] as const)("%s", async (_, meanwhile, afterwards, soldCount) => {
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 9 } });
+    const accept = await refuseOrder(`refused-${shopId}`);
+    const refused = { shopId, ...order, orderId: `refused-${shopId}` };
+    await Promise.allSettled([holdfast.grpc.orders.placeOrder(refused, { timeoutMs: 500 })]);
+    const more = () => holdfast.grpc.orders.placeOrder({ shopId, ...order });
+    expect(await refusalOf(more())).toMatchObject({ reason: "SHOP_FENCED", code: Code.Unavailable });
+    await Promise.allSettled([meanwhile(shopId)]);
+    await accept();
+    await Promise.allSettled([afterwards(shopId)]);
+    await persist(more);
+    const { stock } = await holdfast.grpc.inventory.getStock({ shopId, sku: "a" });
+    expect(stock?.soldCount).toBe(BigInt(soldCount + 1));
+    await auditShop({ ...stores.urls, shopId });
+  });
+});
+
 /** Takes the newest commit of a shop out of Postgres, as a failover to a standby that lags would. */
 async function loseNewestCommit(shopId: string): Promise<{ commits: number }> {
   const client = new Client({ connectionString: stores.database.url });

@@ -579,3 +579,25 @@ test("times of commits never go back, also when the clock does", async () => {
   clock.nowMs += 5000;
   expect(after && timestampMs(after)).toBe(before && timestampMs(before));
 });
+
+test("a first limit is set also when the shop is rebuilt while what users have had is loaded", async () => {
+  const { grpc, server } = holdfast;
+  const shopId = await createShop(grpc, { stock: { a: 5 }, users: { ann: 1000 } });
+  await grpc.orders.placeOrder({ shopId, userId: "ann", lines: [{ sku: "a", quantity: 2 }] });
+  const shop = server.store.shops.get(shopId);
+  const loadLimits = shop.loadLimits.bind(shop);
+  shop.loadLimits = async (args) => {
+    shop.loadLimits = loadLimits;
+    const isLoaded = await loadLimits(args);
+    await shop.rebuild(() => {});
+    return isLoaded;
+  };
+  const { product } = await grpc.inventory.putProduct({ shopId, sku: "a", maxPerUser: 2 });
+  expect(product?.maxPerUser).toBe(2);
+  await expectRefusal(
+    grpc,
+    shopId,
+    () => grpc.orders.placeOrder({ shopId, userId: "ann", lines: [{ sku: "a", quantity: 1 }] }),
+    { reason: "PER_USER_LIMIT" },
+  );
+});

@@ -170,6 +170,7 @@ describe.each(["grpc", "http"] as const)("Orders on the %s door", (door) => {
     await expectRefusal(clients(), it.shopId, () => orders()[method]({ ...it, ...others }), {
       code: Code.FailedPrecondition,
       reason: "ORDER_STATE_INVALID",
+      message: `the order reached this state by another call: "${field}" differs`,
       metadata: expect.objectContaining({ order_id: "o1", state, field }),
     });
   });

@@ -145,6 +145,38 @@ const inRedis: Readonly<Record<string, { corrupt: () => Promise<unknown>; named:
   },
 };
 
+test("a key of another type is named, beside what is wrong in others, and mended by RebuildShop", async () => {
+  const quiet = await createShop(clients, { stock: { a: 5 }, users: { ann: 1000 } });
+  const textOf = async () => {
+    const found: string[] = [];
+    for await (const { discrepancies } of clients.admin.verifyShop({ shopId: quiet })) {
+      found.push(...discrepancies.map(({ kind, subject }) => `${kind} ${subject}`));
+    }
+    return found.sort();
+  };
+  const names = [
+    "stock",
+    "holds",
+    "orders",
+    "due",
+    "due_skus",
+    "users",
+    "codes",
+    "limits",
+    "tiers",
+    "renewals",
+    "stats",
+  ];
+  for (const name of [...names, "emails", "recent_0"]) {
+    await redis.set(`{${quiet}}:${name}`, "text");
+  }
+  expect(await textOf()).toEqual([...names, "emails", "recent"].map((name) => `KEY key:${name}`).sort());
+  for await (const _ of clients.admin.rebuildShop({ shopId: quiet })) {
+    // until it is over
+  }
+  expect(await textOf()).toEqual([]);
+});
+
 describe("one thing that is wrong in Redis is named, and mended by RebuildShop:", () => {
   test.each(Object.entries(inRedis))("%s", async (_, { corrupt, named }) => {
     await corrupt();

@@ -35,8 +35,8 @@ export async function up(db: Kysely<never>): Promise<void> {
       select shop_id, line->>'sku' as sku, count(distinct order_id) as orders, sum((line->>'quantity')::bigint) as units,
         coalesce(sum((line->>'quantity')::bigint * (line->>'price_minor')::bigint) filter (where payment_method = 1), 0) as revenue
       from orders, json_array_elements(lines) as line group by 1, 2) o where o.shop_id = s.shop_id and o.sku = s.sku`,
-    // Newest first per user, and per state: the list without a filter merges the five states.
-    `create index orders_user on orders (shop_id, user_id, create_position)`,
+    // Newest first per state, and per user and state: a list of every state merges the five.
+    `create index orders_user on orders (shop_id, user_id, state, create_position)`,
     `create index orders_state on orders (shop_id, state, create_position)`,
     // What the payment worker has to charge.
     `create index orders_to_charge on orders (shop_id, order_id) where state = 1 and payment_method = 4`,
