@@ -64,9 +64,21 @@ async function noticeOf({ payload }: Event, holdfast: Holdfast): Promise<Notice 
       return about(order, `was refunded: ${await formatMoney(amountMinor, holdfast)}.`);
     }
     case "orderCancelled":
-      return about(payload.value.order, `was cancelled: ${payload.value.order?.cancelReason || "no reason given"}.`);
+      return about(payload.value.order, `was cancelled${whyCancelled(payload.value.order)}.`);
     default:
       return undefined;
+  }
+}
+
+/** Holdfast's own reasons, in a buyer's words. Another reason is the shop's note for itself: a buyer is not told of it. */
+function whyCancelled(order: Order | undefined): string {
+  switch (order?.cancelReason) {
+    case "EXPIRED":
+      return ": it was not paid in time";
+    case "PAYMENT_DECLINED":
+      return ": the payment was declined";
+    default:
+      return "";
   }
 }
 

@@ -55,7 +55,14 @@ export function reasonOf(error: unknown): string {
 
 /** Runs a worker until SIGTERM or SIGINT (exit code 0), until another takes its consumer (3), or until it cannot go on (1). */
 export async function runWorker(worker: Worker): Promise<void> {
-  const baseUrl = process.env.HOLDFAST_GRPC || "http://127.0.0.1:50051";
+  const baseUrl = baseUrlOf(process.env.HOLDFAST_GRPC || "127.0.0.1:50051");
+  if (baseUrl === undefined) {
+    const accepted = "accepted is host:port or http://host:port, such as 127.0.0.1:50051";
+    console.log(`${worker.name}: HOLDFAST_GRPC is ${JSON.stringify(process.env.HOLDFAST_GRPC)}, ${accepted}`);
+    worker.close?.();
+    process.exitCode = 1;
+    return;
+  }
   // A connection that went silent is noticed by pings, and the watch begins anew.
   const pings = { pingIntervalMs: 10_000, pingTimeoutMs: 5000, pingIdleConnection: true };
   const sessionManager = new Http2SessionManager(baseUrl, pings);
@@ -78,6 +85,12 @@ export async function runWorker(worker: Worker): Promise<void> {
   const isTaken = reasonOf(why) === "CONSUMER_TAKEN";
   console.log(`${worker.name}: ends: ${isTaken ? "another worker has taken over" : textOf(why)}`);
   process.exitCode = typeof why === "string" ? 0 : isTaken ? takenExitCode : 1;
+}
+
+/** Undefined when the address is none. */
+function baseUrlOf(address: string): string | undefined {
+  const url = address.includes("://") ? address : `http://${address}`;
+  return /^https?:\/\/[^\s/@]+:\d+\/?$/.test(url) && URL.canParse(url) ? url : undefined;
 }
 
 function createQueue({ name, eventTypes, steps }: Worker, holdfast: Holdfast, quit: AbortController) {

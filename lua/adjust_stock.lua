@@ -31,7 +31,7 @@ local delta = tonumber(delta_count)
 if item.available + delta < 0 then
   local held_out = item.available + item.held + delta >= 0
   return refuse(held_out and "HELD_OUT" or "SOLD_OUT", { "sku", sku, "requested_count", integer(-delta), "available_count",
-    integer(item.available), "held_count", integer(item.held) }, held_out and until_next_due() or nil)
+    integer(item.available), "held_count", integer(item.held), "delta_count", delta_count }, held_out and until_next_due() or nil)
 end
 -- The sum of all deltas is available + held + sold, and it is what must stay a safe integer.
 if item.available + item.held + item.sold + delta > 9007199254740991 then

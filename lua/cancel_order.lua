@@ -27,7 +27,7 @@ if theirs and order.state == 4 then
   return answer_from_log("EXISTS", integer(order.at))
 end
 if not theirs or order.state ~= 1 then
-  return refuse_state(order)
+  return refuse_state(order, theirs)
 end
 
 -- From here on the call must succeed.

@@ -5,7 +5,7 @@
 -- KEYS  meta, log, stock, holds, due, due_skus, users, limits, orders, stats, recent_0, recent_1
 -- ARGV  (call), as_of_position, record (see find_order), order_id, payment_reference_json, charge_id_json, by_worker ("1" or "0")
 -- OK      events
--- REFUSES ORDER_NOT_FOUND, ORDER_STATE_INVALID   (a paid order answers with its last change)
+-- REFUSES ORDER_NOT_FOUND, ORDER_STATE_INVALID   (an order that was confirmed answers with that commit)
 -- EVENTS  order_confirmed
 -- @include begin, is_record, find_order, refuse_state, change_order, order_json, read_product, read_buyer, count_sale, demand, stock_json, write_levels, read_totals, write_totals, end_order, commit, accepted, remember, integer
 
@@ -23,11 +23,11 @@ if not order then
 end
 -- Each payment method has one party that says whether it was paid.
 local theirs = order.method == (by_worker == "1" and 4 or 2)
-if theirs and order.state == 2 then
-  return answer_from_log("EXISTS", integer(order.at))
+if theirs and order.confirmed_at > 0 then
+  return answer_from_log("EXISTS", integer(order.confirmed_at))
 end
 if not theirs or order.state ~= 1 then
-  return refuse_state(order)
+  return refuse_state(order, theirs)
 end
 local buyer = read_buyer(order.user)
 local totals = read_totals()
@@ -42,6 +42,7 @@ for index, line in ipairs(asked) do
   stocks[index] = stock_json(item)
 end
 change_order(order, 2)
+order.confirmed_at = order.at
 order.payment_reference, order.charge_id = payment_reference_json, charge_id_json
 local about_buyer = buyer and ',"lifetime_value_minor":' .. integer(buyer.lifetime_value + order.amount) or ""
 local events = string.format('[{"order_confirmed":{"order":%s,"stocks":[%s]%s}}]', order_json(order), table.concat(stocks, ","), about_buyer)

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { resolve } from "node:path";
+import { findNearest } from "./nearest.ts";
 
 /** A setting with a bad value; the message is one line that names it, its value and what is accepted. */
 export class ConfigError extends Error {
@@ -21,7 +22,7 @@ export interface Config {
   readonly grpcAddress: ListenAddress;
   /** HOLDFAST_HTTP_ADDR. Default 127.0.0.1:8080. */
   readonly httpAddress: ListenAddress;
-  /** REDIS_URL. Empty: a private Redis is started. More than one: the nodes of a Redis Cluster. */
+  /** REDIS_URL. Empty: a private Redis is started. More than one: the nodes of a Redis Cluster, not supported yet. */
   readonly redisUrls: readonly string[];
   /** DATABASE_URL. Undefined: an embedded PostgreSQL is started. */
   readonly databaseUrl: string | undefined;
@@ -171,31 +172,8 @@ function refuseUnknown(env: Environment): void {
   for (const name of Object.keys(env)) {
     if (!name.startsWith("HOLDFAST_") || !env[name] || (names as readonly string[]).includes(name)) continue;
     if (notSupportedYet.includes(name)) throw new ConfigError(`${name} is not supported yet by this version: unset it`);
-    throw new ConfigError(`${name} is not a setting of Holdfast: did you mean ${findNearest(name)}?`);
+    throw new ConfigError(`${name} is not a setting of Holdfast: did you mean ${findNearest(name, names)}?`);
   }
-}
-
-function findNearest(name: string): string {
-  const distances = names.map((known) => ({ known, distance: editDistance(name, known) }));
-  return distances.reduce((best, next) => (next.distance < best.distance ? next : best)).known;
-}
-
-/** Levenshtein's distance, one row at a time. */
-function editDistance(left: string, right: string): number {
-  let row = Array.from({ length: right.length + 1 }, (_, index) => index);
-  for (let i = 0; i < left.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < right.length; j++) {
-      const replaced = at(row, j) + (left[i] === right[j] ? 0 : 1);
-      next.push(Math.min(replaced, at(row, j + 1) + 1, at(next, j) + 1));
-    }
-    row = next;
-  }
-  return at(row, right.length);
-}
-
-function at(row: readonly number[], index: number): number {
-  return row[index] ?? 0;
 }
 
 /** Undefined when the variable is unset; `parse` answers undefined for what it does not accept. */
@@ -299,7 +277,7 @@ function refuseSamePort(env: Environment, grpcAddress: ListenAddress, httpAddres
 }
 
 function readRedisUrls(env: Environment): readonly string[] | undefined {
-  return read(env, "REDIS_URL", "redis://host:port or rediss://host:port, several separated by commas", (text) => {
+  return read(env, "REDIS_URL", "one address, redis://host:port or rediss://host:port", (text) => {
     const urls = text.split(",").map((url) => url.trim());
     return urls.every((url) => hasProtocol(url, ["redis:", "rediss:"])) ? urls : undefined;
   });

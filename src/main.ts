@@ -7,11 +7,12 @@ import { startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
 import { startPrivateRedis } from "./dev/private-redis.ts";
 import { openDatabase } from "./postgres/connection.ts";
 import { migrate } from "./postgres/migrate.ts";
-import { seed } from "./seed.ts";
+import { readSeedFile, seed } from "./seed.ts";
 import { startServer } from "./serve.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { StartError } from "./start-error.ts";
 import { openStore } from "./store.ts";
+import { explainTarget, targetOf } from "./target.ts";
 import { runVerify } from "./verify-command.ts";
 import { runWatch } from "./watch-command.ts";
 
@@ -82,8 +83,9 @@ async function openStores(config: Config) {
 }
 
 async function serve(config: Config): Promise<void> {
+  const seedFile = config.seedFile === undefined ? undefined : await readSeedFile(config.seedFile);
   const stores = await openStores(config);
-  const server = await startServer({ config, ...stores, logger }).catch(async (error) => {
+  const server = await startServer({ config, seedFile, ...stores, logger }).catch(async (error) => {
     await stores.stop();
     throw error;
   });
@@ -116,11 +118,12 @@ async function seedOnce(config: Config, file: string | undefined): Promise<void>
   if (file === undefined) {
     throw new StartError("seed needs a file: holdfast seed FILE");
   }
+  const seedFile = await readSeedFile(file);
   const stores = await openStores(config);
   try {
     const store = await openStore({ ...config, ...stores, logger });
     await ensureDefaultShop(store.db);
-    await seed(store.shops, file, logger).finally(() => store.close());
+    await seed(store.shops, seedFile, logger).finally(() => store.close());
   } finally {
     await stores.stop();
   }
@@ -137,16 +140,22 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
     });
     process.exitCode = await runDemo({ config, values, openStores: (dataDir) => openStores({ ...config, dataDir }) });
   },
-  verify: async (_, args) => {
+  verify: async (config, args) => {
     const { values } = parseArgs({ args, options: { target: { type: "string" }, shop: { type: "string" } } });
-    process.exitCode = await runVerify(values);
+    const target = targetOf(values.target, config);
+    process.exitCode = await runVerify({ ...values, target }).catch((error) => {
+      throw explainTarget(error, target);
+    });
   },
-  watch: async (_, args) => {
+  watch: async (config, args) => {
     const { values } = parseArgs({
       args,
       options: { target: { type: "string" }, shop: { type: "string" }, after: { type: "string" } },
     });
-    await runWatch(values);
+    const target = targetOf(values.target, config);
+    await runWatch({ ...values, target }).catch((error) => {
+      throw explainTarget(error, target);
+    });
   },
 };
 
@@ -167,8 +176,9 @@ function isUsageError(error: unknown): boolean {
 const [command = "", ...rest] = process.argv.slice(2);
 const run = commands[command];
 if (run === undefined) {
-  process.stderr.write(`${usage}\n`);
-  process.exit(command === "" || command === "help" || command === "--help" ? 0 : 1);
+  const isAsked = command === "" || command === "help" || command === "--help";
+  process.stderr.write(`${isAsked ? "" : `holdfast: unknown command ${JSON.stringify(command)}\n\n`}${usage}\n`);
+  process.exit(isAsked ? 0 : 1);
 } else {
   try {
     await run(loadConfig(), rest);

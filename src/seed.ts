@@ -4,6 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { AdjustStockRequestSchema, PutProductRequestSchema } from "../gen/holdfast/v1/inventory_service_pb.js";
 import { AdjustReason } from "../gen/holdfast/v1/resources_pb.js";
+import { findNearest } from "./nearest.ts";
 import { findByRequestId, readCommit } from "./postgres/commits.ts";
 import { findProduct } from "./postgres/inventory.ts";
 import type { Call } from "./shop/log-entry.ts";
@@ -20,13 +21,18 @@ interface SeedProduct {
   readonly shop_id: string;
 }
 
+/** A seed file that was read and checked. */
+export interface SeedFile {
+  readonly file: string;
+  readonly products: readonly SeedProduct[];
+}
+
 /**
  * Puts and stocks the products of a seed file that do not exist yet; existing ones stay as they are. The stock's request
  * id is made from the SKU, so a start that was cut off between the two steps is completed by the next one, and processes
  * that start together stock once.
  */
-export async function seed(shops: Shops, file: string, logger: Logger): Promise<void> {
-  const products = await readSeedFile(file);
+export async function seed(shops: Shops, { file, products }: SeedFile, logger: Logger): Promise<void> {
   let madeCount = 0;
   for (const product of products) {
     if (await seedProduct(shops, product)) {
@@ -80,7 +86,8 @@ async function isHalfSeeded(shops: Shops, shopId: string, position: number, stoc
   return isSeeded && (await findByRequestId(shops.db, shopId, stockId, Number.MAX_SAFE_INTEGER)) === undefined;
 }
 
-async function readSeedFile(file: string): Promise<SeedProduct[]> {
+/** Reads a seed file and checks all of it; needs no server. Throws StartError. */
+export async function readSeedFile(file: string): Promise<SeedFile> {
   let parsed: unknown;
   try {
     parsed = JSON.parse(await readFile(file, "utf8"));
@@ -91,11 +98,27 @@ async function readSeedFile(file: string): Promise<SeedProduct[]> {
   if (!Array.isArray(list)) {
     throw new StartError(`the seed file ${file} needs {"products": [{"sku", "title", "price_minor", "quantity"}]}`);
   }
-  return list.map((each, index) => checkProduct(each as Record<string, unknown>, `${file}: products[${index}]`));
+  refuseUnknownKeys(parsed as object, ["products"], file);
+  return { file, products: list.map((each, index) => checkProduct(each, `${file}: products[${index}]`)) };
 }
 
-function checkProduct(each: Record<string, unknown>, where: string): SeedProduct {
-  const { sku, title = sku, price_minor, quantity = 0, shop_id = "default" } = each;
+/** A key that is not read would be one that is silently left out. */
+function refuseUnknownKeys(object: object, known: readonly string[], where: string): void {
+  const unknown = Object.keys(object).find((key) => !known.includes(key));
+  if (unknown !== undefined) {
+    const nearest = findNearest(unknown, known);
+    throw new StartError(`${where}: ${JSON.stringify(unknown)} is not a key; did you mean ${nearest}?`);
+  }
+}
+
+const productKeys = ["sku", "title", "price_minor", "quantity", "shop_id"];
+
+function checkProduct(each: unknown, where: string): SeedProduct {
+  if (typeof each !== "object" || each === null || Array.isArray(each)) {
+    throw new StartError(`${where}: a product is an object with ${productKeys.join(", ")}`);
+  }
+  refuseUnknownKeys(each, productKeys, where);
+  const { sku, title = sku, price_minor, quantity = 0, shop_id = "default" } = each as Record<string, unknown>;
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
   const isId = (value: unknown): value is string => typeof value === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(value);
   if (!isId(sku) || !isId(shop_id) || typeof title !== "string" || /[\p{Cc}]/u.test(title) || [...title].length > 256) {

@@ -13,11 +13,12 @@ import { createStripeGateway } from "./payments/stripe-gateway.ts";
 import { openFlushConnection } from "./postgres/connection.ts";
 import { createPageTokens } from "./postgres/page-token.ts";
 import { createQuoteTokens } from "./postgres/quote-token.ts";
-import { seed } from "./seed.ts";
+import { type SeedFile, seed } from "./seed.ts";
 import { bindService, createDispatcher } from "./server/dispatcher.ts";
 import { createGrpcDoor } from "./server/grpc-door.ts";
 import { createHttpDoor } from "./server/http-door.ts";
 import { createInterceptors } from "./server/interceptors.ts";
+import type { Readiness } from "./server/probes.ts";
 import { createAdminService } from "./services/admin-service.ts";
 import { createEventService } from "./services/event-service.ts";
 import { createInventoryService } from "./services/inventory-service.ts";
@@ -43,6 +44,8 @@ export interface ServerOptions {
   readonly config: Config;
   readonly redisUrl: string;
   readonly databaseUrl: string;
+  /** What HOLDFAST_SEED_FILE holds. */
+  readonly seedFile?: SeedFile | undefined;
   /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
   readonly clock?: () => number;
   readonly logger: Logger;
@@ -57,8 +60,8 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   const store = await openStore({ ...config, ...options });
   try {
     await ensureDefaultShop(store.db);
-    if (config.seedFile !== undefined) {
-      await seed(store.shops, config.seedFile, logger);
+    if (options.seedFile !== undefined) {
+      await seed(store.shops, options.seedFile, logger);
     }
     const doors = await openDoors(options, store);
     const payments = startPayments(options, store);
@@ -78,7 +81,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
 }
 
 function startPayments({ config, databaseUrl, clock, logger }: ServerOptions, { shops }: Store): PaymentWorker {
-  const onError = (error: Error): void => logger.warn({ err: error }, "the payment worker's connection failed");
+  const onError = (error: Error): void => logger.debug({ err: error }, "the payment worker's connection failed");
   const { retryMs } = config.payments;
   return startPaymentWorker({
     gateway: openGateway(config.payments),
@@ -120,6 +123,10 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     logger,
   });
   let isServing = false;
+  const readiness = (): Readiness => {
+    const away = shops.awayStore();
+    return isServing && (away === undefined || `${away} is away`);
+  };
   const grpc = createGrpcDoor({
     address: config.grpcAddress,
     dispatcher,
@@ -130,7 +137,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     address: config.httpAddress,
     dispatcher,
     corsOrigins: config.corsOrigins,
-    isReady: () => isServing && shops.isPostgresUp(),
+    isReady: readiness,
     logger,
   });
   const grpcPort = await grpc.listen();
@@ -139,7 +146,9 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     throw error;
   });
   isServing = true;
-  grpc.setServing(true);
+  const tellHealth = (): void => grpc.setServing(readiness() === true);
+  shops.onStoreChange(tellHealth);
+  tellHealth();
   return {
     grpcPort,
     httpPort,

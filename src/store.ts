@@ -37,7 +37,8 @@ const flushConnectionCount = 4;
 /** Connects to both stores, checks that they keep what they are given, and brings the schema up to date. */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const { logger, databaseUrl, redisUrl } = options;
-  const onError = (error: Error): void => logger.warn({ err: error }, "a connection failed");
+  // What it means is logged by who needs the connection, and once for all by the state of its store.
+  const onError = (error: Error): void => logger.debug({ err: error }, "a connection failed");
   const db = openDatabase({ url: databaseUrl, size: options.postgresPoolCount, onError });
   const flushConnections: FlushConnection[] = [];
   let redis: ScriptRunner | undefined;

@@ -5,14 +5,14 @@ import { StartError } from "./start-error.ts";
 
 /** What `holdfast verify` takes. */
 export interface VerifyArguments {
-  /** `host:port` of the gRPC door; default 127.0.0.1:50051. */
-  readonly target?: string;
+  /** `host:port` of the gRPC door. */
+  readonly target: string;
   /** The shop; default `default`. */
   readonly shop?: string;
 }
 
 /** Has a server verify a shop; prints what does not agree, one per line. Returns the exit code: 1 when there is anything. */
-export async function runVerify({ target = "127.0.0.1:50051", shop = "default" }: VerifyArguments): Promise<number> {
+export async function runVerify({ target, shop = "default" }: VerifyArguments): Promise<number> {
   const client = createClient(AdminService, createGrpcTransport({ baseUrl: `http://${target}` }));
   let discrepancyCount = 0;
   let isDone = false;
@@ -28,7 +28,8 @@ export async function runVerify({ target = "127.0.0.1:50051", shop = "default" }
   if (!isDone) {
     throw new StartError(`the verification of shop "${shop}" was cut off`);
   }
-  process.stderr.write(`holdfast: shop "${shop}": ${checkedCount} facts compared, ${discrepancyCount} discrepancies\n`);
+  const found = discrepancyCount === 1 ? "1 discrepancy" : `${discrepancyCount} discrepancies`;
+  process.stderr.write(`holdfast: shop "${shop}": ${checkedCount} facts compared, ${found}\n`);
   return discrepancyCount === 0 ? 0 : 1;
 }
 

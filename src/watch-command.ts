@@ -6,8 +6,8 @@ import { StartError } from "./start-error.ts";
 
 /** What `holdfast watch` takes. */
 export interface WatchArguments {
-  /** `host:port` of the gRPC door; default 127.0.0.1:50051. */
-  readonly target?: string;
+  /** `host:port` of the gRPC door. */
+  readonly target: string;
   /** The shop; default `default`. */
   readonly shop?: string;
   /** Position after which to begin; default 0, the beginning. */
@@ -15,11 +15,7 @@ export interface WatchArguments {
 }
 
 /** Prints commits as JSON, one per line, until the server ends the watch or the process is interrupted. */
-export async function runWatch({
-  target = "127.0.0.1:50051",
-  shop = "default",
-  after = "0",
-}: WatchArguments): Promise<void> {
+export async function runWatch({ target, shop = "default", after = "0" }: WatchArguments): Promise<void> {
   if (!/^\d{1,15}$/.test(after)) {
     throw new StartError(`--after takes a position, not "${after}"`);
   }

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { ConfigError, loadConfig } from "../src/config.ts";
+import { targetOf } from "../src/target.ts";
 
 describe("loadConfig", () => {
   test("gives every default in an empty environment", () => {
@@ -123,7 +124,7 @@ describe("loadConfig", () => {
     ["HOLDFAST_GRPC_ADDR", "[::g]:1", "host:port"],
     ["HOLDFAST_HTTP_ADDR", "127.0.0.1:-1", "host:port"],
     ["HOLDFAST_HTTP_ADDR", "127.0.0.1:50051", "a port of its own"],
-    ["REDIS_URL", "localhost:6379", "redis://host:port"],
+    ["REDIS_URL", "localhost:6379", "accepted is one address, redis://host:port"],
     ["REDIS_URL", "redis://a,,redis://b", "redis://host:port"],
     ["REDIS_URL", "http://a", "redis://host:port"],
     ["DATABASE_URL", "mysql://a/b", "postgres://"],
@@ -206,3 +207,29 @@ function messageOf(env: Record<string, string>): string {
   }
   throw new Error(`accepted: ${JSON.stringify(env)}`);
 }
+
+describe("the server that a command calls", () => {
+  test.each([
+    [undefined, "", "127.0.0.1:50051"],
+    [undefined, "127.0.0.1:6000", "127.0.0.1:6000"],
+    [undefined, "[::1]:6000", "[::1]:6000"],
+    [undefined, "0.0.0.0:6000", "127.0.0.1:6000"],
+    [undefined, "[::]:6000", "[::1]:6000"],
+    ["shop:7000", "127.0.0.1:6000", "shop:7000"],
+    ["http://shop:7000", "", "shop:7000"],
+    ["http://[::1]:7000/", "127.0.0.1:0", "[::1]:7000"],
+  ])("with --target %j and HOLDFAST_GRPC_ADDR=%s is %s", (target, address, expected) => {
+    expect(targetOf(target, loadConfig({ HOLDFAST_GRPC_ADDR: address, HOLDFAST_INSECURE: "1" }))).toBe(expected);
+  });
+
+  test.each(["shop", "https://shop:443", "http://shop:7000/path", "shop:70000", "http://u:p@shop:1"])(
+    "is not %s",
+    (target) => {
+      expect(() => targetOf(target, loadConfig({}))).toThrow(/--target is ".+", accepted is host:port/);
+    },
+  );
+
+  test("cannot be known when it takes any free port", () => {
+    expect(() => targetOf(undefined, loadConfig({ HOLDFAST_GRPC_ADDR: "127.0.0.1:0" }))).toThrow(/--target/);
+  });
+});

@@ -57,6 +57,7 @@ local function check_cart(lines, asked, user, needs_user)
   local first, first_rank, first_retry_ms, violations = nil, 9, nil, {}
   local unexpected = unexpected_prices(lines)
   needs_user = needs_user or user ~= ""
+  local limited_sku = nil
   for index = 1, #asked do
     local line = asked[index]
     local violation, retry_ms = cart_violation(line, unexpected, user)
@@ -68,10 +69,12 @@ local function check_cart(lines, asked, user, needs_user)
       end
     end
     local item = read_product(line.sku)
-    needs_user = needs_user or (item ~= nil and item.limit > 0)
+    if not limited_sku and item and item.limit > 0 then
+      limited_sku = line.sku
+    end
   end
-  if first_rank > 1 and needs_user and not read_buyer(user) then
-    return refuse("USER_NOT_FOUND", { "user_id", user })
+  if first_rank > 1 and (needs_user or limited_sku) and not read_buyer(user) then
+    return refuse("USER_NOT_FOUND", user == "" and limited_sku and { "user_id", "", "sku", limited_sku } or { "user_id", user })
   end
   if not first then
     return nil

@@ -17,6 +17,7 @@ local function order_of_record(row)
     payment_reference = text(row.payment_reference), charge_id = text(row.charge_id),
     fulfill_reference = text(row.fulfill_reference), cancel_reason = text(row.cancel_reason), created_ms = row.create_time,
     updated_ms = row.update_time, created_at = string.format("%d", row.create_position), at = row.position,
+    confirmed_at = row.confirm_position or 0, fulfilled_at = row.fulfill_position or 0,
     refund_count = row.refund_count or 0,
     restocked = row.restocked or {},
   }

@@ -20,6 +20,8 @@ local function read_order(id)
     hold = hold,
     state = 1,
     at = tonumber(created_at),
+    confirmed_at = 0,
+    fulfilled_at = 0,
     item_count = 0,
     amount = 0,
     refunded = 0,

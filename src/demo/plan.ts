@@ -1,4 +1,5 @@
 import { StartError } from "../start-error.ts";
+import { parseTarget } from "../target.ts";
 
 /** What the flash sale consists of. */
 export interface SalePlan {
@@ -27,13 +28,10 @@ const maxStockCount = 1_000_000_000;
 
 /** Reads the options. Throws a StartError for a value that makes no sale. */
 export function parsePlan({ buyers = "500", stock = "100", target }: DemoValues): SalePlan {
-  if (target !== undefined && !/^[^\s:/]+:\d{1,5}$|^\[[0-9A-Fa-f:.]+\]:\d{1,5}$/.test(target)) {
-    throw new StartError(`--target is ${JSON.stringify(target)}, accepted is host:port, such as 127.0.0.1:50051`);
-  }
   return {
     buyerCount: parseCount("--buyers", buyers, 1, maxBuyerCount),
     stockCount: parseCount("--stock", stock, 0, maxStockCount),
-    target,
+    target: target === undefined ? undefined : parseTarget(target),
   };
 }
 

@@ -2,8 +2,8 @@ import { create, type DescMessage } from "@bufbuild/protobuf";
 import { RefundSettledSchema } from "../../gen/holdfast/v1/event_service_pb.js";
 import { CancelOrderRequestSchema, ConfirmOrderRequestSchema } from "../../gen/holdfast/v1/order_service_pb.js";
 import { OrderSchema } from "../../gen/holdfast/v1/resources_pb.js";
-import { readOrderRecord } from "../postgres/orders.ts";
 import type { PendingCharge, PendingRefund } from "../postgres/payments.ts";
+import { orderChange } from "../shop/order-change.ts";
 import type { Mutation } from "../shop/shop.ts";
 import type { Shops } from "../shop/shops.ts";
 import type { Caller } from "../shop/waiters.ts";
@@ -30,8 +30,6 @@ export interface Settlement {
 /** A thing of one order that the gateway decided. */
 interface Plan extends Pick<Mutation, "rpc" | "script" | "args" | "preloads"> {
   readonly requestId?: string;
-  /** The state in which it has been done already. */
-  readonly reached?: string;
   readonly request: { readonly desc: DescMessage; readonly message: object };
 }
 
@@ -39,16 +37,11 @@ interface Plan extends Pick<Mutation, "rpc" | "script" | "args" | "preloads"> {
 export function createSettlement(shops: Shops, caller: Caller): Settlement {
   const { confirmOrder, cancelOrder, settleRefund } = shops.scripts;
   const byWorker = "1";
-  const settle = async (
-    { shopId, orderId }: Pick<PendingCharge, "shopId" | "orderId">,
-    { reached = "", ...plan }: Plan,
-  ): Promise<void> => {
+  const settle = async ({ shopId, orderId }: Pick<PendingCharge, "shopId" | "orderId">, plan: Plan): Promise<void> => {
     await shops.get(shopId).mutate({
       requestId: "",
       ...plan,
-      record: (db) => readOrderRecord(db, shopId, orderId),
-      existsReason: "ORDER_STATE_INVALID",
-      existsMetadata: { order_id: orderId, state: reached },
+      ...orderChange(shopId, orderId),
       principal: paymentPrincipal,
       caller,
     });
@@ -58,7 +51,6 @@ export function createSettlement(shops: Shops, caller: Caller): Settlement {
       settle(order, {
         rpc: "ConfirmOrder",
         script: confirmOrder,
-        reached: "PAID",
         args: [order.orderId, '""', JSON.stringify(chargeId), byWorker],
         request: requestOf(ConfirmOrderRequestSchema, { orderId: order.orderId }),
       }),
@@ -66,7 +58,6 @@ export function createSettlement(shops: Shops, caller: Caller): Settlement {
       settle(order, {
         rpc: "CancelOrder",
         script: cancelOrder,
-        reached: "CANCELLED",
         args: [order.orderId, JSON.stringify(declinedReason), byWorker],
         request: requestOf(CancelOrderRequestSchema, { orderId: order.orderId, reason: declinedReason }),
       }),

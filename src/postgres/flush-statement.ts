@@ -91,18 +91,19 @@ const parts: readonly Part[] = [
     sql: (
       rows,
     ) => `insert into orders (shop_id, order_id, user_id, lines, item_count, amount_minor, refunded_minor, state, payment_method,
-        payment_reference, charge_id, fulfill_reference, cancel_reason, hold_id, expire_time, refund_count, restocked, create_time,
-        update_time, create_position, position)
+        payment_reference, charge_id, fulfill_reference, cancel_reason, hold_id, expire_time, confirm_position, fulfill_position, refund_count,
+        restocked, create_time, update_time, create_position, position)
       select shop_id, r.order_id, r.user_id, r.lines, r.item_count, r.amount_minor, r.refunded_minor, r.state, r.payment_method,
         coalesce(r.payment_reference, ''), coalesce(r.charge_id, ''), coalesce(r.fulfill_reference, ''), coalesce(r.cancel_reason, ''),
-        r.hold_id, ${time("expire_time")}, coalesce(r.refund_count, 0), r.restocked, ${time("create_time")}, ${time("update_time")},
-        coalesce(r.create_position, r.position), r.position
+        r.hold_id, ${time("expire_time")}, coalesce(r.confirm_position, 0), coalesce(r.fulfill_position, 0), coalesce(r.refund_count, 0),
+        r.restocked, ${time("create_time")}, ${time("update_time")}, coalesce(r.create_position, r.position), r.position
       from cas, json_to_recordset(${rows}) as r(order_id text, user_id text, lines json, item_count bigint, amount_minor bigint,
         refunded_minor bigint, state smallint, payment_method smallint, payment_reference text, charge_id text, fulfill_reference text,
-        cancel_reason text, hold_id text, expire_time float8, refund_count integer, restocked json, create_time float8, update_time float8,
-        create_position bigint, position bigint)
+        cancel_reason text, hold_id text, expire_time float8, confirm_position bigint, fulfill_position bigint, refund_count integer,
+        restocked json, create_time float8, update_time float8, create_position bigint, position bigint)
       ${orReplace("order_id", ["refunded_minor", "state", "payment_reference", "charge_id", "fulfill_reference", "cancel_reason"])},
-        expire_time = excluded.expire_time, refund_count = excluded.refund_count, restocked = excluded.restocked,
+        expire_time = excluded.expire_time, confirm_position = excluded.confirm_position, fulfill_position = excluded.fulfill_position,
+        refund_count = excluded.refund_count, restocked = excluded.restocked,
         update_time = excluded.update_time, position = excluded.position`,
   },
   {

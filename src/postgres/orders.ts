@@ -47,17 +47,25 @@ export async function listOrders(
   return rows;
 }
 
+/** An order's row for a script, and the shop's epoch when it was read. */
+export interface OrderRecord extends StoredRecord {
+  readonly epoch: number;
+  readonly row: { readonly state: number; readonly cancel_reason?: string } | null;
+}
+
 /**
  * Reads what a script needs of an order that Redis let go, and the shop's head, in one statement, so that both are of one
  * moment. The row has the names of an order in events, times in milliseconds, and nothing that is null.
  */
-export async function readOrderRecord(db: Kysely<Database>, shopId: string, orderId: string): Promise<StoredRecord> {
-  const { rows } = await sql<{ as_of: number } & { [Name in keyof OrderRow]: Selectable<OrderRow>[Name] | null }>`
-    select s.head_position as as_of, o.* from shops s
+export async function readOrderRecord(db: Kysely<Database>, shopId: string, orderId: string): Promise<OrderRecord> {
+  const { rows } = await sql<
+    { as_of: number; epoch: number } & { [Name in keyof OrderRow]: Selectable<OrderRow>[Name] | null }
+  >`
+    select s.head_position as as_of, s.epoch, o.* from shops s
     left join orders o on o.shop_id = s.shop_id and o.order_id = ${orderId}
     where s.shop_id = ${shopId}`.execute(db);
-  const { as_of, shop_id: _, ...order } = rows[0] ?? { as_of: 0, shop_id: null, order_id: null };
-  return { asOf: as_of, row: order.order_id === null ? null : withMs(order) };
+  const { as_of, epoch, shop_id: _, ...order } = rows[0] ?? { as_of: 0, epoch: 0, shop_id: null, state: null };
+  return { asOf: as_of, epoch, row: order.state === null ? null : { ...withMs(order), state: order.state } };
 }
 
 function withMs(row: object): object {

@@ -110,6 +110,10 @@ export interface OrderRow {
   cancel_reason: Generated<string>;
   /** Until when an EXTERNAL order waits for its payment; null for others. */
   expire_time: Date | null;
+  /** The commit that confirmed the payment of an EXTERNAL or GATEWAY order; 0 = none did. */
+  confirm_position: Generated<Integer>;
+  /** The commit that fulfilled it; 0 = none did. */
+  fulfill_position: Generated<Integer>;
   /** Refunds made. */
   refund_count: Generated<number>;
   /** Units given back to stock by refunds so far, per SKU; null = none. */

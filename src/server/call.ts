@@ -100,7 +100,7 @@ export abstract class Call implements CallContext, Perishable {
     if (this.#ended) {
       return;
     }
-    this.#reason = new CallEnded(code);
+    this.#reason = new CallEnded(code, this.endpoint.mutation);
     this.fail(this.#reason);
     this.#controller?.abort(this.#reason);
   }

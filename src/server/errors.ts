@@ -76,8 +76,9 @@ export class CallEnded extends Error {
   override readonly name = "CallEnded";
   readonly code: Code.DeadlineExceeded | Code.Canceled;
 
-  constructor(code: Code.DeadlineExceeded | Code.Canceled) {
-    super(code === Code.DeadlineExceeded ? "deadline exceeded" : "cancelled by the caller");
+  constructor(code: Code.DeadlineExceeded | Code.Canceled, isMutation = false) {
+    const advice = isMutation ? "; the outcome is unknown, repeat with the same request_id to learn it" : "";
+    super(code === Code.DeadlineExceeded ? `deadline exceeded${advice}` : "cancelled by the caller");
     this.code = code;
   }
 }

@@ -1,4 +1,14 @@
-import { type DescMethod, fromBinary, fromJsonString } from "@bufbuild/protobuf";
+import {
+  type DescField,
+  type DescMessage,
+  type DescMethod,
+  fromBinary,
+  fromJson,
+  fromJsonString,
+  type JsonObject,
+  type JsonValue,
+  ScalarType,
+} from "@bufbuild/protobuf";
 import { createContextValues } from "@connectrpc/connect";
 import {
   createAsyncIterable,
@@ -8,7 +18,7 @@ import {
   type UniversalServerResponse,
 } from "@connectrpc/connect/protocol";
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
-import type { Refusal } from "../refusal.ts";
+import type { FieldViolation, Refusal } from "../refusal.ts";
 import { type HttpExchange, httpExchange } from "./http-call.ts";
 import { MAX_REQUEST_BYTES } from "./limits.ts";
 import { validationFailed } from "./validation-interceptor.ts";
@@ -78,18 +88,101 @@ async function findFault(
   if (message === undefined) {
     return undefined;
   }
-  const { typeName } = method.input;
+  const violation = isJson(req) ? findJsonFault(method.input, message) : findBinaryFault(method.input, message);
+  return violation === undefined ? undefined : validationFailed([violation]);
+}
+
+function findBinaryFault(desc: DescMessage, message: Uint8Array): FieldViolation | undefined {
+  const why = refusal(() => fromBinary(desc, message));
+  return why === undefined ? undefined : { field: "", description: `the request is not a valid ${desc.typeName}` };
+}
+
+function findJsonFault(desc: DescMessage, message: Uint8Array): FieldViolation | undefined {
   try {
-    if (isJson(req)) {
-      fromJsonString(method.input, JSON_OPTIONS.textDecoder.decode(message), JSON_OPTIONS);
-    } else {
-      fromBinary(method.input, message);
-    }
+    const text = JSON_OPTIONS.textDecoder.decode(message);
+    const why = refusal(() => fromJsonString(desc, text, JSON_OPTIONS));
+    return why === undefined ? undefined : faultOf(desc, JSON.parse(text) as JsonValue, "", why);
+  } catch (error) {
+    // It is no text, or no JSON.
+    return { field: "", description: `the request is not a valid ${desc.typeName}: ${(error as Error).message}` };
+  }
+}
+
+/** What a decoder throws; undefined when it does not. */
+function refusal(decode: () => unknown): string | undefined {
+  try {
+    decode();
     return undefined;
   } catch (error) {
-    const why = isJson(req) && error instanceof Error ? `: ${error.message}` : "";
-    return validationFailed([{ field: "", description: `the request is not a valid ${typeName}${why}` }]);
+    return (error as Error).message;
   }
+}
+
+/** Why the decoder refuses a value as such a message; undefined when it takes it. */
+function refusedAs(desc: DescMessage, json: JsonValue): string | undefined {
+  return refusal(() => fromJson(desc, json, JSON_OPTIONS));
+}
+
+/**
+ * The first field of a refused JSON message that is refused for itself, by its path. The decoder names the field of a wrong
+ * enum or duration nowhere, and of others without their place in the request; so every field is decoded once more, alone.
+ */
+function faultOf(desc: DescMessage, json: JsonValue, path: string, why: string): FieldViolation {
+  const isObject = typeof json === "object" && json !== null && !Array.isArray(json);
+  for (const [key, value] of isObject ? Object.entries(json) : []) {
+    const whyField = refusedAs(desc, { [key]: value } satisfies JsonObject);
+    if (whyField !== undefined) {
+      const field = desc.fields.find(({ name, jsonName }) => name === key || jsonName === key);
+      const at = path === "" ? (field?.name ?? key) : `${path}.${field?.name ?? key}`;
+      return field === undefined
+        ? { field: at, description: `is no field of ${desc.typeName}` }
+        : faultOfField(field, value, at, whyField);
+    }
+  }
+  return path !== "" && !isObject
+    ? { field: path, description: "must be an object" }
+    : {
+        field: path,
+        description: `${path === "" ? "the request" : ""} is not a valid ${desc.typeName}: ${why}`.trim(),
+      };
+}
+
+function faultOfField(field: DescField, value: JsonValue, path: string, why: string): FieldViolation {
+  const { message } = field;
+  if (field.fieldKind === "list" && Array.isArray(value)) {
+    const index = value.findIndex((item) => refusedAs(field.parent, { [field.name]: [item] }) !== undefined);
+    const item = value[index];
+    if (item !== undefined && item !== null) {
+      const at = `${path}[${index}]`;
+      return message === undefined || message.typeName.startsWith("google.protobuf.")
+        ? { field: at, description: describe(field, item, why) }
+        : faultOf(message, item, at, why);
+    }
+  }
+  if (field.fieldKind === "message" && !field.message.typeName.startsWith("google.protobuf.")) {
+    return faultOf(field.message, value, path, why);
+  }
+  return { field: path, description: describe(field, value, why) };
+}
+
+/** What a field of JSON has to be, where the decoder does not say it in a caller's words. */
+function describe(field: DescField, value: JsonValue, why: string): string {
+  if (field.enum !== undefined) {
+    const names = field.enum.values.filter(({ number }) => number !== 0).map(({ name }) => name);
+    return `must be one of ${names.join(", ")}`;
+  }
+  if (field.message?.typeName === "google.protobuf.Duration") {
+    return 'must be seconds as text, such as "90s"';
+  }
+  if (field.message?.typeName === "google.protobuf.Timestamp") {
+    return 'must be a time such as "2026-11-21T18:00:00Z"';
+  }
+  const isWhole = field.scalar === ScalarType.INT64 || field.scalar === ScalarType.INT32;
+  const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  if (isWhole) {
+    return Number.isInteger(number) ? "is out of range" : "is not a whole number";
+  }
+  return why.replace(/^cannot decode .+? from JSON: /, "");
 }
 
 /** The serialised request message; undefined when it is not there as a whole, or too large. */

@@ -1,5 +1,5 @@
 import { create, type DescMessage, type DescMethod, type Message } from "@bufbuild/protobuf";
-import { pathToString } from "@bufbuild/protobuf/reflect";
+import { type Path, pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator, type Violation } from "@bufbuild/protovalidate";
 import { type FieldViolation, Refusal } from "../refusal.ts";
 import type { Call } from "./call.ts";
@@ -23,7 +23,7 @@ export function createValidationInterceptor(): Interceptor {
     (call: Call, req: Message): void => {
       const violations = validate(call.method.input, req);
       if (violations.length > 0) {
-        throw validationFailed(violations.map(toFieldViolation));
+        throw validationFailed(violations.map((violation) => toFieldViolation(violation, req)));
       }
     },
     // The first rule in CEL takes 60 ms to compile, and a rule that does not compile must not wait for its first call.
@@ -38,8 +38,38 @@ export function validationFailed(violations: readonly FieldViolation[]): Refusal
   return new Refusal("VALIDATION_FAILED", `${first}${rest}`, { fieldViolations: violations });
 }
 
-function toFieldViolation({ field, message }: Violation): FieldViolation {
-  return { field: pathToString(field), description: message };
+function toFieldViolation(violation: Violation, req: Message): FieldViolation {
+  return { field: pathToString(violation.field), description: describe(violation, valueAt(req, violation.field)) };
+}
+
+/** What callers are told where protovalidate's own words say little: it knows our patterns as text, not what they are for. */
+function describe({ ruleId, message }: Violation, value: unknown): string {
+  if (ruleId === "enum.not_in" || ((ruleId === "string.pattern" || ruleId === "string.min_len") && value === "")) {
+    return "is required";
+  }
+  if (ruleId === "int64.not_in") {
+    return "must not be 0";
+  }
+  if (ruleId === "string.pattern") {
+    return patterns.find(({ pattern }) => message.includes(pattern))?.description ?? message;
+  }
+  return message;
+}
+
+/** Every pattern of a request's field, but for the number of characters an id may have at least. */
+const patterns: readonly { readonly pattern: string; readonly description: string }[] = [
+  { pattern: "^[A-Za-z0-9._-]{", description: "must be 1 to 64 of A-Z a-z 0-9 . _ -" },
+  { pattern: "^[^\\x00-\\x1f\\x7f-\\x9f]*$", description: "must be text without control characters" },
+  { pattern: "^[a-z]{1,16}:[A-Za-z0-9._-]{1,64}$", description: 'must be a kind and an id, such as "order:o-1"' },
+  { pattern: "^[A-Z]{3}$", description: "must be 3 letters A-Z" },
+];
+
+/** The value of a request's field; undefined where there is none. */
+function valueAt(req: Message, path: Path): unknown {
+  return path.reduce<unknown>((value, step) => {
+    const key = step.kind === "field" ? step.localName : step.kind === "list_sub" ? step.index : "";
+    return (value as Readonly<Record<string | number, unknown>> | undefined)?.[key];
+  }, req);
 }
 
 /**

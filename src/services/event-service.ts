@@ -77,9 +77,7 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
         throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
       }
       if (result.position === null) {
-        throw new Refusal("POSITION_AHEAD", `position ${req.position} is beyond the durable head`, {
-          metadata: { position: String(result.headPosition), epoch: String(result.epoch) },
-        });
+        throw positionAhead(req.position, { position: result.headPosition, epoch: result.epoch });
       }
       return create(pb.AckEventsResponseSchema, { position: BigInt(result.position) });
     },
@@ -109,14 +107,23 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
   };
 
   async function readPage(req: pb.ListEventsRequest, ctx: CallContext, after: number): Promise<readonly LogEntry[]> {
-    const { value } = await readSnapshot(shops, req, ctx, (db, shopId) => {
+    const { value, ...head } = await readSnapshot(shops, req, ctx, (db, shopId) => {
       if (!req.newestFirst) {
         return readCommits(db, shopId, after + 1, 500);
       }
       return readCommitsBackwards(db, shopId, after === 0 ? Number.MAX_SAFE_INTEGER : after - 1, 500);
     });
+    if (!req.newestFirst && req.afterPosition > head.position) {
+      throw positionAhead(req.afterPosition, head);
+    }
     return value;
   }
+}
+
+function positionAhead(asked: bigint, { position, epoch }: { position: number; epoch: number }): Refusal {
+  return new Refusal("POSITION_AHEAD", `position ${asked} is beyond the durable head`, {
+    metadata: { position: String(position), epoch: String(epoch) },
+  });
 }
 
 /** A consumer's row as a message; a Postgres that lost its newest commits may have it ahead of its head. */

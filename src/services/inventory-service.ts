@@ -119,6 +119,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
         ids: [holdId],
         lookUp: (db) => holdPosition(db, shopIdOf(req), holdId),
         existsReason: "HOLD_EXISTS",
+        existsMetadata: { hold_id: holdId },
       });
       return respond(pb.HoldStockResponseSchema, committed, "stock_held");
     },

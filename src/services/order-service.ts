@@ -1,11 +1,12 @@
 import { create } from "@bufbuild/protobuf";
 import * as pb from "../../gen/holdfast/v1/order_service_pb.js";
 import { OrderSchema, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
-import { findOrder, listOrders, readOrderRecord } from "../postgres/orders.ts";
+import { findOrder, listOrders } from "../postgres/orders.ts";
 import { listName } from "../postgres/page-token.ts";
 import { findUser } from "../postgres/users.ts";
 import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
+import { orderChange } from "../shop/order-change.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { endedHold } from "./ended-hold.ts";
 import { cartArguments } from "./inventory-service.ts";
@@ -16,19 +17,16 @@ import { messageFromRow, pageCount, readSnapshot, required } from "./read.ts";
 export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.OrderService> {
   const { scripts } = shops;
 
-  /** Changes an order that exists; `reached` is the state in which an equal call is a replay. */
+  /** Changes an order that exists. */
   const change = (
     req: { readonly shopId: string; readonly requestId: string; readonly orderId: string },
     ctx: CallContext,
-    reached: string,
     plan: Pick<MutationPlan, "script" | "args" | "preloads">,
   ) =>
     mutate(shops, req, ctx, {
       ...plan,
+      ...orderChange(shopIdOf(req), req.orderId),
       args: [req.orderId, ...plan.args],
-      record: (db) => readOrderRecord(db, shopIdOf(req), req.orderId),
-      existsReason: "ORDER_STATE_INVALID",
-      existsMetadata: { order_id: req.orderId, state: reached },
     });
 
   return {
@@ -49,12 +47,13 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
           return hasBuyer ? endedHold(db, shopIdOf(req), req.holdId, false) : undefined;
         },
         existsReason: "ORDER_EXISTS",
+        existsMetadata: { order_id: orderId },
       });
       return respond(pb.PlaceOrderResponseSchema, committed, "order_placed");
     },
 
     async confirmOrder(req, ctx) {
-      const committed = await change(req, ctx, "PAID", {
+      const committed = await change(req, ctx, {
         script: scripts.confirmOrder,
         args: [JSON.stringify(req.paymentReference), '""', 0],
       });
@@ -62,7 +61,7 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
     },
 
     async cancelOrder(req, ctx) {
-      const committed = await change(req, ctx, "CANCELLED", {
+      const committed = await change(req, ctx, {
         script: scripts.cancelOrder,
         args: [JSON.stringify(req.reason), 0],
       });
@@ -71,7 +70,7 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
 
     async refundOrder(req, ctx) {
       const units = req.restockLines.flatMap(({ sku, quantity }) => [sku, quantity]);
-      const committed = await change(req, ctx, "REFUNDED", {
+      const committed = await change(req, ctx, {
         script: scripts.refundOrder,
         args: [req.amountMinor?.toString() ?? "", JSON.stringify(req.reason), Number(req.restock), ...units],
         preloads: true,
@@ -80,7 +79,7 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
     },
 
     async fulfillOrder(req, ctx) {
-      const committed = await change(req, ctx, "FULFILLED", {
+      const committed = await change(req, ctx, {
         script: scripts.fulfillOrder,
         args: [JSON.stringify(req.reference)],
         preloads: true,

@@ -56,6 +56,7 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
           Number(req.requireReferral),
         ],
         existsReason: "USER_EXISTS",
+        existsMetadata: { user_id: userId },
       });
       return withPersonalData(respond(pb.CreateUserResponseSchema, committed, "user_created"), req, ctx);
     },

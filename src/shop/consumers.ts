@@ -5,6 +5,7 @@ import type { Database } from "../postgres/schema.ts";
 import { Refusal } from "../refusal.ts";
 import { makeId } from "./ids.ts";
 import { consumerChannel } from "./keys.ts";
+import { isStoreAway } from "./outage.ts";
 import type { ScriptRunner } from "./redis.ts";
 
 /** A consumer, as one watch has it. */
@@ -61,7 +62,8 @@ export async function createConsumers({ db, redis, logger, lookMs = 1000 }: Cons
         }
       }
     } catch (error) {
-      logger.warn({ err: error }, "the watched consumers could not be looked at; the next look tries again");
+      const level = isStoreAway(error) ? "debug" : "warn";
+      logger[level]({ err: error }, "the watched consumers could not be looked at; the next look tries again");
     }
   };
 

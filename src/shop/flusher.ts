@@ -6,9 +6,11 @@ import { readDurableHead } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
 import { hintChannel, type ShopKeys } from "./keys.ts";
 import { type LogEntry, parseEntry } from "./log-entry.ts";
+import { isStoreAway } from "./outage.ts";
 import { project } from "./projection.ts";
 import type { ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
+import type { StoreState } from "./store-state.ts";
 import { type Waiter, Waiters } from "./waiters.ts";
 
 /**
@@ -59,7 +61,7 @@ export interface FlusherOptions {
   /** Told that Postgres cannot take a batch because of what it holds: the shop is fenced, nothing is skipped. */
   readonly onPoison: (entries: readonly LogEntry[], error: unknown) => void;
   /** Told whether Postgres answers: the door closes while it does not. */
-  readonly onPostgres: (answers: boolean) => void;
+  readonly postgres: StoreState;
   readonly logger: Logger;
 }
 
@@ -101,7 +103,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     if (found === undefined) {
       throw new Error(`shop ${shopId} is not in Postgres any more`);
     }
-    options.onPostgres(true);
+    options.postgres.answered();
     head = found;
     serverStart = found.serverStart;
     waiters.confirm(observers, found.position);
@@ -204,7 +206,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
       }
       throw error;
     });
-    options.onPostgres(true);
+    options.postgres.answered();
     if (!moved) {
       return false;
     }
@@ -235,7 +237,10 @@ export function createFlusher(options: FlusherOptions): Flusher {
     redis
       .aside(scripts.trimLog, keys, [epoch, newest.position, options.marginCommits, hintChannel, hint])
       .catch((error) =>
-        logger.warn({ err: error, shop: shopId }, "the log could not be trimmed; the next round does it"),
+        logger[isStoreAway(error) ? "debug" : "warn"](
+          { err: error, shop: shopId },
+          "the log could not be trimmed; the next round does it",
+        ),
       );
   };
 
@@ -303,13 +308,16 @@ export function createFlusher(options: FlusherOptions): Flusher {
       }
       const isDown = isPostgresDown(error) && !isConnectionLost(error);
       if (isDown) {
-        options.onPostgres(false);
+        options.postgres.failed(error);
       }
       if (isDown || isPostgresBusy(error)) {
         waiters.giveUp();
       }
       if (failures === 1) {
-        logger.warn({ err: error, shop: shopId }, "a flush failed; it is tried again");
+        logger[isStoreAway(error) ? "debug" : "warn"](
+          { err: error, shop: shopId },
+          "a flush failed; it is tried again",
+        );
       }
       return false;
     }

@@ -156,7 +156,7 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
   const rebuiltMs = Math.round(performance.now() - startedAt);
   logger.info(
     { shop: shopId, epoch: next, position: newest.position, steps: stepNumber, rebuiltMs },
-    "shop rebuilt from Postgres",
+    head.epoch === 0 ? "shop opened" : "shop rebuilt from Postgres",
   );
   return { ...newest, epoch: next };
 }

@@ -107,6 +107,9 @@ export interface OrderJson {
   position: number;
   /** Absent in `order_placed`, where it is `position`. */
   create_position?: number;
+  /** The commits that confirmed and fulfilled it; absent = none did. */
+  confirm_position?: number;
+  fulfill_position?: number;
   refund_count?: number;
   restocked?: { sku: string; quantity: number }[];
 }

@@ -26,6 +26,8 @@ export interface ScriptRunner {
   subscribe(channel: string, onHint: (message: string) => void): Promise<void>;
   /** Sends a message to whoever subscribed to a channel, once; it may be lost. Throws RedisUnavailable. */
   publish(channel: string, message: string): Promise<void>;
+  /** Rejects, with the reason, unless all connections are there and Redis answers within a second. */
+  ping(): Promise<void>;
   /** The connection of the decisions, for the checks at start. */
   readonly connection: Redis;
   close(): Promise<void>;
@@ -50,6 +52,7 @@ interface Repeats {
 
 /** Connects to Redis; fails when the first connection cannot be made within five seconds. */
 export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOptions): Promise<ScriptRunner> {
+  let lastError: Error | undefined;
   const connect = async (connectionName: string, retries: Repeats): Promise<Redis> => {
     const client = new Redis(url, {
       connectionName,
@@ -60,7 +63,6 @@ export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOpti
       reconnectOnError: (error) => error.message.startsWith("READONLY"),
       ...retries,
     });
-    let lastError: Error | undefined;
     client.on("error", (error: Error) => {
       lastError = error;
       onError(error);
@@ -81,7 +83,15 @@ export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOpti
   // To subscribe twice does no harm; a subscription that fails after a reconnect would end the process.
   const hints = await connect("holdfast-hints", { maxRetriesPerRequest: null });
 
+  const clients = [commands, reads, hints];
+
   return {
+    ping: async () => {
+      if (clients.some(({ status }) => status !== "ready")) {
+        throw lastError ?? new Error("the connection was lost");
+      }
+      await answeredInTime(commands.ping());
+    },
     connection: commands,
     load: (library) => exchangeLibraries(commands, library),
     run: (script, keys, args) => evaluate(commands, script, keys, args),
@@ -100,11 +110,21 @@ export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOpti
       });
     },
     close: async () => {
-      for (const client of [commands, reads, hints]) {
+      for (const client of clients) {
         client.disconnect();
       }
     },
   };
+}
+
+/** How long Redis may take to answer a ping, in milliseconds. */
+const pingMs = 1000;
+
+async function answeredInTime(answer: Promise<unknown>): Promise<void> {
+  const { promise: tooLate, reject } = Promise.withResolvers<never>();
+  // After a pause of this process the answer may be there already, and be read only after the timers have run.
+  const timer = setTimeout(() => setImmediate(reject, new Error("it does not answer")), pingMs);
+  await Promise.race([answer, tooLate]).finally(() => clearTimeout(timer));
 }
 
 /**

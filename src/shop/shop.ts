@@ -14,9 +14,10 @@ import { type Call, type LogEntry, parseEntry } from "./log-entry.ts";
 import { firstDifference, requestJson } from "./messages.ts";
 import { openShop, type RebuildProgress } from "./open-shop.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
-import { refusalOf } from "./refusals.ts";
+import { existsRefusal, refusalOf } from "./refusals.ts";
 import { type Answer, parseReply, type Reply } from "./reply.ts";
 import type { Script, Scripts } from "./scripts.ts";
+import type { StoreState } from "./store-state.ts";
 import { type Caller, patientCaller } from "./waiters.ts";
 
 /** One mutating RPC on its way to a commit. */
@@ -36,7 +37,7 @@ export interface Mutation {
   readonly lookUp?: (db: Kysely<Database>) => Promise<number | undefined>;
   /** The refusal when the resource's id was used by another body, or its state was reached by another one. */
   readonly existsReason?: Reason;
-  /** What that refusal says besides the field that differs. */
+  /** What that refusal says besides the field that differs: the resource's id, an order's state and as of when. */
   readonly existsMetadata?: Readonly<Record<string, string>>;
   /**
    * Reads from Postgres what the script needs of a thing that Redis let go; the script asks for it with LOAD_FIRST, and gets
@@ -96,7 +97,7 @@ export interface ShopDeps {
   /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
   readonly clock?: () => number;
   /** Whether Postgres answered last time. */
-  readonly postgres: { up: boolean };
+  readonly postgres: StoreState;
   readonly onDurable: (shopId: string, before: ShopHead, entries: readonly LogEntry[]) => void;
   /** Told of a shop that turned out not to exist. */
   readonly onUnknown: (shopId: string) => void;
@@ -388,7 +389,7 @@ export class Shop {
   /** Refuses a mutation before it touches Redis when it could not become durable soon. */
   #admit(): void {
     this.#refuseFenced();
-    if (!this.#deps.postgres.up) {
+    if (!this.#deps.postgres.isUp) {
       throw postgresUnavailable();
     }
     const head = this.#flusher?.head;
@@ -456,9 +457,7 @@ export class Shop {
         this.#deps.onDurable(this.id, before, entries);
       },
       onPoison: (entries, error) => this.#fence(entries, error),
-      onPostgres: (answers) => {
-        this.#deps.postgres.up = answers;
-      },
+      postgres: this.#deps.postgres,
     });
   }
 
@@ -558,15 +557,8 @@ export class Shop {
           },
         );
       }
-      throw new Refusal(
-        mutation.existsReason ?? "REQUEST_ID_REUSED",
-        mutation.existsReason === "ORDER_STATE_INVALID"
-          ? `the order reached this state by another call: "${field}" differs`
-          : `the id was used by another body: "${field}" differs`,
-        {
-          metadata: { field, ...mutation.existsMetadata, ...where },
-        },
-      );
+      const { existsReason = "REQUEST_ID_REUSED", existsMetadata } = mutation;
+      throw existsRefusal(existsReason, { field, ...where, ...existsMetadata });
     }
     return {
       position: entry.position,

@@ -9,9 +9,11 @@ import { listShopsToRenew } from "../postgres/subscriptions.ts";
 import { type Consumers, createConsumers } from "./consumers.ts";
 import { hintChannel, shopKeys } from "./keys.ts";
 import type { LogEntry } from "./log-entry.ts";
+import { isStoreAway } from "./outage.ts";
 import type { ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
 import { Shop } from "./shop.ts";
+import { createStoreState, type StoreState } from "./store-state.ts";
 import { WatchHub } from "./watch-hub.ts";
 
 /** What the shops of a process need; every limit is explained where it is used, in `Shop` and `WatchHub`. */
@@ -47,8 +49,10 @@ export interface Shops {
   readonly scripts: Scripts;
   /** How long a request id is kept in Postgres, in milliseconds. */
   readonly requestRetentionMs: number;
-  /** Whether Postgres answered last time. */
-  isPostgresUp(): boolean;
+  /** A store that did not answer the last time it was asked; undefined when both did. */
+  awayStore(): "Redis" | "Postgres" | undefined;
+  /** Calls `listener` when a store went away or came back. */
+  onStoreChange(listener: () => void): void;
   /** Calls `listener` with commits that this process made durable, of any shop, right after it did. It must be quick. */
   onDurable(listener: (entries: readonly LogEntry[]) => void): void;
   /** Ends what is in flight and stops the sweeper. */
@@ -57,6 +61,8 @@ export interface Shops {
 
 /** How often every shop is looked at: what a dead process left is flushed, a Postgres behind is healed, due holds expire, due subscriptions renew. */
 const sweepMs = 1000;
+/** How long after an answer Redis is asked again whether it is there, in milliseconds. */
+const redisLookMs = 500;
 
 /** Creates the shops of this process and starts their sweeper. */
 export async function createShops(options: ShopsOptions): Promise<Shops> {
@@ -65,7 +71,14 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
   const hubs = new Map<string, WatchHub>();
   const sweptPositions = new Map<string, number>();
   const durableListeners: ((entries: readonly LogEntry[]) => void)[] = [];
-  const postgres = { up: true };
+  const storeListeners: (() => void)[] = [];
+  const onChange = (): void => {
+    for (const listener of storeListeners) {
+      listener();
+    }
+  };
+  const postgres = createStoreState({ store: "Postgres", onChange, logger });
+  const redisState = createStoreState({ store: "Redis", onChange, logger });
   const deps = {
     maxBatchCommits: 500,
     marginCommits: 10_000,
@@ -102,6 +115,9 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     hasRenewals: boolean,
   ): Promise<void> => {
     hubs.get(shopId)?.hint(position);
+    if (!redisState.isUp) {
+      return;
+    }
     const peeked = await redis.aside(scripts.peek, shopKeys(shopId), []);
     const [, logPosition, logCommitId, nextDueMs, redisMs, nextRenewalMs] = peeked as [
       string,
@@ -144,11 +160,11 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     const heads = await listHeads(connection.db);
     // A shop that Redis does not hold has nobody but Postgres to tell that a subscription is to be renewed.
     const toRenew = new Set(await listShopsToRenew(connection.db, options.clock?.() ?? Date.now()));
-    postgres.up = true;
+    postgres.answered();
     await Promise.all(
       heads.map((shop) =>
         sweepShop(shop, toRenew.has(shop.shopId)).catch((error) =>
-          logger.warn({ err: error, shop: shop.shopId }, "a shop could not be swept"),
+          logger[isStoreAway(error) ? "debug" : "warn"]({ err: error, shop: shop.shopId }, "a shop could not be swept"),
         ),
       ),
     );
@@ -162,14 +178,15 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       sweeping = sweep()
         .catch((error) => {
           if (isPostgresDown(error) && !isConnectionLost(error)) {
-            postgres.up = false;
+            postgres.failed(error);
           }
-          logger.warn({ err: error }, "the shops could not be swept");
+          logger[isStoreAway(error) ? "debug" : "warn"]({ err: error }, "the shops could not be swept");
         })
         .finally(() => closed || scheduleSweep());
     }, sweepMs);
   };
   scheduleSweep();
+  const redisWatch = watchRedis(redis, redisState);
 
   return {
     get,
@@ -185,16 +202,45 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     db,
     scripts,
     requestRetentionMs: options.requestRetentionMs,
-    isPostgresUp: () => postgres.up,
+    awayStore: () => (redisState.isUp ? (postgres.isUp ? undefined : "Postgres") : "Redis"),
+    onStoreChange: (listener) => {
+      storeListeners.push(listener);
+    },
     onDurable: (listener) => {
       durableListeners.push(listener);
     },
     close: async () => {
       closed = true;
       clearTimeout(timer);
+      redisWatch.stop();
       consumers.close();
       await Promise.all([...shops.values()].map((shop) => shop.close()));
       await sweeping;
+    },
+  };
+}
+
+/** Asks Redis again and again whether it is there: also when nobody calls, and when Postgres, which says what to sweep, is away. */
+function watchRedis(redis: ScriptRunner, state: StoreState): { stop(): void } {
+  let stopped = false;
+  let timer: NodeJS.Timeout | undefined;
+  const look = async (): Promise<void> => {
+    const failure: unknown = await redis.ping().catch((error: unknown) => error);
+    if (stopped) {
+      return; // the connections may have been closed meanwhile
+    }
+    if (failure === undefined) {
+      state.answered();
+    } else {
+      state.failed(failure);
+    }
+    timer = setTimeout(look, redisLookMs);
+  };
+  timer = setTimeout(look, redisLookMs);
+  return {
+    stop: () => {
+      stopped = true;
+      clearTimeout(timer);
     },
   };
 }

@@ -4,6 +4,7 @@ import { readCommits } from "../postgres/commits.ts";
 import type { Database } from "../postgres/schema.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import type { LogEntry } from "./log-entry.ts";
+import { isStoreAway } from "./outage.ts";
 
 /** A commit, by what it is told apart from others. */
 interface Identity {
@@ -134,7 +135,7 @@ export class WatchHub {
         }
       }
     } catch (error) {
-      this.#logger.warn(
+      this.#logger[isStoreAway(error) ? "debug" : "warn"](
         { err: error, shop: this.#shopId },
         "watchers could not read commits; the next hint tries again",
       );

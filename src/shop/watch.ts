@@ -142,7 +142,7 @@ function requireSameHistory(found: string | undefined, known: string): void {
   if (found !== undefined && known !== "" && found !== known) {
     throw new Refusal(
       "HISTORY_CHANGED",
-      "the commit at this position is not the one that was sent: both stores lost it",
+      "the commit at this position is not the one the watcher knew: another commit stands there now",
     );
   }
 }

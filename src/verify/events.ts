@@ -73,6 +73,8 @@ export interface OrderEvent {
   readonly position: number;
   /** Absent in `order_placed`: there it is the position. */
   readonly create_position?: number;
+  readonly confirm_position?: number;
+  readonly fulfill_position?: number;
   readonly refund_count?: number;
   readonly restocked?: readonly Units[];
 }

@@ -84,6 +84,9 @@ export interface Order {
   readonly method: number;
   readonly amount: number;
   refunded: number;
+  /** The commits that confirmed and fulfilled it; 0 = none did. */
+  confirmPosition: number;
+  fulfillPosition: number;
   refundCount: number;
   /** `<sku> <quantity>,...` given back so far; empty = nothing. */
   restocked: string;
@@ -284,6 +287,8 @@ export function orderFields(order: OrderEvent) {
     fulfill_reference: order.fulfill_reference ?? "",
     cancel_reason: order.cancel_reason ?? "",
     expire_time: order.expire_time ?? 0,
+    confirm_position: order.confirm_position ?? 0,
+    fulfill_position: order.fulfill_position ?? 0,
     refund_count: order.refund_count ?? 0,
     restocked: packUnits(order.restocked),
     update_time: order.update_time,

@@ -25,6 +25,7 @@ import {
 } from "../postgres/payments.ts";
 import type { Database } from "../postgres/schema.ts";
 import { Refusal } from "../refusal.ts";
+import { isStoreAway } from "../shop/outage.ts";
 import type { Shops } from "../shop/shops.ts";
 import type { Caller } from "../shop/waiters.ts";
 import { PaymentQueue } from "./payment-queue.ts";
@@ -144,7 +145,10 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
     }
     const { shopId, orderId } = "charge" in job ? job.charge : job.refund;
     const about = { err: error, shop: shopId, order: orderId };
-    if (kind === "refused") {
+    const isRefused = error instanceof Refusal && error.reason === "SHOP_UNAVAILABLE";
+    if (kind === undefined && (isRefused || isStoreAway(error))) {
+      logger.debug(about, "a payment waits until the stores are there");
+    } else if (kind === "refused") {
       logger.error(about, "the gateway does not take a payment: it stays pending until somebody has looked");
     } else if (kind === undefined && (error as Partial<Refusal>).details?.retryMs === undefined) {
       logger.error(about, "a payment cannot be settled");
@@ -204,7 +208,7 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
     while (!ending.signal.aborted) {
       await look().catch((error) => {
         leadingGeneration = 0;
-        logger.warn({ err: error }, "pending payments could not be read");
+        logger[isStoreAway(error) ? "debug" : "warn"]({ err: error }, "pending payments could not be read");
       });
       await bell.wait(calmMs, pollMs);
     }

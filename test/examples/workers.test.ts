@@ -251,7 +251,11 @@ describe("order-mail", () => {
     await orders.placeOrder({ shopId, orderId: "external", userId: "ann", lines, paymentMethod });
     await orders.placeOrder({ shopId, orderId: "given-up", userId: "ann", lines, paymentMethod });
     await orders.confirmOrder({ shopId, orderId: "external", paymentReference: "card 1" });
-    await orders.cancelOrder({ shopId, orderId: "given-up", reason: "changed my mind" });
+    await orders.cancelOrder({ shopId, orderId: "given-up", reason: "fraud suspected" });
+    for (const reason of ["EXPIRED", "PAYMENT_DECLINED"]) {
+      await orders.placeOrder({ shopId, orderId: reason, userId: "ann", lines, paymentMethod });
+      await orders.cancelOrder({ shopId, orderId: reason, reason });
+    }
     await orders.refundOrder({ shopId, orderId: "wallet", amountMinor: 50n, reason: "scratched" });
     failuresLeft = 2;
     const mailCount = sink.mails.length;
@@ -261,7 +265,9 @@ describe("order-mail", () => {
     const expected = [
       "Your order wallet is paid: $2.00 for 2 x ps5.",
       "Your order external is paid: $2.00 for 2 x ps5.",
-      "Your order given-up was cancelled: changed my mind.",
+      "Your order given-up was cancelled.",
+      "Your order EXPIRED was cancelled: it was not paid in time.",
+      "Your order PAYMENT_DECLINED was cancelled: the payment was declined.",
       "Your order wallet was refunded: $0.50.",
     ];
     expect(sink.mails.slice(mailCount).map((mail) => [mail.to[0], mail.text.trim()])).toEqual(
@@ -318,5 +324,21 @@ describe("fulfillment", () => {
     expect((await events.listEvents({ shopId, eventTypes: ["order_fulfilled"] })).events.length).toBe(6);
     expect(again.output).toContain("wallet: was fulfilled already");
     expect(again.output).toContain("refunded: nothing to do any more");
+  });
+});
+
+describe("HOLDFAST_GRPC", () => {
+  it("may be host:port", async () => {
+    const shopId = await createShop(holdfast.grpc);
+    const worker = work("fulfillment", shopId, { HOLDFAST_GRPC: holdfast.grpcAddress });
+    await caughtUp(shopId, "fulfillment");
+    await terminate(worker);
+  });
+
+  it.each(["nonsense", "http://", "ftp://shop:1", "shop:70000"])("%s is refused in one line", async (address) => {
+    const worker = work("fulfillment", "default", { HOLDFAST_GRPC: address });
+    expect(await worker.ended).toBe(1);
+    const says = `fulfillment: HOLDFAST_GRPC is "${address}", accepted is host:port or http://host:port`;
+    expect(worker.output).toBe(`${says}, such as 127.0.0.1:50051\n`);
   });
 });

@@ -46,13 +46,23 @@ export interface Holdfast extends Doors {
   readonly server: Server;
   /** The log lines of level error and above since the start, as JSON. */
   readonly faults: readonly string[];
+  /** The log lines of level info and above since the start, as JSON. */
+  readonly logged: readonly string[];
   stop(): Promise<void>;
 }
+
+/** pino's number of the level error. */
+const errorLevel = 50;
 
 /** Starts a Holdfast in this process; `clock` replaces the shops' clock, in milliseconds since the epoch. */
 export async function startHoldfast(options: HoldfastOptions & { readonly clock?: () => number }): Promise<Holdfast> {
   const faults: string[] = [];
-  const logger = pino({ level: "error" }, { write: (line) => faults.push(line) });
+  const logged: string[] = [];
+  const write = (line: string): void => {
+    logged.push(line);
+    if (JSON.parse(line).level >= errorLevel) faults.push(line);
+  };
+  const logger = pino({ level: "info" }, { write });
   const { redisUrl, databaseUrl, clock } = options;
   const config = loadConfig(environment(options));
   const server = await startServer({
@@ -67,6 +77,7 @@ export async function startHoldfast(options: HoldfastOptions & { readonly clock?
     ...doors,
     server,
     faults,
+    logged,
     stop: async () => {
       doors.close();
       await server.stop();

@@ -27,6 +27,7 @@ const takesTooMuch = (requested: number, available: number, held: number) => ({
     requested_count: String(requested),
     available_count: String(available),
     held_count: String(held),
+    delta_count: String(-requested),
   },
 });
 const heldOut = (title: string, holdMs: number, retryMs: number) => ({

@@ -44,13 +44,23 @@ describe("CancelOrder", () => {
     wrongState("paid", "PAID", { args: { order_id: "o2", ...recordOf({ payment_method: 2 }) } }),
     wrongState("fulfilled", "FULFILLED", { args: { order_id: "o2", ...recordOf({ state: 3, payment_method: 2 }) } }),
     wrongState("refunded", "REFUNDED", { args: { order_id: "o2", ...recordOf({ state: 5, payment_method: 2 }) } }),
-    wrongState("a wallet's order", "PAID", { args: { order_id: "o2", ...recordOf() } }),
-    wrongState("the worker has nothing to say of an external payment", "PENDING_PAYMENT", { args: byWorker }),
+    wrongState("a wallet's order", "PAID", {
+      args: { order_id: "o2", ...recordOf() },
+      metadata: { order_id: "o1", state: "PAID", payment_method: "WALLET" },
+    }),
+    wrongState("without payment", "PAID", {
+      args: { order_id: "o2", ...recordOf({ payment_method: 3 }) },
+      metadata: { order_id: "o1", state: "PAID", payment_method: "NONE" },
+    }),
+    wrongState("the worker has nothing to say of an external payment", "PENDING_PAYMENT", {
+      args: byWorker,
+      metadata: { order_id: "o1", state: "PENDING_PAYMENT", payment_method: "EXTERNAL" },
+    }),
     wrongState("the outcome of a gateway's charge is the worker's to know", "PENDING_PAYMENT", {
       given: (shop) =>
         shop.commit("placeOrder", { order_id: "o2", user_id: "u1", payment_method: gateway }, cart(["ps5", 1])),
       args: { order_id: "o2" },
-      metadata: { order_id: "o2", state: "PENDING_PAYMENT" },
+      metadata: { order_id: "o2", state: "PENDING_PAYMENT", payment_method: "GATEWAY" },
     }),
   ]);
 

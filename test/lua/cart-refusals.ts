@@ -55,9 +55,9 @@ const unknown: RefusalRow[] = [
     title: "a guest who wants what is limited, before the limit",
     given: limited,
     args: { user_id: "" },
-    tail: cart(["few", 3]),
+    tail: cart(["ps5", 1], ["few", 3]),
     reason: "USER_NOT_FOUND",
-    metadata: { user_id: "" },
+    metadata: { user_id: "", sku: "few" },
   },
   {
     title: "no such user, before what is withdrawn",

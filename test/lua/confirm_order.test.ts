@@ -49,8 +49,18 @@ describe("ConfirmOrder", () => {
     wrongState("fulfilled", "FULFILLED", { args: { order_id: "o2", ...recordOf({ state: 3, payment_method: 2 }) } }),
     wrongState("refunded", "REFUNDED", { args: { order_id: "o2", ...recordOf({ state: 5, payment_method: 2 }) } }),
     wrongState("cancelled", "CANCELLED", { args: { order_id: "o2", ...recordOf({ state: 4, payment_method: 2 }) } }),
-    wrongState("a wallet's order is paid already", "PAID", { args: { order_id: "o2", ...recordOf() } }),
-    wrongState("the worker has nothing to say of an external payment", "PENDING_PAYMENT", { args: byWorker }),
+    wrongState("a wallet's order is paid already", "PAID", {
+      args: { order_id: "o2", ...recordOf() },
+      metadata: { order_id: "o1", state: "PAID", payment_method: "WALLET" },
+    }),
+    wrongState("the worker has nothing to say of an external payment", "PENDING_PAYMENT", {
+      args: byWorker,
+      metadata: { order_id: "o1", state: "PENDING_PAYMENT", payment_method: "EXTERNAL" },
+    }),
+    wrongState("cancelled, for a reason", "CANCELLED", {
+      args: { order_id: "o2", ...recordOf({ state: 4, payment_method: 2, cancel_reason: 'no "7"/8' }) },
+      metadata: { order_id: "o1", state: "CANCELLED", cancel_reason: 'no "7"/8' },
+    }),
   ]);
 
   test("leaves a payment gateway's order to the worker, in every state", async () => {
@@ -58,7 +68,7 @@ describe("ConfirmOrder", () => {
     await place(gateway)(shop);
     expect(await shop.run("confirmOrder", call.args)).toMatchObject({
       reason: "ORDER_STATE_INVALID",
-      metadata: { state: "PENDING_PAYMENT" },
+      metadata: { state: "PENDING_PAYMENT", payment_method: "GATEWAY" },
     });
     await shop.commit("confirmOrder", { order_id: "o1", ...byWorker });
     const record = await readRecord(shop, "o1");
@@ -92,6 +102,7 @@ describe("ConfirmOrder", () => {
     const order = orderJson({
       payment_method: external,
       payment_reference: 'ch "7" %d',
+      confirm_position: 9,
       update_time: shop.nowMs,
       position: 9,
     });
@@ -110,7 +121,8 @@ describe("ConfirmOrder", () => {
     const shop = await shops.open();
     await place(gateway)(shop);
     const observed = await shop.observe("confirmOrder", { order_id: "o1", ...byWorker });
-    const order = orderJson({ payment_method: gateway, charge_id: "ch_1", update_time: shop.nowMs, position: 9 });
+    const settled = { payment_method: gateway, charge_id: "ch_1", confirm_position: 9 };
+    const order = orderJson({ ...settled, update_time: shop.nowMs, position: 9 });
     expectCommit(shop, observed, [{ order_confirmed: { order, stocks: sold.stocks, lifetime_value_minor: 400 } }], {
       stock: sold.stock,
       stats: sold.stats,
@@ -156,7 +168,7 @@ describe("ConfirmOrder", () => {
     expect(await shop.run("confirmOrder", late)).toMatchObject({ kind: "LOAD_FIRST", position: 9 });
     expect(await shop.run("confirmOrder", { ...late, ...(await readRecord(shop, "o1")) })).toMatchObject({
       reason: "ORDER_STATE_INVALID",
-      metadata: { state: "CANCELLED" },
+      metadata: { state: "CANCELLED", cancel_reason: "EXPIRED" },
     });
   });
 
@@ -169,15 +181,25 @@ describe("ConfirmOrder", () => {
     }
   });
 
-  test("asks for the row of an order that was paid, and answers with its last change", async () => {
+  test("asks for the row of an order that was paid, and answers with the commit that confirmed it", async () => {
     const shop = await shops.open();
     await call.given(shop);
     const at = await shop.commit("confirmOrder", call.args);
     expect(await shop.run("confirmOrder", call.args)).toMatchObject({ kind: "LOAD_FIRST", position: at });
     const stale = { ...(await readRecord(shop, "o1")), as_of_position: at - 1 };
     expect(await shop.run("confirmOrder", { ...call.args, ...stale })).toMatchObject({ kind: "LOAD_FIRST" });
-    const record = await readRecord(shop, "o1");
-    const reply = await expectNoChange(shop, () => shop.run("confirmOrder", { ...call.args, ...record }));
-    expect(reply).toMatchObject({ kind: "EXISTS", at, fields: expect.arrayContaining(["commit"]) });
+    const confirmed = { kind: "EXISTS", at, fields: expect.arrayContaining(["commit"]) };
+    const again = async () => {
+      const record = await readRecord(shop, "o1");
+      return expectNoChange(shop, () => shop.run("confirmOrder", { ...call.args, ...record }));
+    };
+    expect(await again()).toMatchObject(confirmed);
+    const refund = { order_id: "o1", amount_minor: 1, reason_json: '""', restock: 0 };
+    await shop.commit("refundOrder", { ...refund, ...(await readRecord(shop, "o1")) });
+    expect(await again()).toMatchObject(confirmed);
+    await shop.commit("fulfillOrder", { order_id: "o1", reference_json: '""', ...(await readRecord(shop, "o1")) });
+    expect(await again()).toMatchObject(confirmed);
+    await shop.commit("refundOrder", { ...refund, amount_minor: "", ...(await readRecord(shop, "o1")) });
+    expect(await again()).toMatchObject(confirmed);
   });
 });

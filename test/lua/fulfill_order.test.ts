@@ -1,6 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { givenCart } from "./cart-refusals.ts";
-import { describeBadArguments, describeMutation, describeRefusals, type GoodCall } from "./decision-tables.ts";
+import {
+  describeBadArguments,
+  describeMutation,
+  describeRefusals,
+  expectNoChange,
+  type GoodCall,
+} from "./decision-tables.ts";
 import { cart, expectCommit, threeLines, useShops } from "./fixture.ts";
 import { badRecords, describeRecord, notFound, orderJson, recordOf, wrongState } from "./order-records.ts";
 
@@ -17,7 +23,7 @@ const call: GoodCall = {
 describe("FulfillOrder", () => {
   describeMutation(shops, call);
   describeBadArguments(shops, call, { ...badRecords, reference_json: [""] });
-  describeRecord(shops, call, { state: 3 });
+  describeRecord(shops, call, { state: 3, fields: { fulfill_position: 8 } });
   describeRefusals(shops, call, [
     notFound,
     wrongState("it waits for its payment", "PENDING_PAYMENT", {
@@ -28,6 +34,17 @@ describe("FulfillOrder", () => {
     wrongState("cancelled", "CANCELLED", { args: recordOf({ state: 4 }) }),
     wrongState("refunded", "REFUNDED", { args: recordOf({ state: 5 }) }),
   ]);
+
+  test.each([3, 5])(
+    "answers an order in state %i that was refunded since with the commit that fulfilled it",
+    async (state) => {
+      const shop = await shops.open();
+      await call.given(shop);
+      const record = recordOf({ state, refunded_minor: 400, refund_count: 1, fulfill_position: 8, position: 10 }, 10);
+      const reply = await expectNoChange(shop, () => shop.run("fulfillOrder", { ...call.args, ...record }));
+      expect(reply).toMatchObject({ kind: "EXISTS", at: 8, fields: expect.arrayContaining(["commit"]) });
+    },
+  );
 
   test("notes the delivery, and keeps what the order has", async () => {
     const shop = await shops.open();
@@ -40,9 +57,16 @@ describe("FulfillOrder", () => {
       refunded_minor: 100,
       refund_count: 2,
       restocked: [{ sku: "tv", quantity: 1 }],
+      confirm_position: 7,
     };
     const observed = await shop.observe("fulfillOrder", { ...call.args, ...recordOf(before) });
-    const after = { state: 3, fulfill_reference: 'parcel "7" %d', update_time: shop.nowMs, position: 9 };
+    const after = {
+      state: 3,
+      fulfill_reference: 'parcel "7" %d',
+      fulfill_position: 9,
+      update_time: shop.nowMs,
+      position: 9,
+    };
     const order = orderJson({ ...before, ...after });
     expectCommit(shop, observed, [{ order_fulfilled: { order } }], { recent_0: { "order:o1": "8 9" } });
   });
@@ -50,10 +74,14 @@ describe("FulfillOrder", () => {
   test("takes what Postgres has as null for empty", async () => {
     const shop = await shops.open();
     await call.given(shop);
-    const empty = { payment_reference: null, charge_id: null, refund_count: null, restocked: null, expire_time: null };
+    const texts = { payment_reference: null, charge_id: null };
+    const numbers = { confirm_position: null, fulfill_position: null, refund_count: null, expire_time: null };
+    const empty = { ...texts, ...numbers, restocked: null };
     const { reply } = await shop.observe("fulfillOrder", { ...call.args, ...recordOf(empty), reference_json: '""' });
     const [event] = JSON.parse((reply as { payload: string }).payload);
-    expect(event.order_fulfilled.order).toEqual(orderJson({ state: 3, update_time: shop.nowMs, position: 9 }));
+    expect(event.order_fulfilled.order).toEqual(
+      orderJson({ state: 3, fulfill_position: 9, update_time: shop.nowMs, position: 9 }),
+    );
   });
 
   test("sees an order that was due as cancelled", async () => {

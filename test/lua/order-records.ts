@@ -102,9 +102,9 @@ export function describeRecord(
   });
 
   if (reached !== undefined) {
-    test("answers a state that is reached already with the order's last change", async () => {
+    test("answers a state that is reached already with the commit that reached it", async () => {
       const shop = await open();
-      const record = recordOf({ ...reached.fields, state: reached.state, position: 8 });
+      const record = recordOf({ position: 8, ...reached.fields, state: reached.state });
       const reply = await expectNoChange(shop, () => shop.run(script, { ...args, ...record }, tail));
       expect(reply).toMatchObject({ kind: "EXISTS", at: 8, fields: expect.arrayContaining(["commit"]) });
     });

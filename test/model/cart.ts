@@ -105,8 +105,12 @@ export function checkCart(
     return why === undefined ? [] : [{ ...why, sku }];
   });
   const [first] = found.toSorted((left, right) => left.rank - right.rank);
-  const wantsUser = needsUser || user !== "" || asked.some(([sku]) => (shop.products.get(sku)?.limit ?? 0) > 0);
-  if (first?.rank !== 1 && wantsUser && !shop.users.has(user)) return refuse("USER_NOT_FOUND");
+  const limited = asked.find(([sku]) => (shop.products.get(sku)?.limit ?? 0) > 0);
+  const wantsUser = needsUser || user !== "" || limited !== undefined;
+  if (first?.rank !== 1 && wantsUser && !shop.users.has(user)) {
+    const isLimited = user === "" && limited !== undefined;
+    return refuse("USER_NOT_FOUND", { metadata: { user_id: user, ...(isLimited && { sku: limited[0] }) } });
+  }
   if (first === undefined) return undefined;
   const { rank: _, sku: __, ...refusal } = first;
   return { ...refusal, violations: found.map(({ reason, sku }) => `${reason} sku:${sku}`) };

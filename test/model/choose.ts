@@ -119,6 +119,11 @@ export function chooseOrder(choose: Chooser, { shop }: World, isWanted: (order: 
 }
 
 export const isPending = ({ state }: Order): boolean => state === orderStates.pending;
+/** Whether a commit brought an order somewhere and another one has changed it since. */
+export const isChangedSince =
+  (reached: (order: Order) => number) =>
+  (order: Order): boolean =>
+    reached(order) > 0 && reached(order) < order.position;
 export const isPaid = ({ state }: Order): boolean => state === orderStates.paid || state === orderStates.fulfilled;
 
 export function chooseAmount(choose: Chooser, isExtreme: boolean): number {

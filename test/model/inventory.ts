@@ -84,7 +84,7 @@ export function adjustStock(shop: Shop, request: Plain, { now }: Context): Decis
     return refuse("STOCK_CHANGED");
   }
   if (available + delta_count < 0) {
-    const metadata = outMetadata(product, -delta_count);
+    const metadata = { ...outMetadata(product, -delta_count), delta_count: `${delta_count}` };
     return available + held + delta_count >= 0
       ? refuse("HELD_OUT", { metadata, retryMs: retryMs(shop, now) })
       : refuse("SOLD_OUT", { metadata });

@@ -26,6 +26,9 @@ const pendingMs = 600_000;
 /** OrderState without prefix, as ORDER_STATE_INVALID names it. */
 const stateNames = ["UNSPECIFIED", "PENDING_PAYMENT", "PAID", "FULFILLED", "CANCELLED", "REFUNDED"];
 
+/** PaymentMethod without prefix. */
+const methodNames = ["UNSPECIFIED", "WALLET", "EXTERNAL", "NONE", "GATEWAY"];
+
 interface PlaceRequest {
   readonly user_id?: string;
   readonly lines?: readonly CartLine[];
@@ -72,6 +75,8 @@ export function placeOrder(shop: Shop, request: Plain, context: Context): Decisi
       updateTime: timeMs,
       position,
       createPosition: position,
+      confirmPosition: 0,
+      fulfillPosition: 0,
       refundCount: 0,
       restocked: new Map(),
       unsettled: new Map(),
@@ -171,8 +176,14 @@ function basisOfHold(shop: Shop, request: Plain, method: number, now: number): B
 }
 
 /** Why an order that is not in the wanted state cannot be changed. */
-function refuseState(order: Order): Decision {
-  return refuse("ORDER_STATE_INVALID", { metadata: { state: stateNames[order.state] as string } });
+function refuseState(order: Order, isOthers = false): Decision {
+  const metadata = {
+    order_id: order.id,
+    state: stateNames[order.state] as string,
+    ...(order.cancelReason !== "" && { cancel_reason: order.cancelReason }),
+    ...(isOthers && { payment_method: methodNames[order.method] as string }),
+  };
+  return refuse("ORDER_STATE_INVALID", { metadata });
 }
 
 /** An order, after everything of a pending one that is due. */
@@ -184,18 +195,16 @@ function findOrder(shop: Shop, { order_id }: Plain, now: number): Order | Decisi
 }
 
 /** A pending EXTERNAL order, for whoever wants to end its waiting. */
-function findPending(shop: Shop, rpc: string, request: Plain, reached: number, now: number): Order | Decision {
-  const order = findOrder(shop, request, now);
-  if ("kind" in order) return order;
-  if (order.state === reached) return sameAgain(shop, order, rpc, request);
-  return order.state === orderStates.pending && order.method === methods.external ? order : refuseState(order);
+function findPending(order: Order): Order | Decision {
+  const isExternal = order.method === methods.external;
+  return order.state === orderStates.pending && isExternal ? order : refuseState(order, !isExternal);
 }
 
-/** An order in the wanted state: its last change is the answer when that was the same call. */
-function sameAgain(shop: Shop, order: Order, rpc: string, request: Plain): Decision {
-  const past = shop.calls.get(order.position);
+/** What a caller wants of an order was done by a commit: that is the answer when it was the same call. */
+function sameAgain(shop: Shop, order: Order, position: number, rpc: string, request: Plain): Decision {
+  const past = shop.calls.get(position);
   const isSame = past?.rpc === rpc && differences(past.body, request).length === 0;
-  return isSame ? { kind: "replayed", position: order.position } : refuseState(order);
+  return isSame ? { kind: "replayed", position } : refuseState(order);
 }
 
 /** An order changed with the commit that is being made. */
@@ -206,7 +215,10 @@ function change(shop: Shop, order: Order, state: number): void {
 }
 
 export function confirmOrder(shop: Shop, request: Plain, { now }: Context): Decision {
-  const found = findPending(shop, "ConfirmOrder", request, orderStates.paid, now);
+  const order = findOrder(shop, request, now);
+  if ("kind" in order) return order;
+  if (order.confirmPosition > 0) return sameAgain(shop, order, order.confirmPosition, "ConfirmOrder", request);
+  const found = findPending(order);
   if ("kind" in found) return found;
   return accept(() => {
     found.paymentReference = (request.payment_reference as string | undefined) ?? "";
@@ -218,6 +230,7 @@ export function confirmOrder(shop: Shop, request: Plain, { now }: Context): Deci
 /** Makes a pending order PAID. */
 export function confirm(shop: Shop, order: Order): Plain {
   change(shop, order, orderStates.paid);
+  order.confirmPosition = order.position;
   for (const [sku, quantity] of demand(order.lines)) {
     const product = shop.products.get(sku) as Product;
     product.held -= quantity;
@@ -230,7 +243,10 @@ export function confirm(shop: Shop, order: Order): Plain {
 }
 
 export function cancelOrder(shop: Shop, request: Plain, { now }: Context): Decision {
-  const found = findPending(shop, "CancelOrder", request, orderStates.cancelled, now);
+  const order = findOrder(shop, request, now);
+  if ("kind" in order) return order;
+  if (order.state === orderStates.cancelled) return sameAgain(shop, order, order.position, "CancelOrder", request);
+  const found = findPending(order);
   if ("kind" in found) return found;
   return accept(() => {
     const response = cancel(shop, found, (request.reason as string | undefined) ?? "");
@@ -254,10 +270,11 @@ export function cancel(shop: Shop, order: Order, reason: string): Plain {
 export function fulfillOrder(shop: Shop, request: Plain, { now }: Context): Decision {
   const order = findOrder(shop, request, now);
   if ("kind" in order) return order;
-  if (order.state === orderStates.fulfilled) return sameAgain(shop, order, "FulfillOrder", request);
+  if (order.fulfillPosition > 0) return sameAgain(shop, order, order.fulfillPosition, "FulfillOrder", request);
   if (order.state !== orderStates.paid) return refuseState(order);
   return accept(() => {
     change(shop, order, orderStates.fulfilled);
+    order.fulfillPosition = order.position;
     order.fulfillReference = (request.reference as string | undefined) ?? "";
     const response = { order: orderMessage(order) };
     return { response, events: [{ order_fulfilled: response }] };
@@ -277,7 +294,8 @@ export function refundOrder(shop: Shop, request: Plain, { now }: Context): Decis
   if ("kind" in order) return order;
   // Who asks for everything, or made the only refund, asks again; a part of several would be one more.
   const isAgain = amount_minor === undefined || order.refundCount === 1;
-  if (order.state === orderStates.refunded && isAgain) return sameAgain(shop, order, "RefundOrder", request);
+  if (order.state === orderStates.refunded && isAgain)
+    return sameAgain(shop, order, order.position, "RefundOrder", request);
   if (order.state !== orderStates.paid && order.state !== orderStates.fulfilled) return refuseState(order);
   const left = order.amount - order.refunded;
   const amount = amount_minor ?? left;

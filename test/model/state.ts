@@ -94,6 +94,9 @@ export interface Order {
   updateTime: number;
   position: number;
   readonly createPosition: number;
+  /** The commits that confirmed and fulfilled it; 0 = none did. */
+  confirmPosition: number;
+  fulfillPosition: number;
   refundCount: number;
   /** Units given back so far, by SKU. */
   readonly restocked: Map<string, number>;

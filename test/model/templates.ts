@@ -12,6 +12,7 @@ import {
   chooseTier,
   chooseUser,
   extremeSku,
+  isChangedSince,
   isPaid,
   isPending,
   richUser,
@@ -120,10 +121,13 @@ export const templates: Readonly<Record<string, Template>> = {
   },
   ConfirmOrder: {
     weight: 6,
-    bind: (choose, world) => ({
-      order_id: chooseOrder(choose, world, isPending),
-      payment_reference: chooseText(choose),
-    }),
+    bind: (choose, world) => {
+      const isRepeat = choose.chance(15);
+      const wasConfirmed = isChangedSince(({ confirmPosition }) => confirmPosition);
+      const order_id = chooseOrder(choose, world, isRepeat ? wasConfirmed : isPending);
+      const told = isRepeat ? world.shop.orders.get(order_id)?.paymentReference : undefined;
+      return { order_id, payment_reference: told ?? chooseText(choose) };
+    },
   },
   CancelOrder: {
     weight: 4,
@@ -153,7 +157,13 @@ export const templates: Readonly<Record<string, Template>> = {
   },
   FulfillOrder: {
     weight: 4,
-    bind: (choose, world) => ({ order_id: chooseOrder(choose, world, isPaid), reference: chooseText(choose) }),
+    bind: (choose, world) => {
+      const isRepeat = choose.chance(15);
+      const wasFulfilled = isChangedSince(({ fulfillPosition }) => fulfillPosition);
+      const order_id = chooseOrder(choose, world, isRepeat ? wasFulfilled : isPaid);
+      const told = isRepeat ? world.shop.orders.get(order_id)?.fulfillReference : undefined;
+      return { order_id, reference: told ?? chooseText(choose) };
+    },
   },
   GetOrder: { weight: 2, bind: (choose, world) => ({ order_id: chooseOrder(choose, world, () => true) }) },
   CreateUser: {

@@ -110,6 +110,8 @@ export async function consume(
   } else if (how === "ahead") {
     const position = from % 2 === 0 ? BigInt(Number.MAX_SAFE_INTEGER) : BigInt(head + 1_000_000);
     await expectRefused(session, events.ackEvents({ shopId, consumer, position }), "AckEvents", "POSITION_AHEAD");
+    const page = events.listEvents({ shopId, afterPosition: position });
+    await expectRefused(session, page, "ListEvents", "POSITION_AHEAD");
   } else if (known === undefined) {
     await expectRefused(session, events.getConsumer({ shopId, consumer }), "GetConsumer", "CONSUMER_NOT_FOUND");
   } else {

@@ -91,6 +91,7 @@ test.each([
   ["an unknown field", "application/json", '{"sku":"ps5","requestID":"r1"}', {}],
   ["a value of another type", "application/json", '{"sku":5}', {}],
   ["a lone surrogate", "application/json", '{"sku":"\\ud800"}', {}],
+  ["a lone surrogate as a field", "application/json", '{"\\ud800":1}', {}],
   ["an unknown enum name", "application/json", '{"lines":[{"sku":"ps5","quantity":1}],"paymentMethod":"GOLD"}', {}],
 ])("over HTTP %s is VALIDATION_FAILED", async (name, contentType, body, headers) => {
   const doors = await openDoors({});
@@ -101,11 +102,79 @@ test.each([
   expect(doors.logged).toEqual([]);
 });
 
-test("the refusal of an unknown JSON field names it", async () => {
+test.each([
+  ['{"requestID":"r1"}', "requestID: is no field of holdfast.v1.PlaceOrderRequest"],
+  ['{"orderId":"o1","lines":[{"sku":"a"},{"skuu":"b"}]}', "lines[1].skuu: is no field of holdfast.v1.CartLine"],
+  ['{"orderId":5}', "order_id: expected string, got 5"],
+  ['{"lines":{"sku":"a"}}', "lines: expected Array, got object"],
+  ['{"lines":["a"]}', "lines[0]: must be an object"],
+  ['{"lines":[null]}', "lines: list item must not be null"],
+  ['{"lines":[{"quantity":1.5}]}', "lines[0].quantity: is not a whole number"],
+  ['{"lines":[{"quantity":1},{"expectedPriceMinor":"1.5"}]}', "lines[1].expected_price_minor: is not a whole number"],
+  ['{"lines":[{"expected_price_minor":1e30}]}', "lines[0].expected_price_minor: is out of range"],
+  [
+    '{"paymentMethod":"GOLD"}',
+    "payment_method: must be one of PAYMENT_METHOD_WALLET, PAYMENT_METHOD_EXTERNAL, PAYMENT_METHOD_NONE, PAYMENT_METHOD_GATEWAY",
+  ],
+  [
+    '{"orderId":"a","order_id":"b"}',
+    "the request is not a valid holdfast.v1.PlaceOrderRequest: cannot decode field holdfast.v1.PlaceOrderRequest.order_id from JSON: set multiple times",
+  ],
+])("the refusal of JSON names the field and what is wrong with it: %s", async (body, message) => {
   const doors = await openDoors({});
-  const answer = await post(doors.httpUrl + PLACE_ORDER, "application/json", '{"requestID":"r1"}');
 
-  expect(answer.message).toContain('"requestID" is unknown');
+  expect((await post(doors.httpUrl + PLACE_ORDER, "application/json", body)).message).toBe(message);
+});
+
+test.each([
+  ["HoldStock", '{"holdDuration":90}', 'hold_duration: must be seconds as text, such as "90s"'],
+  ["HoldStock", '{"holdDuration":{"seconds":90}}', 'hold_duration: must be seconds as text, such as "90s"'],
+  ["PutProduct", '{"saleEndTime":"soon"}', 'sale_end_time: must be a time such as "2026-11-21T18:00:00Z"'],
+])("the refusal of JSON shows how times are written: %s %s", async (rpc, body, message) => {
+  const doors = await openDoors({});
+  const url = `${doors.httpUrl}/holdfast.v1.InventoryService/${rpc}`;
+
+  expect((await post(url, "application/json", body)).message).toBe(message);
+});
+
+test.each([
+  ["AdjustStock", { sku: "ps5", deltaCount: 1 }, [["reason", "is required"]]],
+  [
+    "AdjustStock",
+    { reason: "ADJUST_REASON_RESTOCK" },
+    [
+      ["sku", "is required"],
+      ["delta_count", "must not be 0"],
+    ],
+  ],
+  [
+    "HoldStock",
+    { holdId: "h/1", lines: [{ sku: "", quantity: 1 }] },
+    [
+      ["hold_id", "must be 1 to 64 of A-Z a-z 0-9 . _ -"],
+      ["lines[0].sku", "is required"],
+    ],
+  ],
+  ["GetStock", { sku: "p s 5" }, [["sku", "must be 1 to 64 of A-Z a-z 0-9 . _ -"]]],
+  [
+    "BatchGetStock",
+    { skus: ["a", "", "b/c"] },
+    [
+      ["skus[1]", "is required"],
+      ["skus[2]", "must be 1 to 64 of A-Z a-z 0-9 . _ -"],
+    ],
+  ],
+  ["PutProduct", { sku: "ps5", title: "a\nb" }, [["title", "must be text without control characters"]]],
+])("a broken rule is told in words: %s %j", async (rpc, body, violations) => {
+  const doors = await openDoors({});
+  const response = await fetch(`${doors.httpUrl}/holdfast.v1.InventoryService/${rpc}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+
+  const told = violations.map(([field, description]) => ({ field, description }));
+  expect(JSON.stringify(await response.json())).toContain(JSON.stringify(told));
 });
 
 test("a malformed query of a GET is VALIDATION_FAILED", async () => {

@@ -83,6 +83,26 @@ describe.each(PROTOCOLS)("by %s", (protocol) => {
   });
 });
 
+test.each([
+  ["InventoryService/GetStock", "deadline exceeded"],
+  ["OrderService/PlaceOrder", "deadline exceeded; the outcome is unknown, repeat with the same request_id to learn it"],
+])("%s past its deadline says '%s'", async (rpc, message) => {
+  const hang = async (_req: unknown, ctx: CallContext): Promise<never> => {
+    await aborted(ctx.signal);
+    throw ctx.signal.reason;
+  };
+  const doors = await openDoors({ getStock: hang, placeOrder: hang });
+  const response = await fetch(`${doors.httpUrl}/holdfast.v1.${rpc}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "connect-timeout-ms": "50" },
+    body: rpc.endsWith("GetStock")
+      ? '{"sku":"a"}'
+      : '{"lines":[{"sku":"a","quantity":1}],"paymentMethod":"PAYMENT_METHOD_NONE"}',
+  });
+
+  expect(await response.json()).toMatchObject({ code: "deadline_exceeded", message });
+});
+
 test("a call that is past its deadline when its request is there never reaches the handler", async () => {
   let callCount = 0;
   const doors = await openDoors({

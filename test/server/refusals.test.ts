@@ -94,7 +94,7 @@ describe.each(PROTOCOLS)("by %s", (protocol) => {
     const subjectViolations = Array.from({ length: 100 }, (_, index) => ({
       reason: "SOLD_OUT" as const,
       subject: `sku:product-number-${1000 + index}`,
-      description: `"product-number-${1000 + index}" has 0 available, 1 were asked for`,
+      description: `"product-number-${1000 + index}" has 0 available, 1 was asked for`,
     }));
     const doors = await openDoors({
       getStock: () => Promise.reject(new Refusal("SOLD_OUT", "sold out", { subjectViolations })),

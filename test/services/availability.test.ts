@@ -1,8 +1,12 @@
-import { Code } from "@connectrpc/connect";
+import { Code, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Redis } from "ioredis";
 import { Client } from "pg";
+import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.js";
 import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { createStoreState } from "../../src/shop/store-state.ts";
 import { auditShop } from "../helpers/audit.ts";
 import { type Clients, type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
 import { persist } from "../helpers/load.ts";
@@ -60,7 +64,7 @@ describe("while Postgres cannot be reached", () => {
     postgresProxy.refuse();
     // The first calls find out. What they decided, if anything, is in the log and will be flushed.
     await Promise.allSettled([holdfast.grpc.orders.placeOrder({ shopId, ...order }, { timeoutMs: 1000 })]);
-    await expect.poll(() => holdfast.server.store.shops.isPostgresUp(), { timeout: 5000 }).toBe(false);
+    await expect.poll(() => holdfast.server.store.shops.awayStore(), { timeout: 5000 }).toBe("Postgres");
     const logLength = await readLogLength(shopId);
     for (const door of ["grpc", "http"] as const) {
       for (const [rpc, call] of Object.entries(callsOf(holdfast[door], shopId))) {
@@ -99,6 +103,88 @@ describe("while Redis cannot be reached", () => {
     expect(await refusalOf(holdfast.grpc.inventory.getStock({ shopId, sku: "a" }))).toMatchObject(unavailable);
     redisProxy.accept();
     await persist(() => holdfast.grpc.inventory.putProduct({ shopId, sku: "a", priceMinor: 1n }));
+  });
+});
+
+describe("a store that is away", () => {
+  /** One that has not seen an outage yet. */
+  let fresh: Holdfast;
+  beforeAll(async () => {
+    fresh = await startHoldfast({ redisUrl: redisProxy.url, databaseUrl: postgresProxy.url });
+  });
+  afterAll(() => fresh?.stop());
+
+  const readProbes = async () => {
+    const response = await fetch(`${fresh.httpUrl}/readyz`);
+    const health = createClient(Health, createGrpcTransport({ baseUrl: `http://${fresh.grpcAddress}` }));
+    const { status } = await health.check({ service: "holdfast.v1.OrderService" });
+    return [response.status, await response.text(), Status[status]];
+  };
+  const probesSay = (...answers: unknown[]) => expect.poll(readProbes, { timeout: 8000 }).toEqual(answers);
+
+  test.each([
+    ["Redis", () => redisProxy],
+    ["Postgres", () => postgresProxy],
+  ] as const)(
+    "%s: neither probe is ready until it is back, and the log has one line for each change",
+    async (store, proxy) => {
+      for (let count = 0; count < 3; count += 1) await createShop(fresh.grpc);
+      await probesSay(200, "ok\n", "SERVING");
+      const from = fresh.logged.length;
+      proxy().refuse();
+      await probesSay(503, `${store} is away\n`, "NOT_SERVING");
+      // Some sweeps, and a lot of attempts to connect: time for every line that should not be there.
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+      await readProbes();
+      proxy().accept();
+      await probesSay(200, "ok\n", "SERVING");
+      expect(fresh.logged.slice(from).map((line) => JSON.parse(line))).toEqual([
+        expect.objectContaining({ level: 40, msg: `${store} is away: not ready until it is back` }),
+        expect.objectContaining({ level: 30, msg: `${store} is back` }),
+      ]);
+      expect(fresh.logged.slice(from).join()).not.toContain("stack");
+    },
+    30_000,
+  );
+
+  test("a Redis that keeps its connections and says nothing is away, too", async () => {
+    redisProxy.delay(60_000);
+    await probesSay(503, "Redis is away\n", "NOT_SERVING");
+    redisProxy.delay(0);
+    redisProxy.cut();
+    await probesSay(200, "ok\n", "SERVING");
+  }, 20_000);
+
+  test("is logged when it goes, once a minute while it is away or comes and goes, and when it is back", () => {
+    let nowMs = 0;
+    const told: string[] = [];
+    const logger = pino({ level: "info" }, { write: (line) => told.push(JSON.parse(line).msg) });
+    let changeCount = 0;
+    const onChange = () => {
+      changeCount += 1;
+    };
+    const state = createStoreState({ store: "Redis", logger, onChange, now: () => nowMs });
+    const away = "Redis is away: not ready until it is back";
+    const at = (ms: number, what: "answered" | "failed") => {
+      nowMs = ms;
+      state[what](new Error("gone"));
+      return told.splice(0);
+    };
+    expect([at(0, "answered"), at(1000, "failed"), at(2000, "failed"), at(60_999, "failed")]).toEqual([
+      [],
+      [away],
+      [],
+      [],
+    ]);
+    expect([state.isUp, at(61_000, "failed"), at(61_500, "failed")]).toEqual([false, [away], []]);
+    expect([at(62_000, "answered"), at(63_000, "answered"), state.isUp]).toEqual([["Redis is back"], [], true]);
+    expect([at(64_000, "failed"), at(65_000, "answered"), at(66_000, "failed")]).toEqual([[], [], []]);
+    expect([at(121_000, "failed"), at(122_000, "answered"), at(140_000, "failed")]).toEqual([
+      [away],
+      ["Redis is back"],
+      [away],
+    ]);
+    expect(changeCount).toBe(7);
   });
 });
 

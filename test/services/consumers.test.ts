@@ -384,7 +384,7 @@ describe("with a Postgres and a Redis that can be cut off", () => {
     const watch = openWatch(holdfast.grpc, shopId, "mail");
     await watch.nextPosition();
     postgres.refuse();
-    await expect.poll(() => holdfast.server.store.shops.isPostgresUp(), { timeout: 10_000 }).toBe(false);
+    await expect.poll(() => holdfast.server.store.shops.awayStore(), { timeout: 10_000 }).toBe("Postgres");
     const unavailable = { code: Code.Unavailable, reason: "SHOP_UNAVAILABLE", retryMs: 1000 };
     for (const { events } of [holdfast.grpc, holdfast.http]) {
       expect(await refusalOf(events.ackEvents({ shopId, consumer: "mail", position: 1n }))).toMatchObject(unavailable);

@@ -1,8 +1,10 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Code } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import type { Event } from "../../gen/holdfast/v1/event_service_pb.js";
 import { AdjustReason, HoldState, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import type { Clients } from "../helpers/holdfast.ts";
+import { refusalOf } from "../helpers/refusals.ts";
 import { createShop } from "../helpers/shop.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
 
@@ -147,7 +149,19 @@ describe.each(["grpc", "http"] as const)("ListEvents on the %s door", (door) => 
     test("says where it was when there is nothing after it", async () => {
       const shopId = await sell();
       expect(await list({ shopId, afterPosition: 13n })).toEqual({ events: [], next: 13n });
-      expect(await list({ shopId, afterPosition: 99n })).toEqual({ events: [], next: 99n });
+    });
+
+    test("refuses a position beyond the durable head, except backwards", async () => {
+      const shopId = await sell();
+      for (const afterPosition of [14n, 99n]) {
+        expect(await refusalOf(list({ shopId, afterPosition }))).toMatchObject({
+          code: Code.OutOfRange,
+          reason: "POSITION_AHEAD",
+          metadata: { position: "13", epoch: expect.any(String) },
+        });
+        const backwards = await list({ shopId, afterPosition, newestFirst: true, pageSize: 1 });
+        expect(backwards).toMatchObject({ next: 13n });
+      }
     });
   });
 });

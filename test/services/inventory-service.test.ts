@@ -229,16 +229,18 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
         { deltaCount: -4n },
         Code.FailedPrecondition,
         "HELD_OUT",
-        { sku: "a", requested_count: "4", available_count: "3", held_count: "2" },
+        { sku: "a", requested_count: "4", available_count: "3", held_count: "2", delta_count: "-4" },
+        '"a" has 3 available and 2 held, 4 cannot be taken away',
       ],
       [
         "to take more than there is",
         { deltaCount: -6n },
         Code.FailedPrecondition,
         "SOLD_OUT",
-        { sku: "a", requested_count: "6", available_count: "3", held_count: "2" },
+        { sku: "a", requested_count: "6", available_count: "3", held_count: "2", delta_count: "-6" },
+        '"a" has 3 available, 6 cannot be taken away',
       ],
-    ])("refuses %s", async (_, fields, code, reason, metadata) => {
+    ])("refuses %s", async (_, fields, code, reason, metadata, message?: string) => {
       const shopId = await createShop(clients(), { stock: { a: 5 } });
       await clients().inventory.holdStock({ shopId, lines: [{ sku: "a", quantity: 2 }] });
       const adjust = { shopId, sku: "a", reason: AdjustReason.CORRECTION, ...fields };
@@ -246,6 +248,7 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
         code,
         reason,
         metadata: expect.objectContaining(metadata),
+        ...(message !== undefined && { message }),
         ...(reason === "HELD_OUT" ? { retryMs: expect.any(Number) } : { retryMs: undefined }),
       });
     });
@@ -423,6 +426,23 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
       await expectRefusal(clients(), shopId, hold, { ...expected, retryMs: undefined });
     });
 
+    test.each([
+      [{ lines: [{ sku: "a", quantity: 1 }] }, '"a" has 0 available, 1 was asked for'],
+      [{ lines: [{ sku: "a", quantity: 2 }] }, '"a" has 0 available, 2 were asked for'],
+      [{ lines: [{ sku: "b", quantity: 1 }] }, '"b" has 0 available and 2 held, 1 was asked for'],
+      [
+        { lines: [line, { sku: "lim", quantity: 1 }] },
+        '"lim" has a limit per user: it needs a user, and none was named',
+      ],
+    ])("says in words what cannot be had: %j", async (fields, message) => {
+      const shopId = await createShop(clients(), { stock: { b: 2, lim: 9 } });
+      await clients().inventory.putProduct({ shopId, sku: "a", priceMinor: 100n });
+      await clients().inventory.putProduct({ shopId, sku: "lim", maxPerUser: 2 });
+      await clients().inventory.holdStock({ shopId, lines: [{ sku: "b", quantity: 2 }] });
+      const hold = () => clients().inventory.holdStock({ shopId, ...fields });
+      await expectRefusal(clients(), shopId, hold, { message });
+    });
+
     test("refuses an id that was used with another body, naming the field", async () => {
       const shopId = await createShop(clients(), { stock: { a: 10 } });
       await clients().inventory.holdStock({ shopId, holdId: "h1", lines: [line] });
@@ -430,7 +450,8 @@ describe.each(["grpc", "http"] as const)("InventoryService on the %s door", (doo
       await expectRefusal(clients(), shopId, () => clients().inventory.holdStock(other), {
         code: Code.AlreadyExists,
         reason: "HOLD_EXISTS",
-        metadata: expect.objectContaining({ field: "lines[0].quantity" }),
+        message: 'hold "h1" exists with another "lines[0].quantity"',
+        metadata: expect.objectContaining({ hold_id: "h1", field: "lines[0].quantity" }),
       });
     });
   });

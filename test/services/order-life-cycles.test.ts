@@ -144,25 +144,58 @@ describe.each(["grpc", "http"] as const)("Orders on the %s door", (door) => {
       clock.nowMs += pendingMs;
       const refusal = await refusalOf(orders()[method](it));
       expect(refusal).toMatchObject({ code: Code.FailedPrecondition, reason: "ORDER_STATE_INVALID" });
-      expect(refusal.metadata).toMatchObject({ order_id: "o1", state: "CANCELLED" });
+      expect(refusal.metadata).toMatchObject({ order_id: "o1", state: "CANCELLED", cancel_reason: "EXPIRED" });
+      const cancelledBefore = 'order "o1" is CANCELLED already (EXPIRED), by another call: "rpc" differs';
+      expect(refusal.message).toBe(method === "cancelOrder" ? cancelledBefore : 'order "o1" is CANCELLED: EXPIRED');
       expect(await stockOf(it.shopId)).toMatchObject([level("a", 10n, 0n, 0n), level("b", 5n, 0n, 0n)]);
     },
   );
+
+  test("the longest reason of a cancelled order is told whole", async () => {
+    const it = await withOrder(external);
+    const reason = "\u{1f3ae}".repeat(256);
+    await orders().cancelOrder({ ...it, reason });
+    expect(await refusalOf(orders().confirmOrder(it))).toMatchObject({
+      reason: "ORDER_STATE_INVALID",
+      metadata: { state: "CANCELLED", cancel_reason: reason },
+    });
+  });
 
   test("a gateway's order is the payment worker's, and nothing but its answer ends it", async () => {
     const it = await withOrder({ paymentMethod: PaymentMethod.GATEWAY });
     expect((await orders().getOrder(it)).order?.expireTime).toBeUndefined();
     clock.nowMs += 24 * 3_600_000;
     for (const method of ["confirmOrder", "cancelOrder"] as const) {
-      expect(await refusalOf(orders()[method](it))).toMatchObject({ reason: "ORDER_STATE_INVALID" });
+      expect(await refusalOf(orders()[method](it))).toMatchObject({
+        reason: "ORDER_STATE_INVALID",
+        message: 'order "o1" is PENDING_PAYMENT; it is paid through the gateway: the payment worker ends it',
+        metadata: { state: "PENDING_PAYMENT", payment_method: "GATEWAY" },
+      });
     }
     expect((await orders().getOrder(it)).order?.cancelReason).toBe("");
   });
 
   test.each([
-    ["confirmOrder", { paymentReference: "7" }, { paymentReference: "8" }, "payment_reference", "PAID"],
-    ["cancelOrder", { reason: "no" }, { reason: "never" }, "reason", "CANCELLED"],
-  ] as const)("%s is repeated by an equal body, and by no other", async (method, fields, others, field, state) => {
+    [PaymentMethod.WALLET, "WALLET", "it was paid from the wallet when it was placed"],
+    [PaymentMethod.NONE, "NONE", "it is sold without payment"],
+  ])(
+    "who asks to end the payment of an order by method %d learns how it was paid",
+    async (paymentMethod, name, why) => {
+      const it = await withOrder({ paymentMethod });
+      for (const method of ["confirmOrder", "cancelOrder"] as const) {
+        expect(await refusalOf(orders()[method](it))).toMatchObject({
+          reason: "ORDER_STATE_INVALID",
+          message: `order "o1" is PAID; ${why}`,
+          metadata: { state: "PAID", payment_method: name },
+        });
+      }
+    },
+  );
+
+  test.each([
+    ["confirmOrder", { paymentReference: "7" }, { paymentReference: "8" }, "payment_reference", "PAID", "PAID already"],
+    ["cancelOrder", { reason: "no" }, { reason: "never" }, "reason", "CANCELLED", "CANCELLED already (no)"],
+  ] as const)("%s is repeated by an equal body, and by no other", async (method, fields, others, field, state, is) => {
     const it = await withOrder(external);
     const first = await orders()[method]({ ...it, ...fields });
     clock.nowMs += pendingMs;
@@ -170,7 +203,7 @@ describe.each(["grpc", "http"] as const)("Orders on the %s door", (door) => {
     await expectRefusal(clients(), it.shopId, () => orders()[method]({ ...it, ...others }), {
       code: Code.FailedPrecondition,
       reason: "ORDER_STATE_INVALID",
-      message: `the order reached this state by another call: "${field}" differs`,
+      message: `order "o1" is ${is}, by another call: "${field}" differs`,
       metadata: expect.objectContaining({ order_id: "o1", state, field }),
     });
   });
@@ -189,6 +222,38 @@ describe.each(["grpc", "http"] as const)("Orders on the %s door", (door) => {
     expect(await orders().refundOrder({ ...it, reason: "r", restock: true })).toEqual(asReplay(refunded));
     const otherRefund = () => orders().refundOrder({ ...it, reason: "r" });
     await expectRefusal(clients(), it.shopId, otherRefund, invalid("REFUNDED", "restock"));
+  });
+
+  test("confirmOrder and fulfillOrder are repeated whatever became of the order since", async () => {
+    const it = await withOrder(external);
+    const confirm = (paymentReference: string) => orders().confirmOrder({ ...it, paymentReference });
+    const fulfill = (reference: string) => orders().fulfillOrder({ ...it, reference });
+    const refuses = (call: () => Promise<unknown>, state: string, field: string) =>
+      expectRefusal(clients(), it.shopId, call, {
+        code: Code.FailedPrecondition,
+        reason: "ORDER_STATE_INVALID",
+        metadata: expect.objectContaining({ order_id: "o1", state, field }),
+      });
+    const confirmed = await confirm("7");
+    await orders().refundOrder({ ...it, amountMinor: 50n });
+    expect(await confirm("7")).toEqual(asReplay(confirmed));
+    await refuses(() => confirm("8"), "PAID", "payment_reference");
+    const fulfilled = await fulfill("p");
+    expect(await confirm("7")).toEqual(asReplay(confirmed));
+    await orders().refundOrder({ ...it, amountMinor: 50n });
+    const expectAnswered = async (state: string) => {
+      expect(await confirm("7")).toEqual(asReplay(confirmed));
+      expect(await fulfill("p")).toEqual(asReplay(fulfilled));
+      await refuses(() => confirm("8"), state, "payment_reference");
+      await refuses(() => fulfill("q"), state, "reference");
+      await emptyRedis();
+      expect(await confirm("7")).toEqual(asReplay(confirmed));
+      expect(await fulfill("p")).toEqual(asReplay(fulfilled));
+      await refuses(() => confirm("8"), state, "payment_reference");
+    };
+    await expectAnswered("FULFILLED");
+    await orders().refundOrder(it);
+    await expectAnswered("REFUNDED");
   });
 
   test("money and units are given back in parts until nothing is left", async () => {

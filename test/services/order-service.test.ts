@@ -266,7 +266,8 @@ describe.each(["grpc", "http"] as const)("OrderService on the %s door", (door) =
     await expectRefusal(clients(), shopId, () => clients().orders.placeOrder(other), {
       code: Code.AlreadyExists,
       reason: "ORDER_EXISTS",
-      metadata: expect.objectContaining({ field: "lines[1].quantity" }),
+      message: 'order "o1" exists with another "lines[1].quantity"',
+      metadata: expect.objectContaining({ order_id: "o1", field: "lines[1].quantity" }),
     });
   });
 

@@ -109,7 +109,8 @@ describe.each(["grpc", "http"] as const)("UserService on the %s door", (door) =>
       await expectRefusal(clients(), shopId, () => clients().users.createUser({ ...request, ...other }), {
         code: Code.AlreadyExists,
         reason: "USER_EXISTS",
-        metadata: expect.objectContaining({ field }),
+        message: `user "ann" exists with another "${field}"`,
+        metadata: expect.objectContaining({ user_id: "ann", field }),
       });
     }
   });

@@ -240,7 +240,7 @@ describe("WatchEvents", () => {
   it("refuses a position whose commit is another than the caller knew", async () => {
     const shopId = await createShop(first.grpc, { stock: { ps5: 5 } });
     const start = { case: "afterPosition", value: 2n } as const;
-    expect(await refusalOf({ shopId, start, afterCommitId: uniqueId("c") })).toContain("both stores lost it");
+    expect(await refusalOf({ shopId, start, afterCommitId: uniqueId("c") })).toContain("another commit stands there");
   });
 
   it("refuses a position beyond the head, after having waited for it", async () => {

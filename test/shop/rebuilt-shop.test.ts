@@ -27,6 +27,18 @@ const users = Object.fromEntries(Array.from({ length: 10 }, (_, index) => [`u${i
 const lines = [{ sku: "ps5", quantity: 1 }];
 const none = { paymentMethod: PaymentMethod.NONE };
 
+test("a new shop is logged as opened, and only one that Redis had before as rebuilt", async () => {
+  const told = (shopId: string) =>
+    one.logged.map((line) => JSON.parse(line)).flatMap(({ shop, msg }) => (shop === shopId ? [msg] : []));
+  const shopId = await createShop(one.grpc);
+  const use = () => one.grpc.inventory.getStock({ shopId, sku: "a" }).catch(() => undefined);
+  await use();
+  expect(told(shopId)).toEqual(["shop opened"]);
+  await direct.flushall();
+  await use();
+  expect(told(shopId)).toEqual(["shop opened", "shop rebuilt from Postgres"]);
+});
+
 describe("a rebuilt shop", () => {
   /** Users who referred each other, pay for a tier, wait for one, and have orders that wait for their payment. */
   async function fillWithSubscribers(shopId: string): Promise<void> {

@@ -1,4 +1,6 @@
+import { rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer, type Server } from "node:net";
+import { join } from "node:path";
 import { Redis } from "ioredis";
 import { Client } from "pg";
 import { pino } from "pino";
@@ -7,7 +9,13 @@ import { loadConfig } from "../../src/config.ts";
 import { openStore } from "../../src/store.ts";
 import { runHoldfast, spawnHoldfast } from "../helpers/holdfast.ts";
 import { startProxy } from "../helpers/proxy.ts";
-import { administrate, createDatabase, startRedis, type TestDatabase } from "../helpers/servers.ts";
+import {
+  administrate,
+  createDatabase,
+  createTemporaryFolder,
+  startRedis,
+  type TestDatabase,
+} from "../helpers/servers.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
 
 const stores = useStores();
@@ -75,6 +83,7 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
   let occupied: Server;
   let occupiedAddress = "";
   const redises: { stop(): Promise<void> }[] = [];
+  const folders: string[] = [];
 
   beforeAll(async () => {
     occupied = createServer().listen(0, "127.0.0.1");
@@ -84,6 +93,7 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
   afterAll(async () => {
     occupied?.close();
     await Promise.all(redises.map((redis) => redis.stop()));
+    await Promise.all(folders.map((folder) => rm(folder, { recursive: true })));
   });
 
   /** A port that nobody listens on: taken, and given back. */
@@ -101,10 +111,28 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
     return { databaseUrl: url };
   };
 
+  /** Stores that nobody could reach: what is found out with them is found out before they are asked. */
+  const nowhere = async () => {
+    const address = `127.0.0.1:${await closedPort()}`;
+    return { redisUrl: `redis://${address}`, databaseUrl: `postgres://a:b@${address}/c` };
+  };
+  const seedFile = async (product: unknown): Promise<string> => {
+    const folder = await createTemporaryFolder();
+    folders.push(folder);
+    const file = join(folder, "seed.json");
+    await writeFile(file, JSON.stringify({ products: [product] }));
+    return file;
+  };
+
   const cases: readonly {
     name: string;
     command?: string;
-    prepare: () => Promise<{ redisUrl?: string; databaseUrl?: string; settings?: Record<string, string> }>;
+    prepare: () => Promise<{
+      args?: readonly string[];
+      redisUrl?: string;
+      databaseUrl?: string;
+      settings?: Record<string, string>;
+    }>;
     says: RegExp;
   }[] = [
     {
@@ -168,11 +196,61 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
       prepare: async () => ({ settings: { HOLDFAST_DURABILITY: "maybe" } }),
       says: /HOLDFAST_DURABILITY is "maybe".*postgres or redis/,
     },
+    {
+      name: "REDIS_URL names several servers",
+      prepare: async () => ({ redisUrl: "redis://127.0.0.1:1,redis://127.0.0.1:2" }),
+      says: /REDIS_URL.*Redis Cluster is not supported yet, give one address/,
+    },
+    {
+      name: "a seed file has a key that is none, at seed",
+      command: "seed",
+      prepare: async () => ({ ...(await nowhere()), args: [await seedFile({ sku: "a", price: 5 })] }),
+      says: /products\[0\]: "price" is not a key; did you mean price_minor\?/,
+    },
+    {
+      name: "a seed file has a key that is none, at serve",
+      prepare: async () => ({
+        ...(await nowhere()),
+        settings: { HOLDFAST_SEED_FILE: await seedFile({ sku: "a", priceMinor: 5 }) },
+      }),
+      says: /products\[0\]: "priceMinor" is not a key; did you mean price_minor\?/,
+    },
+    {
+      name: "a seed file has a product that is none",
+      command: "seed",
+      prepare: async () => ({ ...(await nowhere()), args: [await seedFile(null)] }),
+      says: /products\[0\]: a product is an object with sku, title, price_minor, quantity, shop_id/,
+    },
+    {
+      name: "nobody answers where the settings say, at verify",
+      command: "verify",
+      prepare: async () => ({ settings: { HOLDFAST_GRPC_ADDR: `127.0.0.1:${await closedPort()}` } }),
+      says: /no Holdfast answers gRPC on 127\.0\.0\.1:\d+ \(ECONNREFUSED\): start one, or name another with --target/,
+    },
+    {
+      name: "nobody answers at a target that is a URL, at watch",
+      command: "watch",
+      prepare: async () => ({ args: ["--target", `http://127.0.0.1:${await closedPort()}`] }),
+      says: /no Holdfast answers gRPC on 127\.0\.0\.1:\d+ \(ECONNREFUSED\): .*--target/,
+    },
+    {
+      name: "a target is no address, at verify",
+      command: "verify",
+      prepare: async () => ({ args: ["--target", "https://shop.example:443"] }),
+      says: /--target is "https:\/\/shop\.example:443", accepted is host:port/,
+    },
   ];
   test.concurrent.each(cases)("$name", async ({ command = "serve", prepare, says }) => {
-    const { code, stderr } = await runHoldfast([command], { ...stores.urls, ...(await prepare()) });
+    const { args = [], ...prepared } = await prepare();
+    const { code, stderr } = await runHoldfast([command, ...args], { ...stores.urls, ...prepared });
     expect(stderr).toMatch(says);
     expect(stderr).toMatch(/^holdfast: [^\n]+\n$/);
+    expect(code).toBe(1);
+  });
+
+  test("a command that does not exist is named before the usage", async () => {
+    const { code, stderr } = await runHoldfast(["verfy"], stores.urls);
+    expect(stderr).toMatch(/^holdfast: unknown command "verfy"\n\nusage: holdfast <command>\n/);
     expect(code).toBe(1);
   });
 

@@ -225,18 +225,19 @@ describe("a good history", () => {
     [4, "gateway"],
   ])("of an order of payment method %i that is confirmed and fulfilled", (method, account) => {
     const fields = method === 2 ? external : { payment_method: method };
+    const fulfilled = { state: 3, fulfill_reference: "f", confirm_position: 8, fulfill_position: 9 };
     const history = openShop()
       .commit([pending(method)])
       .commit([
         {
           order_confirmed: {
-            order: order(8, { ...fields, payment_reference: "p" }),
+            order: order(8, { ...fields, payment_reference: "p", confirm_position: 8 }),
             stocks: [stock("a", 8, 0, 2)],
             lifetime_value_minor: 200,
           },
         },
       ])
-      .commit([{ order_fulfilled: { order: order(9, { ...fields, state: 3, fulfill_reference: "f" }) } }]);
+      .commit([{ order_fulfilled: { order: order(9, { ...fields, ...fulfilled }) } }]);
     expect(history.told).toEqual([]);
     expect(history.model.users.get("ann")).toMatchObject({ balance: 1000, lifetime: 200, position: 8 });
     expect(history.model.stats).toMatchObject({ orders: 1, items: 2, revenue: 200 });
@@ -259,7 +260,7 @@ describe("a good history", () => {
   });
 
   test("of a refund at the gateway that is settled later", () => {
-    const fields = { payment_method: 4, refunded_minor: 200, refund_count: 1, state: 5 };
+    const fields = { payment_method: 4, refunded_minor: 200, refund_count: 1, state: 5, confirm_position: 8 };
     const refunded = {
       order: order(9, fields),
       stocks: [],
@@ -269,7 +270,7 @@ describe("a good history", () => {
     };
     const settled = { order: order(9, fields), amount_minor: 200, refund_number: 1, refund_id: "re_1" };
     const confirmed = {
-      order: order(8, { payment_method: 4 }),
+      order: order(8, { payment_method: 4, confirm_position: 8 }),
       stocks: [stock("a", 8, 0, 2)],
       lifetime_value_minor: 200,
     };
@@ -537,13 +538,30 @@ describe("a history that contradicts itself", () => {
       (history) =>
         history.commit([placed]).commit([
           {
-            order_confirmed: { order: order(8), stocks: [stock("a", 8, -2, 4)], lifetime_value_minor: 400 },
+            order_confirmed: {
+              order: order(8, { confirm_position: 8 }),
+              stocks: [stock("a", 8, -2, 4)],
+              lifetime_value_minor: 400,
+            },
           },
         ]),
       [
         "EVENT order:o1@8: was_right=true | was_right=false",
         "EVENT sku:a@8: no negative level | available=8 held=-2 sold=4 price=100",
         "EVENT user:ann@8: balance=600 | balance=untold",
+      ],
+    ],
+    "an order that forgets which commits confirmed and fulfilled it": [
+      (history) => {
+        const confirmed = order(8, { ...external, expire_time: undefined, confirm_position: 7 });
+        return history
+          .commit([pending(2)])
+          .commit([{ order_confirmed: { order: confirmed, stocks: [stock("a", 8, 0, 2)], lifetime_value_minor: 200 } }])
+          .commit([{ order_fulfilled: { order: order(9, { ...external, state: 3, confirm_position: 7 }) } }]);
+      },
+      [
+        "EVENT order:o1@8: confirm_position=8 | confirm_position=7",
+        "EVENT order:o1@9: fulfill_position=9 | fulfill_position=0",
       ],
     ],
     "an order that changes what it sold": [

@@ -404,6 +404,7 @@ describe("holdfast verify", () => {
       stderr: expect.stringMatching(/0 discrepancies/),
     });
     await redis.hset(`{${own}}:stock`, "a:available", "11");
+    expect((await run("--shop", own)).stderr).toMatch(/, 1 discrepancy\n$/);
     await redis.hset(`{${own}}:users`, "ann:balance", "0");
     const { code, stdout } = await run("--shop", own);
     expect(code).toBe(1);

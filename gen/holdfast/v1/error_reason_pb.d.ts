@@ -120,7 +120,8 @@ export enum ErrorReason {
   PRODUCT_NOT_FOUND = 12,
 
   /**
-   * NOT_FOUND. No user has this `user_id`, or a guest asked for what only a user can have.
+   * NOT_FOUND. No user has this `user_id`, or a guest asked for what only a user can have. Metadata: `user_id`; `sku`
+   * when a guest's cart has a product with a limit per user: the first such product.
    *
    * @generated from enum value: ERROR_REASON_USER_NOT_FOUND = 13;
    */
@@ -155,14 +156,14 @@ export enum ErrorReason {
   CONSUMER_NOT_FOUND = 17,
 
   /**
-   * ALREADY_EXISTS. The shop exists with another body. Metadata: `field`, the first that differs.
+   * ALREADY_EXISTS. The shop exists with another body. Metadata: `shop_id`; `field`, the first that differs.
    *
    * @generated from enum value: ERROR_REASON_SHOP_EXISTS = 18;
    */
   SHOP_EXISTS = 18,
 
   /**
-   * ALREADY_EXISTS. The user exists with another body. Metadata: `field`, the first that differs.
+   * ALREADY_EXISTS. The user exists with another body. Metadata: `user_id`; `field`, the first that differs.
    *
    * @generated from enum value: ERROR_REASON_USER_EXISTS = 19;
    */
@@ -183,14 +184,14 @@ export enum ErrorReason {
   REFERRAL_CODE_TAKEN = 21,
 
   /**
-   * ALREADY_EXISTS. The order exists with another body. Metadata: `field`, the first that differs.
+   * ALREADY_EXISTS. The order exists with another body. Metadata: `order_id`; `field`, the first that differs.
    *
    * @generated from enum value: ERROR_REASON_ORDER_EXISTS = 22;
    */
   ORDER_EXISTS = 22,
 
   /**
-   * ALREADY_EXISTS. The hold exists with another body. Metadata: `field`, the first that differs.
+   * ALREADY_EXISTS. The hold exists with another body. Metadata: `hold_id`; `field`, the first that differs.
    *
    * @generated from enum value: ERROR_REASON_HOLD_EXISTS = 23;
    */
@@ -254,8 +255,10 @@ export enum ErrorReason {
   HOLD_LIMIT_REACHED = 31,
 
   /**
-   * FAILED_PRECONDITION. The order's state does not allow this, or was reached by a call with another body. Metadata:
-   * `order_id`; `state`, an OrderState without prefix; in the second case `field`, the first that differs.
+   * FAILED_PRECONDITION. The order's state or its payment method does not allow this, or the state was reached by a call
+   * with another body. Metadata: `order_id`; `state`, an OrderState without prefix; `cancel_reason` of a CANCELLED order
+   * that has one; `payment_method`, a PaymentMethod without prefix, when somebody else ends such orders' payments; in the
+   * last case `field`, the first that differs.
    *
    * @generated from enum value: ERROR_REASON_ORDER_STATE_INVALID = 32;
    */
@@ -316,7 +319,7 @@ export enum ErrorReason {
 
   /**
    * FAILED_PRECONDITION with PreconditionFailure. Fewer units exist, free and held together, than were asked for.
-   * Metadata: `sku`, `requested_count`, `available_count`, `held_count`.
+   * Metadata: `sku`, `requested_count`, `available_count`, `held_count`; of an AdjustStock also `delta_count`.
    *
    * @generated from enum value: ERROR_REASON_SOLD_OUT = 40;
    */

@@ -1332,7 +1332,8 @@ export declare type ListEventsRequest = Message<"holdfast.v1.ListEventsRequest">
 
   /**
    * Where the page starts, itself left out: events of later commits, or with `newest_first` of earlier ones. 0 = from
-   * the start, or with `newest_first` from the newest.
+   * the start, or with `newest_first` from the newest. Equal to the durable head: an empty page. Beyond it: refused with
+   * POSITION_AHEAD, or with `newest_first` from the newest.
    *
    * @generated from field: int64 after_position = 2;
    */
@@ -1625,7 +1626,7 @@ export declare const EventService: GenService<{
     output: typeof WatchEventsResponseSchema;
   },
   /**
-   * Reads a page of events of the past.
+   * Reads a page of events of the past. Refused: POSITION_AHEAD (not with `newest_first`).
    *
    * @generated from rpc holdfast.v1.EventService.ListEvents
    */

@@ -13,7 +13,8 @@ import type { AdjustReason, CartLine, Commit, Hold, Product, ReadPoint, StockLev
 export declare const file_holdfast_v1_inventory_service: GenFile;
 
 /**
- * A product as it shall be. An absent field stays as it is.
+ * A product as it shall be. An absent field stays as it is, except `title`: that is always taken over, and one that is
+ * absent or empty leaves the product without a title.
  *
  * @generated from message holdfast.v1.PutProductRequest
  */
@@ -41,7 +42,7 @@ export declare type PutProductRequest = Message<"holdfast.v1.PutProductRequest">
   sku: string;
 
   /**
-   * Free text, always taken over: empty means no title.
+   * Free text. Always taken over, unlike the other fields: absent or empty means no title, also where there was one.
    *
    * @generated from field: string title = 4;
    */
@@ -792,8 +793,9 @@ export declare const ReleaseHoldResponseSchema: GenMessage<ReleaseHoldResponse>;
  */
 export declare const InventoryService: GenService<{
   /**
-   * Creates a product or changes the given fields of an existing one, in one commit. New products have no stock: that
-   * is AdjustStock's. Refused: VALIDATION_FAILED (a new product without price; a sale that would end before it starts).
+   * Creates a product or changes the given fields of an existing one, in one commit; `title` is an exception: it is
+   * taken over also when it is not given. New products have no stock: that is AdjustStock's. Refused:
+   * VALIDATION_FAILED (a new product without price; a sale that would end before it starts).
    *
    * @generated from rpc holdfast.v1.InventoryService.PutProduct
    */

@@ -597,8 +597,8 @@ export declare const OrderService: GenService<{
   },
   /**
    * Marks a pending order as paid, in one commit: its units are sold. EXTERNAL orders only: the payment worker confirms
-   * GATEWAY orders. Confirming it again with an equal body succeeds without effect (`commit.replayed`), as long as
-   * nothing else has changed the order since. Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not PENDING_PAYMENT, also
+   * GATEWAY orders. Confirming it again with an equal body succeeds without effect (`commit.replayed`), also when the
+   * order was fulfilled or refunded since. Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not PENDING_PAYMENT, also
    * because its time is over; confirmed with another body; not EXTERNAL).
    *
    * @generated from rpc holdfast.v1.OrderService.ConfirmOrder
@@ -640,8 +640,8 @@ export declare const OrderService: GenService<{
   },
   /**
    * Marks a paid order as handed over, in one commit. Fulfilling it again with an equal body succeeds without effect
-   * (`commit.replayed`), as long as nothing else has changed the order since. Refused: ORDER_NOT_FOUND,
-   * ORDER_STATE_INVALID (not PAID; fulfilled with another body).
+   * (`commit.replayed`), also when the order was refunded since. Refused: ORDER_NOT_FOUND, ORDER_STATE_INVALID (not
+   * PAID; fulfilled with another body).
    *
    * @generated from rpc holdfast.v1.OrderService.FulfillOrder
    */

@@ -525,7 +525,8 @@ export declare type Order = Message<"holdfast.v1.Order"> & {
   fulfillReference: string;
 
   /**
-   * Why it was cancelled: the caller's or the gateway's words, `EXPIRED` when time did it; empty unless CANCELLED.
+   * Why it was cancelled; empty unless CANCELLED. The words of the CancelOrder, or Holdfast's own: `EXPIRED` when its
+   * time was over before it was paid, `PAYMENT_DECLINED` when the payment gateway declined the charge.
    *
    * @generated from field: string cancel_reason = 12;
    */

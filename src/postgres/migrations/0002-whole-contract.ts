@@ -25,6 +25,8 @@ export async function up(db: Kysely<never>): Promise<void> {
       add column fulfill_reference text not null default '',
       add column cancel_reason text not null default '',
       add column expire_time timestamptz,
+      add column confirm_position bigint not null default 0,
+      add column fulfill_position bigint not null default 0,
       add column refund_count integer not null default 0,
       add column restocked json`,
     `update shops s set order_count = o.orders, item_count = o.items, revenue_minor = o.revenue from (

@@ -16,7 +16,7 @@ export const orderFolds: Folds<
 > = {
   order_placed: placeOrder,
   order_confirmed: (at, { order, stocks, ...counts }) => {
-    changeOrder(at, order, [state.pending], { state: state.paid });
+    changeOrder(at, order, [state.pending], { state: state.paid, confirmPosition: at.entry.position });
     moveStock(at, order.lines, { held: -1, sold: 1 });
     expectStocks(at, skusOf(order.lines), stocks);
     countSale(at, order);
@@ -29,7 +29,8 @@ export const orderFolds: Folds<
     countUnits(at, order.user_id, order.lines, -1);
     expectStocks(at, skusOf(order.lines), stocks);
   },
-  order_fulfilled: (at, { order }) => changeOrder(at, order, [state.paid], { state: state.fulfilled }),
+  order_fulfilled: (at, { order }) =>
+    changeOrder(at, order, [state.paid], { state: state.fulfilled, fulfillPosition: at.entry.position }),
   order_refunded: refundOrder,
   refund_settled: (at, { order, amount_minor, refund_number, refund_id }) => {
     const known = at.model.orders.get(order.order_id);
@@ -69,6 +70,8 @@ function placeOrder(at: At, { order, stocks, ...counts }: Events["order_placed"]
     method: order.payment_method,
     amount: order.amount_minor,
     refunded: 0,
+    confirmPosition: 0,
+    fulfillPosition: 0,
     refundCount: 0,
     restocked: "",
     createPosition: order.position,
@@ -136,6 +139,8 @@ function changeOrder(
   to: {
     readonly state: number;
     readonly refunded?: number;
+    readonly confirmPosition?: number;
+    readonly fulfillPosition?: number;
     readonly refundCount?: number;
     readonly restocked?: string;
   },
@@ -150,6 +155,8 @@ function changeOrder(
       identity: known?.identity ?? "an order that was placed before",
       state: to.state,
       refunded_minor: to.refunded ?? known?.refunded ?? 0,
+      confirm_position: to.confirmPosition ?? known?.confirmPosition ?? 0,
+      fulfill_position: to.fulfillPosition ?? known?.fulfillPosition ?? 0,
       refund_count: to.refundCount ?? known?.refundCount ?? 0,
       restocked: to.restocked ?? known?.restocked ?? "",
       ...changedNow(at),
@@ -159,6 +166,8 @@ function changeOrder(
       identity: digestOf(orderIdentity(order)),
       state: order.state,
       refunded_minor: found.refunded_minor,
+      confirm_position: found.confirm_position,
+      fulfill_position: found.fulfill_position,
       refund_count: found.refund_count,
       restocked: found.restocked,
       update_time: order.update_time,
@@ -175,6 +184,8 @@ function changeOrder(
     ...known,
     state: order.state,
     refunded: found.refunded_minor,
+    confirmPosition: found.confirm_position,
+    fulfillPosition: found.fulfill_position,
     refundCount: found.refund_count,
     restocked: found.restocked,
     position: order.position,
