@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
 import { type User, UserSchema, WalletEntryCause, WalletEntrySchema } from "../../gen/holdfast/v1/resources_pb.js";
 import * as pb from "../../gen/holdfast/v1/user_service_pb.js";
 import { type LedgerKey, listWalletEntries } from "../postgres/ledger.ts";
@@ -8,7 +8,7 @@ import { Refusal } from "../refusal.ts";
 import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
-import { mutate, readPoint, respond } from "./mutate.ts";
+import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
 import { messageFromRow, pageCount, readRecord, readSnapshot, required } from "./read.ts";
 import { makeReferralCode } from "./referral-code.ts";
 
@@ -16,35 +16,44 @@ import { makeReferralCode } from "./referral-code.ts";
 export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof pb.UserService> {
   const { scripts } = shops;
 
+  /**
+   * Runs a mutation of one user and answers with the user after it, e-mail and name included: they are in no event, so that
+   * they stay erasable. What the request brought is what the first call answered, because a replay has proved that the
+   * request is the same; the rest is read from Postgres while the commit becomes durable: as it was when the call began, or
+   * later, also in a replay.
+   */
+  const change = async <Desc extends DescMessage>(
+    req: AboutUser & { readonly requestId: string },
+    ctx: CallContext,
+    plan: MutationPlan,
+    [desc, eventName]: readonly [response: Desc, eventName: string],
+  ): Promise<MessageShape<Desc>> => {
+    const { email, displayName } = req;
+    const isAllGiven = email !== undefined && displayName !== undefined;
+    const reads = !isAllGiven && shops.acksDurable;
+    const [committed, early] = await Promise.all([
+      mutate(shops, req, ctx, plan),
+      reads ? findUser(shops.db, shopIdOf(req), req.userId).catch(() => undefined) : undefined,
+    ]);
+    const present = isAllGiven ? undefined : (early ?? (await presentUser(req, ctx)));
+    const response = respond(desc, committed, eventName);
+    Object.assign((response as { user?: User | undefined }).user ?? {}, {
+      email: email === undefined ? (present?.email ?? "") : keptEmail(email),
+      displayName: displayName ?? present?.display_name ?? "",
+    });
+    return response;
+  };
+
   const presentUser = async (req: AboutUser, ctx: CallContext) => {
     // Where Redis acknowledges alone, Postgres may not have the user or their last change yet.
     await shops.get(shopIdOf(req)).settle(ctx);
     return findUser(shops.db, shopIdOf(req), req.userId);
   };
 
-  /**
-   * Puts e-mail and name into a response: they are in no event, so that they stay erasable. What the request brought is what
-   * the first call answered, because a replay has proved that the request is the same; the rest is what the user has now,
-   * also in a replay, whatever it was then.
-   */
-  const withPersonalData = async <Response extends { user?: User | undefined }>(
-    response: Response,
-    req: AboutUser,
-    ctx: CallContext,
-  ): Promise<Response> => {
-    const isAllGiven = req.email !== undefined && req.displayName !== undefined;
-    const present = isAllGiven ? undefined : await presentUser(req, ctx);
-    Object.assign(response.user ?? {}, {
-      email: req.email === undefined ? (present?.email ?? "") : keptEmail(req.email),
-      displayName: req.displayName ?? present?.display_name ?? "",
-    });
-    return response;
-  };
-
   return {
     async createUser(req, ctx) {
       const userId = req.userId === "" ? makeId() : req.userId;
-      const committed = await mutate(shops, req, ctx, {
+      const plan = {
         script: scripts.createUser,
         args: [
           userId,
@@ -55,18 +64,18 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
           req.referralCode,
           Number(req.requireReferral),
         ],
-        existsReason: "USER_EXISTS",
+        existsReason: "USER_EXISTS" as const,
         existsMetadata: { user_id: userId },
-      });
-      return withPersonalData(respond(pb.CreateUserResponseSchema, committed, "user_created"), req, ctx);
+      };
+      return change(req, ctx, plan, [pb.CreateUserResponseSchema, "user_created"]);
     },
 
     async updateUser(req, ctx) {
-      const committed = await mutate(shops, req, ctx, {
+      const plan = {
         script: scripts.updateUser,
         args: [req.userId, Number(req.email !== undefined), emailKeyOf(req.email ?? ""), secretOf(req)],
-      });
-      return withPersonalData(respond(pb.UpdateUserResponseSchema, committed, "user_updated"), req, ctx);
+      };
+      return change(req, ctx, plan, [pb.UpdateUserResponseSchema, "user_updated"]);
     },
 
     async getUser(req, ctx) {
@@ -109,27 +118,27 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
     },
 
     async depositFunds(req, ctx) {
-      const committed = await mutate(shops, req, ctx, {
+      const plan = {
         script: scripts.depositFunds,
         args: [req.userId, req.amountMinor.toString(), JSON.stringify(req.reference)],
-      });
-      return withPersonalData(respond(pb.DepositFundsResponseSchema, committed, "funds_deposited"), req, ctx);
+      };
+      return change(req, ctx, plan, [pb.DepositFundsResponseSchema, "funds_deposited"]);
     },
 
     async withdrawFunds(req, ctx) {
-      const committed = await mutate(shops, req, ctx, {
+      const plan = {
         script: scripts.withdrawFunds,
         args: [req.userId, req.amountMinor.toString(), JSON.stringify(req.reference)],
-      });
-      return withPersonalData(respond(pb.WithdrawFundsResponseSchema, committed, "funds_withdrawn"), req, ctx);
+      };
+      return change(req, ctx, plan, [pb.WithdrawFundsResponseSchema, "funds_withdrawn"]);
     },
 
     async grantCredits(req, ctx) {
-      const committed = await mutate(shops, req, ctx, {
+      const plan = {
         script: scripts.grantCredits,
         args: [req.userId, req.credits.toString(), JSON.stringify(req.reason)],
-      });
-      return withPersonalData(respond(pb.GrantCreditsResponseSchema, committed, "credits_granted"), req, ctx);
+      };
+      return change(req, ctx, plan, [pb.GrantCreditsResponseSchema, "credits_granted"]);
     },
 
     async listWalletEntries(req, ctx) {

@@ -49,6 +49,8 @@ export interface Shops {
   readonly scripts: Scripts;
   /** How long a request id is kept in Postgres, in milliseconds. */
   readonly requestRetentionMs: number;
+  /** Whether callers are answered only when Postgres has their commit. */
+  readonly acksDurable: boolean;
   /** A store that did not answer the last time it was asked; undefined when both did. */
   awayStore(): "Redis" | "Postgres" | undefined;
   /** Calls `listener` when a store went away or came back. */
@@ -202,6 +204,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     db,
     scripts,
     requestRetentionMs: options.requestRetentionMs,
+    acksDurable: options.durability === "postgres",
     awayStore: () => (redisState.isUp ? (postgres.isUp ? undefined : "Postgres") : "Redis"),
     onStoreChange: (listener) => {
       storeListeners.push(listener);
