@@ -16,13 +16,18 @@ export function isPostgresDown(error: unknown): boolean {
   );
 }
 
-/** Whether just one connection was lost. Whether Postgres itself is away shows when the next one is made. */
+/**
+ * Whether just a connection was lost: cut, or ended by an administrator. Whether Postgres itself is away shows when the next
+ * one is made, which fails with "cannot connect".
+ */
 export function isConnectionLost(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    codeOf(error) === undefined &&
-    /Connection terminated|flush connection/.test(error.message)
-  );
+  if (!(error instanceof Error) || error.message.startsWith("cannot connect")) {
+    return false;
+  }
+  const code = codeOf(error);
+  return code === undefined
+    ? /Connection terminated|flush connection/.test(error.message)
+    : ["ECONNRESET", "EPIPE", "57P01"].includes(code);
 }
 
 /** Whether Postgres cut a statement off, because it took too long or waited too long for a lock. */

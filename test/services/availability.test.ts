@@ -295,7 +295,7 @@ async function loseNewestCommit(shopId: string): Promise<{ commits: number }> {
     [shopId],
   );
   await client.query(
-    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'holdfast-flush'",
+    "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'holdfast-flush'",
   );
   await client.end();
   return { commits: Number(rows[0]?.position) };
