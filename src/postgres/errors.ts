@@ -7,7 +7,8 @@ export function isPostgresDown(error: unknown): boolean {
   if (error instanceof Error && error.name === "RedisUnavailable") {
     return false;
   }
-  if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) {
+  // EPIPE has the form of a SQLSTATE, but no class begins with E.
+  if (code !== undefined && /^[0-9A-DF-Z][0-9A-Z]{4}$/.test(code)) {
     return down.test(code);
   }
   // Socket errors have codes like ECONNREFUSED; a connection cut while a query ran has none.
