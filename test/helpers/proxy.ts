@@ -27,6 +27,8 @@ export interface TcpProxy {
   cut(): void;
   /** Cuts all connections, and new ones until `accept`. */
   refuse(): void;
+  /** New connections that were cut since the last `refuse`. */
+  readonly refusedCount: number;
   accept(): void;
   stop(): Promise<void>;
 }
@@ -55,6 +57,7 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
   const counters: ((request: Buffer) => void)[] = [];
   let delayMs = 0;
   let refuses = false;
+  let refusedCount = 0;
   let replacement: { from: string; to: string } | undefined;
 
   const later = (act: () => void): void => {
@@ -90,6 +93,7 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
   };
   const server = createServer({ noDelay: true }, (client) => {
     if (refuses) {
+      refusedCount += 1;
       client.destroy();
       return;
     }
@@ -139,7 +143,11 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
     cut,
     refuse: () => {
       refuses = true;
+      refusedCount = 0;
       cut();
+    },
+    get refusedCount() {
+      return refusedCount;
     },
     accept: () => {
       refuses = false;
