@@ -10,7 +10,8 @@ import { useHoldfast } from "../helpers/use-holdfast.ts";
 
 /** The shops' clock stands still until a test moves it on; it is ahead of the real one, which CreateShop reads. */
 const clock = { nowMs: Date.now() + 3_600_000 };
-const holdfast = useHoldfast({ clock: () => clock.nowMs });
+/** The gateway answers nobody, so that a GATEWAY order is pending for as long as a test looks at it. */
+const holdfast = useHoldfast({ clock: () => clock.nowMs, settings: { HOLDFAST_SIMULATED_TIMEOUT_RATE: "1" } });
 
 /** How long an unpaid order waits: HOLDFAST_HOLD_SECONDS is 600. */
 const pendingMs = 600_000;
