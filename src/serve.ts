@@ -6,6 +6,7 @@ import { OrderService } from "../gen/holdfast/v1/order_service_pb.js";
 import { SubscriptionService } from "../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
 import type { Config, PaymentConfig } from "./config.ts";
+import { around } from "./crash-point.ts";
 import type { PaymentGateway } from "./payments/gateway.ts";
 import { defaultGatewayTimes, withRetries } from "./payments/retry-policy.ts";
 import { createSimulatedGateway } from "./payments/simulated-gateway.ts";
@@ -59,9 +60,10 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   const { config, logger } = options;
   const store = await openStore({ ...config, ...options });
   try {
-    await ensureDefaultShop(store.db);
-    if (options.seedFile !== undefined) {
-      await seed(store.shops, options.seedFile, logger);
+    await around("start: make default shop", () => ensureDefaultShop(store.db));
+    const { seedFile } = options;
+    if (seedFile !== undefined) {
+      await around("start: seed", () => seed(store.shops, seedFile, logger));
     }
     const doors = await openDoors(options, store);
     const payments = startPayments(options, store);

@@ -1,5 +1,6 @@
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
+import { around } from "./crash-point.ts";
 import { type FlushConnection, openDatabase, openFlushConnection } from "./postgres/connection.ts";
 import { migrate, requireCurrentSchema } from "./postgres/migrate.ts";
 import { checkPostgres } from "./postgres/preflight.ts";
@@ -49,11 +50,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   };
   try {
     await checkPostgres(db, options.durability);
-    await (options.migratesOnStart ? migrate(db) : requireCurrentSchema(db));
-    redis = await connectRedis({ url: redisUrl, commandTimeoutMs: 5000, onError });
+    await around("start: migrate", () => (options.migratesOnStart ? migrate(db) : requireCurrentSchema(db)));
+    const runner = await connectRedis({ url: redisUrl, commandTimeoutMs: 5000, onError });
+    redis = runner;
     await checkRedis(redis.connection);
     const scripts = loadScripts();
-    await redis.load(scripts.placeOrder.library);
+    await around("start: load functions", () => runner.load(scripts.placeOrder.library));
     for (let index = 0; index < flushConnectionCount; index += 1) {
       flushConnections.push(openFlushConnection({ url: databaseUrl, onError }));
     }

@@ -1,6 +1,7 @@
 import type { DescMethod, DescService, Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { Logger } from "pino";
+import { crashPoint } from "../crash-point.ts";
 import type { Call } from "./call.ts";
 import type { CallContext, Handlers } from "./call-context.ts";
 import { createDeadlines } from "./deadlines.ts";
@@ -91,6 +92,7 @@ export function createDispatcher({ services, interceptors, explain, logger }: Di
     for (const intercept of interceptors) {
       intercept(call, req);
     }
+    crashPoint("before handler");
     return call.endpoint.handle(req, call);
   }
 
@@ -112,6 +114,7 @@ export function createDispatcher({ services, interceptors, explain, logger }: Di
       deadlines.add(call);
     },
     answer: (call, read) => {
+      crashPoint("before call");
       let response: Promise<Message>;
       try {
         response = enter(call, read) as Promise<Message>;
@@ -121,8 +124,10 @@ export function createDispatcher({ services, interceptors, explain, logger }: Di
       }
       response.then(
         (message) => {
+          crashPoint("after handler");
           try {
             call.succeed(message);
+            crashPoint("after call");
           } catch (error) {
             fail(call, error);
           }

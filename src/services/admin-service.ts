@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import type { Selectable } from "kysely";
 import * as pb from "../../gen/holdfast/v1/admin_service_pb.js";
 import { ShopSchema } from "../../gen/holdfast/v1/resources_pb.js";
+import { around } from "../crash-point.ts";
 import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import { listName } from "../postgres/page-token.ts";
 import type { ShopRow } from "../postgres/schema.ts";
@@ -78,17 +79,18 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
       const call: Call = { rpc: ctx.method.name, request_id: requestId, principal: ctx.principal, request };
       const { currencyCode } = req;
       ctx.throwIfEnded();
-      const made = await insertShop(shops.db, {
+      const birth = {
         shopId,
         currencyCode,
         commitId: makeId(),
         timeMs: Date.now(),
         call: JSON.stringify(call),
         events: JSON.stringify([{ shop_created: { shop_id: shopId, currency_code: currencyCode } }]),
-      });
+      };
+      const made = await around("create shop: insert", () => insertShop(shops.db, birth));
       // A shop is the answer to its own CreateShop, whoever asks again: with an equal body it is a replay.
       const [first, known] = await Promise.all([
-        readCommit(shops.db, shopId, 1),
+        around("create shop: read back", () => readCommit(shops.db, shopId, 1)),
         made ? undefined : findByRequestId(shops.db, shopId, requestId, Number.POSITIVE_INFINITY),
       ]);
       if (first === undefined) {

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { Selectable } from "kysely";
 import * as pb from "../../gen/holdfast/v1/event_service_pb.js";
+import { around } from "../crash-point.ts";
 import { readCommits, readCommitsBackwards } from "../postgres/commits.ts";
 import { acknowledge, findConsumer, listConsumers } from "../postgres/consumers.ts";
 import { listName } from "../postgres/page-token.ts";
@@ -72,12 +73,15 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
     async ackEvents(req, ctx) {
       const shopId = shopIdOf(req);
       ctx.throwIfEnded();
-      const result = await acknowledge(shops.db, { shopId, consumer: req.consumer }, Number(req.position));
+      const { consumer, position } = req;
+      const result = await around("consumer: acknowledge", () =>
+        acknowledge(shops.db, { shopId, consumer }, Number(position)),
+      );
       if (result === undefined) {
         throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
       }
       if (result.position === null) {
-        throw positionAhead(req.position, { position: result.headPosition, epoch: result.epoch });
+        throw positionAhead(position, { position: result.headPosition, epoch: result.epoch });
       }
       return create(pb.AckEventsResponseSchema, { position: BigInt(result.position) });
     },

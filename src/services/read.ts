@@ -1,5 +1,6 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import type { Kysely } from "kysely";
+import { around } from "../crash-point.ts";
 import type { Database } from "../postgres/schema.ts";
 import { type AsOf, readAsOf } from "../postgres/shops.ts";
 import { type Reason, Refusal } from "../refusal.ts";
@@ -29,7 +30,7 @@ export async function readSnapshot<Value>(
   const shopId = shopIdOf(req);
   ctx.throwIfEnded();
   await shops.get(shopId).settle(ctx);
-  const found = await readAsOf(shops.db, shopId, (trx) => read(trx, shopId));
+  const found = await around("read: Postgres", () => readAsOf(shops.db, shopId, (trx) => read(trx, shopId)));
   if (found === undefined) {
     throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
   }

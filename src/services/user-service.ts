@@ -1,6 +1,7 @@
 import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
 import { type User, UserSchema, WalletEntryCause, WalletEntrySchema } from "../../gen/holdfast/v1/resources_pb.js";
 import * as pb from "../../gen/holdfast/v1/user_service_pb.js";
+import { around } from "../crash-point.ts";
 import { type LedgerKey, listWalletEntries } from "../postgres/ledger.ts";
 import { listName } from "../postgres/page-token.ts";
 import { findUser, findUserByEmail, listUsers } from "../postgres/users.ts";
@@ -33,7 +34,9 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
     const reads = !isAllGiven && shops.acksDurable;
     const [committed, early] = await Promise.all([
       mutate(shops, req, ctx, plan),
-      reads ? findUser(shops.db, shopIdOf(req), req.userId).catch(() => undefined) : undefined,
+      reads
+        ? around("change user: read", () => findUser(shops.db, shopIdOf(req), req.userId)).catch(() => undefined)
+        : undefined,
     ]);
     const present = isAllGiven ? undefined : (early ?? (await presentUser(req, ctx)));
     const response = respond(desc, committed, eventName);

@@ -1,5 +1,6 @@
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
+import { around } from "../crash-point.ts";
 import { type ConsumerName, readSessions, takeConsumer } from "../postgres/consumers.ts";
 import type { Database } from "../postgres/schema.ts";
 import { Refusal } from "../refusal.ts";
@@ -83,7 +84,7 @@ export async function createConsumers({ db, redis, logger, lookMs = 1000 }: Cons
   return {
     take: async (name) => {
       const session = { ...name, id: makeId(), taking: new AbortController() };
-      const position = await takeConsumer(db, name, session.id);
+      const position = await around("consumer: take", () => takeConsumer(db, name, session.id));
       sessions.add(session);
       // Without Redis the older watch finds out with its next look.
       redis.publish(consumerChannel, keyOf(name)).catch(() => {});

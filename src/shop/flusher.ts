@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { around, crashPoint } from "../crash-point.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
 import { isConnectionLost, isDataError, isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
@@ -98,8 +99,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
   /** Step 1: the head, always before the log. */
   const readHead = async (): Promise<void> => {
     const observers = waiters.snapshot();
-    generation = await connection.ensureConnected();
-    const found = await readDurableHead(connection.db, shopId);
+    generation = await around("flush: connect", () => connection.ensureConnected());
+    const found = await around("flush: read head", () => readDurableHead(connection.db, shopId));
     if (found === undefined) {
       throw new Error(`shop ${shopId} is not in Postgres any more`);
     }
@@ -122,7 +123,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
   };
 
   const readLog = async (from: number, asked: readonly number[]): Promise<LogView> => {
-    const reply = await redis.aside(scripts.readLog, keys, [from, options.maxBatchCommits + 1, ...asked]);
+    const args = [from, options.maxBatchCommits + 1, ...asked];
+    const reply = await around("flush: look at log", () => redis.aside(scripts.readLog, keys, args));
     const [logEpoch, position, , entries, writers] = reply as [
       string,
       number,
@@ -193,11 +195,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
     if (generation !== connection.generation) {
       throw new Error("the flush connection was replaced since the head was read");
     }
-    const appending = appendCommits(
-      connection.db,
-      shopId,
-      { head: known, serverStart },
-      project(fresh, options.eventsOf),
+    const appending = around("flush: append", () =>
+      appendCommits(connection.db, shopId, { head: known, serverStart }, project(fresh, options.eventsOf)),
     );
     lookAhead(next);
     const moved = await appending.catch((error) => {
@@ -230,24 +229,25 @@ export function createFlusher(options: FlusherOptions): Flusher {
       const waiting = waiters.snapshot().filter((each) => !durable.has(each));
       nextLook = look(head as ShopHead, waiting);
     }
+    crashPoint("before flush: release");
     waiters.settle(durable, "durable");
+    crashPoint("after flush: release");
     options.onDurable(before, fresh);
     const newest = fresh.at(-1) as LogEntry;
     const hint = `${shopId} ${newest.position} ${newest.commitId}`;
-    redis
-      .aside(scripts.trimLog, keys, [epoch, newest.position, options.marginCommits, hintChannel, hint])
-      .catch((error) =>
-        logger[isStoreAway(error) ? "debug" : "warn"](
-          { err: error, shop: shopId },
-          "the log could not be trimmed; the next round does it",
-        ),
-      );
+    const trim = [epoch, newest.position, options.marginCommits, hintChannel, hint];
+    around("flush: trim", () => redis.aside(scripts.trimLog, keys, trim)).catch((error) =>
+      logger[isStoreAway(error) ? "debug" : "warn"](
+        { err: error, shop: shopId },
+        "the log could not be trimmed; the next round does it",
+      ),
+    );
   };
 
   /** Opens the shop anew. When that does not help, the next tries come slower: a log with a gap is for the operator. */
   const reopen = async (): Promise<void> => {
     head = undefined;
-    epoch = await options.reopen();
+    epoch = await around("flush: open", options.reopen);
     waiters.startOver();
     reopenCount += 1;
     if (reopenCount > 2) {

@@ -1,3 +1,6 @@
+import type { Kysely } from "kysely";
+import { around } from "../crash-point.ts";
+import type { Database } from "../postgres/schema.ts";
 import { allowLongStatements, readAsOf, readDurableHead } from "../postgres/shops.ts";
 import { makeId } from "./ids.ts";
 import { countUnits } from "./rebuild.ts";
@@ -14,10 +17,11 @@ const chunkUsers = 1000;
 export async function loadLimits(shops: Shops, shopId: string, sku: string, caller: Caller): Promise<void> {
   for (;;) {
     caller.throwIfEnded();
-    const read = await readAsOf(shops.db, shopId, async (trx) => {
+    const count = async (trx: Kysely<Database>) => {
       await allowLongStatements(trx);
       return { head: await readDurableHead(trx, shopId), units: await countUnits(trx, shopId, [sku]) };
-    });
+    };
+    const read = await around("limits: count", () => readAsOf(shops.db, shopId, count));
     if (read?.value.head === undefined) {
       throw new Error(`shop ${shopId} is not in Postgres any more`);
     }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
+import { around, crashPoint } from "../crash-point.ts";
 import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { allowLongStatements, lockHead, setEpoch } from "../postgres/shops.ts";
@@ -65,45 +66,57 @@ export async function openShop(options: OpenOptions, force = false): Promise<Sho
 }
 
 async function attemptOpen(options: OpenOptions, force: boolean): Promise<ShopHead> {
-  const { shopId, keys, scripts, redis, db } = options;
-  const token = randomUUID();
-  const conclude = await db.transaction().execute(async (trx): Promise<() => Promise<ShopHead>> => {
-    await allowLongStatements(trx);
-    const head = await lockHead(trx, shopId);
-    if (head === undefined) {
-      throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
-    }
-    const look = [head.position, head.commitId, token, head.epoch, force ? "1" : "0"];
-    const reply = (await redis.run(scripts.look, keys, look)) as [string, ...(string | number)[]];
-    if (reply[0] === "ADOPT") {
-      return async () => head;
-    }
-    if (reply[0] === "KEEP") {
-      const [, epoch, seenToken, nextEpoch] = reply as [string, string, string, string];
-      const next = Math.max(head.epoch, Number(epoch), Number(nextEpoch));
-      if (next !== head.epoch) {
-        await setEpoch(trx, shopId, next);
-      }
-      return async () => {
-        requireDone(await redis.run(scripts.keep, keys, [epoch, seenToken, head.position, head.commitId, next]));
-        return { ...head, epoch: next };
-      };
-    }
-    const [, next, headInLog, flushed] = reply as [string, string, number, number];
-    const rebuilt = await rebuild(options, trx, {
-      head,
-      token,
-      next: Number(next),
-      headInLog: headInLog === 1,
-      flushed,
-    });
-    return async () => {
-      requireDone(await redis.run(scripts.finish, keys, [token, next]));
-      return rebuilt;
-    };
+  const conclude = await options.db.transaction().execute(async (trx) => {
+    const prepared = await prepare(options, trx, force);
+    crashPoint("before open: commit");
+    return prepared;
   });
+  crashPoint("after open: commit");
   // Postgres has the new epoch now; only then may Redis serve it.
   return conclude();
+}
+
+/** What is done under the row's lock; what it returns is to be done once that is committed. */
+async function prepare(options: OpenOptions, trx: Kysely<Database>, force: boolean): Promise<() => Promise<ShopHead>> {
+  const { shopId, keys, scripts, redis } = options;
+  const token = randomUUID();
+  await allowLongStatements(trx);
+  const head = await around("open: lock", () => lockHead(trx, shopId));
+  if (head === undefined) {
+    throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
+  }
+  const look = [head.position, head.commitId, token, head.epoch, force ? "1" : "0"];
+  const reply = (await around("open: look", () => redis.run(scripts.look, keys, look))) as [
+    string,
+    ...(string | number)[],
+  ];
+  if (reply[0] === "ADOPT") {
+    return async () => head;
+  }
+  if (reply[0] === "KEEP") {
+    const [, epoch, seenToken, nextEpoch] = reply as [string, string, string, string];
+    const next = Math.max(head.epoch, Number(epoch), Number(nextEpoch));
+    if (next !== head.epoch) {
+      await around("open: raise epoch", () => setEpoch(trx, shopId, next));
+    }
+    const keep = [epoch, seenToken, head.position, head.commitId, next];
+    return async () => {
+      requireDone(await around("open: keep", () => redis.run(scripts.keep, keys, keep)));
+      return { ...head, epoch: next };
+    };
+  }
+  const [, next, headInLog, flushed] = reply as [string, string, number, number];
+  const rebuilt = await rebuild(options, trx, {
+    head,
+    token,
+    next: Number(next),
+    headInLog: headInLog === 1,
+    flushed,
+  });
+  return async () => {
+    requireDone(await around("open: finish", () => redis.run(scripts.finish, keys, [token, next])));
+    return rebuilt;
+  };
 }
 
 function requireDone(reply: unknown): void {
@@ -136,23 +149,25 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
     });
   }
   // The row lock may have been lost while Redis was asked (a killed session): any statement here tells, before the clear.
-  await lockHead(trx, shopId);
+  await around("rebuild: lock again", () => lockHead(trx, shopId));
 
   let stepNumber = 0;
   const load: Load = async (step, values) => {
-    requireDone(await redis.run(scripts.load, keys, [sealed.token, stepNumber, step, ...values]));
+    const args = [sealed.token, stepNumber, step, ...values];
+    requireDone(await around("rebuild: load", () => redis.run(scripts.load, keys, args)));
     stepNumber += 1;
   };
   await load("clear", [headInLog ? "1" : "0"]);
   const newest = headInLog ? await drain(options, trx, head) : head;
-  const totalCount = await countRebuilt(trx, shopId, newest, { ...options, writeLog: !headInLog });
+  const extent = { ...options, writeLog: !headInLog };
+  const totalCount = await around("rebuild: count", () => countRebuilt(trx, shopId, newest, extent));
   let loadedCount = 0;
-  for await (const [step, values] of rebuildSteps(trx, shopId, newest, { ...options, writeLog: !headInLog })) {
+  for await (const [step, values] of rebuildSteps(trx, shopId, newest, extent)) {
     await load(step, values);
     loadedCount = Math.min(totalCount, loadedCount + countLoaded(step, values));
     options.onProgress?.({ epoch: next, loadedCount, totalCount });
   }
-  await setEpoch(trx, shopId, next);
+  await around("rebuild: set epoch", () => setEpoch(trx, shopId, next));
   const rebuiltMs = Math.round(performance.now() - startedAt);
   logger.info(
     { shop: shopId, epoch: next, position: newest.position, steps: stepNumber, rebuiltMs },
@@ -162,11 +177,12 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
 }
 
 /** Takes what a kept log holds beyond Postgres' head to Postgres, in this transaction. Returns the new head. */
-async function drain(options: OpenOptions, trx: Kysely<Database>, from: ShopHead): Promise<ShopHead> {
+async function drain(options: OpenOptions, trx: Kysely<Database>, start: ShopHead): Promise<ShopHead> {
   const { shopId, keys, scripts, redis } = options;
-  let head = from;
+  let head = start;
   for (;;) {
-    const reply = await redis.run(scripts.readLog, keys, [head.position, 1001]);
+    const from = head;
+    const reply = await around("rebuild: read log", () => redis.run(scripts.readLog, keys, [from.position, 1001]));
     const entries = (reply as [string, number, string, [string, string[]][]])[3].map(([id, fields]) =>
       parseEntry(id, fields),
     );
@@ -176,7 +192,8 @@ async function drain(options: OpenOptions, trx: Kysely<Database>, from: ShopHead
       return head;
     }
     requireContiguous(entries, head);
-    if (!(await appendCommits(trx, shopId, { head, serverStart: null }, project(fresh)))) {
+    const append = () => appendCommits(trx, shopId, { head: from, serverStart: null }, project(fresh));
+    if (!(await around("rebuild: drain log", append))) {
       throw new Error(`the head of shop ${shopId} moved under its row lock`);
     }
     head = { epoch: head.epoch, position: newest.position, commitId: newest.commitId };

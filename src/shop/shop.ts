@@ -1,6 +1,7 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
+import { around, crashPoint } from "../crash-point.ts";
 import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
 import { isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
@@ -158,38 +159,42 @@ export class Shop {
     this.#admit();
     for (;;) {
       caller.throwIfEnded();
-      const flusher = this.#openFlusher ?? (await tries.attempt(() => this.#ready()));
+      const flusher = this.#openFlusher ?? (await tries.attempt(() => around("mutation: open", () => this.#ready())));
       if (flusher === undefined) {
         continue;
       }
       const { epoch, head } = flusher;
       if (mutation.record !== undefined && recordEpoch !== epoch) {
         // What was read in another epoch may be of a history that is gone.
-        record = mutation.preloads === true ? recordArguments(await mutation.record(this.#deps.db)) : [0, ""];
+        record = mutation.preloads === true ? await this.#readRecord(mutation.record) : [0, ""];
         recordEpoch = epoch;
       }
       const args = [epoch, makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
       // What Postgres did not know is good for one run: until the next one, somebody may flush what an earlier run did.
       lookedUp = "0";
+      crashPoint("before mutation: run script");
       const reply = this.#answer(
         await tries.attempt(() => this.#run(script, [...args, ...record, ...mutation.args])),
         epoch,
         head,
       );
+      crashPoint("after mutation: run script");
       if (reply === undefined) {
         continue;
       }
       const isAnswerOfRecord = reply.kind === "LOOK_UP" || reply.kind === "LOAD_FIRST";
       const observes = isAnswerOfRecord || reply.kind === "REFUSED" || reply.kind === "LOAD_LIMITS";
       const events = reply.kind === "OK" ? this.#keepEvents(reply) : [];
+      crashPoint("before mutation: become durable");
       const isDurable = await this.#isDurable(reply, observes, flusher, caller, isAnswerOfRecord).finally(() =>
         this.#events.delete(reply.commitId),
       );
+      crashPoint("after mutation: become durable");
       if (!isDurable) {
         continue;
       }
       if (reply.kind === "LOOK_UP") {
-        const found = await this.#lookUp(mutation, requestId);
+        const found = await around("mutation: look up", () => this.#lookUp(mutation, requestId));
         if (found !== undefined) {
           return this.#answerFrom(found, mutation, call, true);
         }
@@ -197,10 +202,11 @@ export class Shop {
         continue;
       }
       if (reply.kind === "LOAD_FIRST") {
-        if (mutation.record === undefined) {
+        const { record: load } = mutation;
+        if (load === undefined) {
           throw new Error(`${mutation.rpc} asked for a record that it does not have`);
         }
-        record = recordArguments(await mutation.record(this.#deps.db));
+        record = await around("mutation: load first", async () => recordArguments(await load(this.#deps.db)));
         continue;
       }
       if (reply.kind === "LOAD_LIMITS") {
@@ -240,18 +246,23 @@ export class Shop {
     for (;;) {
       caller.throwIfEnded();
       this.#refuseFenced();
-      const flusher = await tries.attempt(() => this.#ready());
+      const flusher = await tries.attempt(() => around("read: open", () => this.#ready()));
       if (flusher === undefined) {
         continue;
       }
       const { epoch, head } = flusher;
-      const raw = await tries.attempt(() => this.#run(script, [epoch, this.#clock(), ...args]));
+      const run = () => this.#run(script, [epoch, this.#clock(), ...args]);
+      const raw = await tries.attempt(() => around("read: run script", run));
       if (raw?.kind === "DUE") {
-        await (due.userId === undefined ? this.expire(due.holdId ?? "", due.skus ?? []) : this.renew(due.userId));
+        await around("read: end what is due", () => this.#end(due));
         continue;
       }
       const reply = this.#answer(raw, epoch, head);
-      if (reply === undefined || !(await this.#isDurable(reply, true, flusher, caller, fromRecord))) {
+      if (reply === undefined) {
+        continue;
+      }
+      const wait = () => this.#isDurable(reply, true, flusher, caller, fromRecord);
+      if (!(await around("read: become durable", wait))) {
         continue;
       }
       if (reply.kind === "REFUSED") {
@@ -282,7 +293,7 @@ export class Shop {
     const flusher = await this.#ready();
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#deps.memoryCount, this.#clock(), holdId, ...skus];
-    const reply = await this.#run(this.#deps.scripts.expireHolds, args);
+    const reply = await around("expire: run script", () => this.#run(this.#deps.scripts.expireHolds, args));
     this.#answer(reply, epoch, head);
     return reply.kind === "AGAIN";
   }
@@ -292,7 +303,7 @@ export class Shop {
     const flusher = await this.#ready();
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#clock(), userId];
-    const reply = await this.#run(this.#deps.scripts.renewSubscriptions, args);
+    const reply = await around("renew: run script", () => this.#run(this.#deps.scripts.renewSubscriptions, args));
     this.#answer(reply, epoch, head);
     return reply.kind === "AGAIN";
   }
@@ -300,9 +311,9 @@ export class Shop {
   /** Hands counts to `lua/load_limits.lua`. False: the log does not hold that commit any more, read again. */
   async loadLimits(args: readonly (string | number)[]): Promise<boolean> {
     const flusher = await this.#ready();
-    const [kind] = (await this.#deps.redis.run(this.#deps.scripts.loadLimits, this.keys, [flusher.epoch, ...args])) as [
-      string,
-    ];
+    const { redis, scripts } = this.#deps;
+    const load = () => redis.run(scripts.loadLimits, this.keys, [flusher.epoch, ...args]);
+    const [kind] = (await around("limits: load", load)) as [string];
     if (kind === "MISMATCH") {
       await this.reopen();
     }
@@ -519,6 +530,15 @@ export class Shop {
     return release === "durable";
   }
 
+  /** Ends what a read found due. */
+  async #end({ userId, holdId = "", skus = [] }: Due): Promise<void> {
+    await (userId === undefined ? this.expire(holdId, skus) : this.renew(userId));
+  }
+
+  async #readRecord(read: NonNullable<Mutation["record"]>): Promise<readonly (string | number)[]> {
+    return recordArguments(await around("mutation: read record", () => read(this.#deps.db)));
+  }
+
   /** What Postgres knows of a call's ids, which Redis let go. */
   async #lookUp(mutation: Mutation, requestId: string): Promise<Known | undefined> {
     const { db, requestRetentionMs } = this.#deps;
@@ -531,7 +551,7 @@ export class Shop {
   }
 
   async #readCommit(position: number): Promise<LogEntry> {
-    const entry = await readCommit(this.#deps.db, this.id, position);
+    const entry = await around("mutation: read commit", () => readCommit(this.#deps.db, this.id, position));
     if (entry === undefined) {
       throw new Error(`commit ${position} of shop ${this.id} is neither in the log nor in Postgres`);
     }

@@ -1,5 +1,6 @@
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
+import { around } from "../crash-point.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
 import { isConnectionLost, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
@@ -120,7 +121,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     if (!redisState.isUp) {
       return;
     }
-    const peeked = await redis.aside(scripts.peek, shopKeys(shopId), []);
+    const peeked = await around("sweep: peek", () => redis.aside(scripts.peek, shopKeys(shopId), []));
     const [, logPosition, logCommitId, nextDueMs, redisMs, nextRenewalMs] = peeked as [
       string,
       number,
@@ -138,30 +139,31 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     sweptPositions.set(shopId, position);
     // A head that moved on since the last sweep has somebody who flushes; one that stands still or went back has not.
     if (!isAllDurable && position <= swept) {
-      await get(shopId).sweep();
+      await around("sweep: flush", () => get(shopId).sweep());
     }
     const nowMs = options.clock?.() ?? redisMs;
     if (nextDueMs >= 0 && nextDueMs <= nowMs) {
-      while (await get(shopId).expire("", [])) {
+      while (await around("sweep: expire", () => get(shopId).expire("", []))) {
         // at most 100 at a time; other calls come in between
       }
-      await get(shopId).sweep();
+      await around("sweep: flush expired", () => get(shopId).sweep());
     }
     if (nextRenewalMs >= 0 && nextRenewalMs <= nowMs) {
-      while (await get(shopId).renew("")) {
+      while (await around("sweep: renew", () => get(shopId).renew(""))) {
         // the same
       }
-      await get(shopId).sweep();
+      await around("sweep: flush renewed", () => get(shopId).sweep());
     }
   };
 
   const sweep = async (): Promise<void> => {
     // Over a connection that flushes, not the pool: slow reads must not look like a Postgres that is away.
     const [connection] = flushConnections as [FlushConnection];
-    await connection.ensureConnected();
-    const heads = await listHeads(connection.db);
+    await around("sweep: connect", () => connection.ensureConnected());
+    const heads = await around("sweep: list shops", () => listHeads(connection.db));
     // A shop that Redis does not hold has nobody but Postgres to tell that a subscription is to be renewed.
-    const toRenew = new Set(await listShopsToRenew(connection.db, options.clock?.() ?? Date.now()));
+    const nowMs = options.clock?.() ?? Date.now();
+    const toRenew = new Set(await around("sweep: list renewals", () => listShopsToRenew(connection.db, nowMs)));
     postgres.answered();
     await Promise.all(
       heads.map((shop) =>

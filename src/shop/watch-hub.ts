@@ -1,5 +1,6 @@
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
+import { around } from "../crash-point.ts";
 import { readCommits } from "../postgres/commits.ts";
 import type { Database } from "../postgres/schema.ts";
 import { readDurableHead } from "../postgres/shops.ts";
@@ -126,7 +127,8 @@ export class WatchHub {
       await this.#started;
       while (this.#hinted > this.head) {
         const known = this.head;
-        const [at, ...after] = await readCommits(this.#db, this.#shopId, known, 1000);
+        const read = () => readCommits(this.#db, this.#shopId, known, 1000);
+        const [at, ...after] = await around("watch: read commits", read);
         if (at?.position === known) {
           this.offer(at, after);
         }

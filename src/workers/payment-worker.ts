@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
+import { around } from "../crash-point.ts";
 import {
   type Charge,
   chargeKey,
@@ -95,10 +96,9 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
     const outcome =
       order.amountMinor === 0
         ? ({ outcome: "charged", chargeId: "" } as const)
-        : await gateway.charge(order, ending.signal);
-    await (outcome.outcome === "charged"
-      ? settlement.confirm(order, outcome.chargeId)
-      : settlement.cancel(order)
+        : await around("payments: charge", () => gateway.charge(order, ending.signal));
+    await around("payments: settle charge", () =>
+      outcome.outcome === "charged" ? settlement.confirm(order, outcome.chargeId) : settlement.cancel(order),
     ).catch((error) => acceptEnd(order, outcome.outcome, error));
   };
 
@@ -106,8 +106,9 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
     const { shopId, orderId, refundNumber, chargeId, amountMinor } = pending;
     const isKeyOld = ageMs(pending) > keyLifetimeMs;
     const request = { key: refundKey(shopId, orderId, refundNumber), chargeId, amountMinor, isKeyOld };
-    const refundId = amountMinor === 0 ? "" : await gateway.refund(request, ending.signal);
-    await settlement.settleRefund(pending, refundId);
+    const refundId =
+      amountMinor === 0 ? "" : await around("payments: refund", () => gateway.refund(request, ending.signal));
+    await around("payments: settle refund", () => settlement.settleRefund(pending, refundId));
   };
 
   /** An order that another worker ended, or that moved on since, is settled; charged and cancelled must never come together. */
@@ -188,18 +189,19 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
   const looks = [refunds, charges];
 
   const look = async (): Promise<void> => {
-    const generation = await connection.ensureConnected();
+    const generation = await around("payments: connect", () => connection.ensureConnected());
     if (generation !== leadingGeneration) {
       leadingGeneration = 0;
       queue.clear();
-      if (!(await tryToLeadPayments(connection.db)) || connection.generation !== generation) {
+      const isLeading = await around("payments: lead", () => tryToLeadPayments(connection.db));
+      if (!isLeading || connection.generation !== generation) {
         return;
       }
       leadingGeneration = generation;
       logger.debug("this process charges GATEWAY orders");
     }
     for (const lookThrough of looks) {
-      await lookThrough(connection.db);
+      await around("payments: list", () => lookThrough(connection.db));
     }
     looks.reverse();
   };
