@@ -173,7 +173,8 @@ async function readDoors(child: ChildProcess): Promise<{ grpc: string; http: str
   });
 }
 
-function openDoors(grpcAddress: string, httpUrl: string): Doors & { close(): void } {
+/** Opens clients of a Holdfast that runs somewhere; nothing connects before the first call. */
+export function openDoors(grpcAddress: string, httpUrl: string): Doors & { close(): void } {
   const sessions = new Http2SessionManager(`http://${grpcAddress}`);
   return {
     grpc: createClients(createGrpcTransport({ baseUrl: `http://${grpcAddress}`, sessionManager: sessions })),

@@ -44,13 +44,18 @@ export interface CommitSeen {
 /** A shop that nobody creates. */
 const nobodysShop = "no-such-shop";
 
-/** How long a call may take, in milliseconds. */
-const timeoutMs = 20_000;
+/** How long a call may take whose caller does not say, in milliseconds. */
+const defaultTimeoutMs = 20_000;
 
 type Method = (request: object, options: { headers: Record<string, string>; timeoutMs: number }) => Promise<object>;
 
 /** Makes a call and says what came back. Throws what is neither an answer nor a refusal. */
-export async function send(doors: Doors, shopId: string, call: Call): Promise<Outcome> {
+export async function send(
+  doors: Pick<Doors, Call["door"]>,
+  shopId: string,
+  call: Call,
+  timeoutMs: number = defaultTimeoutMs,
+): Promise<Outcome> {
   const { method, client } = methods.get(call.rpc) as { method: DescMethod; client: keyof Clients };
   const fieldId = call.idBy === "field" || call.idBy === "conflict" ? call.requestId : "";
   const hasId = method.input.fields.some(({ name }) => name === "request_id");

@@ -1,0 +1,43 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { createShop } from "../../helpers/shop.ts";
+import { useHoldfast } from "../../helpers/use-holdfast.ts";
+import { pause } from "./call-until-known.ts";
+import { startWorkload } from "./workload.ts";
+
+const holdfast = useHoldfast();
+let folder = "";
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "holdfast-workload-"));
+});
+afterEach(async () => {
+  await rm(folder, { recursive: true });
+});
+
+test("callers make calls until they are to settle, and note what was acknowledged", async () => {
+  const shopId = await createShop(holdfast.grpc);
+  const ledgerPath = join(folder, "ledger");
+  const workload = await startWorkload({
+    seed: 1,
+    shopId,
+    callerCount: 8,
+    watcherCount: 3,
+    consumerCount: 2,
+    servers: [{ grpc: holdfast.grpcAddress, http: holdfast.httpUrl }],
+    ledgerPath,
+  });
+  workload.resume();
+  while (workload.calls.length < 400) await pause(20);
+  await workload.settle();
+  expect(workload.calls.filter(({ outcome }) => outcome === undefined)).toEqual([]);
+  const lines = (await readFile(ledgerPath, "utf8")).trim().split("\n");
+  expect(lines.map((line) => JSON.parse(line))).toEqual(workload.acknowledged);
+  const acknowledged = workload.calls.filter(
+    ({ outcome }) => outcome?.kind === "answered" && outcome.commit !== undefined,
+  );
+  expect(workload.acknowledged.length).toBe(acknowledged.length);
+  await workload.close();
+});
