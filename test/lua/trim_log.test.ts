@@ -42,6 +42,14 @@ describe("TrimLog", () => {
     expect(changes).toEqual({ meta: { flushed: "300" } });
   });
 
+  test("takes back nothing that a faster process noted", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    await shop.raw("trimLog", call.args);
+    const { changes } = await shop.observe("trimLog", { ...call.args, head_position: 299 });
+    expect(changes).toEqual({});
+  });
+
   test("changes nothing in another epoch, and hints all the same", async () => {
     const shop = await shops.open();
     await call.given(shop);
