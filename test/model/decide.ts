@@ -9,7 +9,7 @@ import { answer, type Context, type Decide, type Decision, type Refused, refuse,
 import * as inventory from "./inventory.ts";
 import * as orders from "./orders.ts";
 import { differences, normalise, type Plain } from "./plain.ts";
-import { type Hold, holdStates, type Order, orderStates, type Shop, type User } from "./state.ts";
+import { type Hold, type Order, type Shop, type User, unfinishedItems } from "./state.ts";
 import * as subscriptions from "./subscriptions.ts";
 import * as users from "./users.ts";
 
@@ -213,6 +213,7 @@ export function bodyOf(rpc: string, request: Plain): Plain {
 
 function getShop(shop: Shop, _: Plain, { answer: given }: Context): Decision {
   const { epoch, head_position, durable_position } = (given?.shop ?? {}) as Plain;
+  const unfinished = unfinishedItems(shop);
   const message = {
     shop_id: shop.shopId,
     currency_code: shop.currencyCode,
@@ -223,8 +224,8 @@ function getShop(shop: Shop, _: Plain, { answer: given }: Context): Decision {
     durable_position,
     product_count: shop.products.size,
     user_count: shop.users.size,
-    open_hold_count: [...shop.holds.values()].filter(({ state }) => state === holdStates.active).length,
-    open_order_count: [...shop.orders.values()].filter(({ state }) => state === orderStates.pending).length,
+    open_hold_count: unfinished.filter((item) => !("method" in item)).length,
+    open_order_count: unfinished.filter((item) => "method" in item).length,
   };
   return answer({ shop: message });
 }

@@ -4,9 +4,6 @@ import type { Plain } from "./plain.ts";
 import { type Hold, holdStates, largest, type Product, type Shop } from "./state.ts";
 import { holdMessage, productMessage, stockMessage, stockMessages } from "./wire.ts";
 
-/** How long a hold lasts that names no duration: HOLDFAST_HOLD_SECONDS. */
-const defaultHoldMs = 600_000;
-
 const dayMs = 86_400_000;
 
 export function putProduct(shop: Shop, request: Plain): Decision {
@@ -119,12 +116,13 @@ export function holdStock(shop: Shop, request: Plain, { now, made }: Context): D
       lines: lines.map(({ sku, quantity }) => ({ sku, quantity, price: shop.products.get(sku)?.price as number })),
       state: holdStates.active,
       createTime: timeMs,
-      expireTime: timeMs + (hold_duration ?? defaultHoldMs),
+      expireTime: timeMs + (hold_duration ?? shop.holdMs),
       orderId: "",
       position,
       createPosition: position,
     };
     shop.holds.set(hold.id, hold);
+    shop.unfinished.add(hold);
     for (const [sku, quantity] of asked) {
       const product = shop.products.get(sku) as Product;
       product.available -= quantity;
@@ -153,7 +151,7 @@ export function extendHold(shop: Shop, request: Plain, { now }: Context): Decisi
   const hold = shop.holds.get(hold_id);
   const refusal = notLate(shop, now, [], hold) ?? refuseHold(hold);
   if (hold === undefined || refusal !== undefined) return refusal as Decision;
-  const expireTime = Math.max(hold.expireTime, now + (hold_duration ?? defaultHoldMs));
+  const expireTime = Math.max(hold.expireTime, now + (hold_duration ?? shop.holdMs));
   if (expireTime > hold.createTime + dayMs) return refuse("HOLD_LIMIT_REACHED");
   return accept(() => {
     hold.expireTime = expireTime;

@@ -17,11 +17,9 @@ import {
   type Shop,
   touch,
   type User,
+  unfinishedItems,
 } from "./state.ts";
 import { holdMessage, orderMessage, stockMessages } from "./wire.ts";
-
-/** How long an EXTERNAL order waits for its payment: HOLDFAST_HOLD_SECONDS. */
-const pendingMs = 600_000;
 
 /** OrderState without prefix, as ORDER_STATE_INVALID names it. */
 const stateNames = ["UNSPECIFIED", "PENDING_PAYMENT", "PAID", "FULFILLED", "CANCELLED", "REFUNDED"];
@@ -70,7 +68,7 @@ export function placeOrder(shop: Shop, request: Plain, context: Context): Decisi
       fulfillReference: "",
       cancelReason: "",
       holdId: hold_id,
-      expireTime: method === methods.external ? timeMs + pendingMs : 0,
+      expireTime: method === methods.external ? timeMs + shop.holdMs : 0,
       createTime: timeMs,
       updateTime: timeMs,
       position,
@@ -82,6 +80,7 @@ export function placeOrder(shop: Shop, request: Plain, context: Context): Decisi
       unsettled: new Map(),
     };
     shop.orders.set(order.id, order);
+    shop.unfinished.add(order);
     for (const [sku, quantity] of demand(priced)) {
       const product = shop.products.get(sku) as Product;
       if (from === undefined) product.available -= quantity;
@@ -115,9 +114,9 @@ export function placeOrder(shop: Shop, request: Plain, context: Context): Decisi
 }
 
 /** Whether revenue would pass the largest number, if everything that waits for its payment is paid: it must be booked then. */
-function passesLimit({ orders, stats }: Shop, amount: number): boolean {
-  const waiting = [...orders.values()].filter(({ state }) => state === orderStates.pending);
-  return waiting.reduce((sum, order) => sum + order.amount, stats.revenue) + amount > largest;
+function passesLimit(shop: Shop, amount: number): boolean {
+  const waiting = unfinishedItems(shop).filter((item) => "method" in item);
+  return waiting.reduce((sum, order) => sum + order.amount, shop.stats.revenue) + amount > largest;
 }
 
 /** Counts an order that becomes PAID. */

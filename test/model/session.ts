@@ -5,11 +5,11 @@ import { mismatch, mismatchOfCommit, mismatchOfEvents, mismatchOfQuote, mismatch
 import { Conservation } from "./conservation.ts";
 import type { Coverage } from "./coverage.ts";
 import { type Call, createRpcs, decide } from "./decide.ts";
-import type { Context } from "./decision.ts";
 import { Disagreement, describe } from "./failure.ts";
 import type { Plain } from "./plain.ts";
 import { methods, orderStates, type Shop } from "./state.ts";
 import type { Quotes } from "./subscriptions.ts";
+import { contextOf, mayNameAnEarlierCommit, positionOf } from "./told.ts";
 import type { WatchedCommit, WatchedLog } from "./watched-log.ts";
 
 /** A Holdfast and its clock, which the runs move on. */
@@ -26,9 +26,6 @@ interface Told {
   readonly call: Call;
   readonly outcome: Outcome;
 }
-
-/** Refusals that name the commit that has the id, not where the shop was looked at. */
-const namesAnotherCommit = /^(REQUEST_ID_REUSED|.*_EXISTS)$/;
 
 /** How long the payment worker may take for what is left, in milliseconds. */
 const settleMs = 30_000;
@@ -142,7 +139,7 @@ export class Session {
 
   /** What is wrong with what was told, if the shop is as it is in the model now. */
   #wrongNow({ call, outcome }: Told): string | undefined {
-    const context = this.#context(call, outcome, this.subject.clock.nowMs);
+    const context = contextOf(call, outcome, this.subject.clock.nowMs);
     const decision = decide(this.#rpcs, this.shop, call, context);
     const isQuote = call.rpc === "PreviewTierChange" && outcome.kind === "answered";
     const wrong = mismatch(call.rpc, decision, outcome, (position) => this.shop.calls.get(position));
@@ -151,21 +148,6 @@ export class Session {
       return mismatchOfCommit(outcome as AnsweredOutcome, this.log.at(decision.position));
     }
     return isQuote ? mismatchOfQuote(outcome.response) : undefined;
-  }
-
-  #context(call: Call, outcome: Outcome, now: number): Context {
-    const response = outcome.kind === "answered" ? outcome.response : {};
-    return {
-      now,
-      answer: outcome.kind === "answered" ? outcome.response : undefined,
-      made: (field) => {
-        const asked = call.request[field];
-        if (typeof asked === "string" && asked !== "") return asked;
-        const { hold, order, user, quote } = response as Readonly<Record<string, Plain | undefined>>;
-        const made = { ...hold, ...order, ...quote, ...user, ...response }[madeFields[field] ?? field];
-        return typeof made === "string" ? made : "";
-      },
-    };
   }
 
   /** Makes the next commit of the log in the model: that of a caller, or one that time or the payment worker made. */
@@ -181,7 +163,7 @@ export class Session {
       this.#applyBackground(watched);
     } else {
       const { call, outcome } = told;
-      const { made, ...context } = this.#context(call, outcome, watched.timeMs);
+      const { made, ...context } = contextOf(call, outcome, watched.timeMs);
       const expectMade = (field: string): string =>
         made(field) || this.#disagree(told, `must have a ${field} that the server made`);
       const decision = decide(this.#rpcs, shop, call, { ...context, made: expectMade });
@@ -266,19 +248,4 @@ export class Session {
       await this.catchUp();
     }
   }
-}
-
-/** Where in an answer the server puts what it made in place of an empty field. */
-const madeFields: Readonly<Record<string, string>> = { own_referral_code: "referral_code" };
-
-/** Where in the log an outcome is true; undefined: it does not say. */
-function positionOf(outcome: Outcome): number | undefined {
-  if (outcome.kind === "answered") return outcome.asOf?.position;
-  const { position } = outcome.metadata;
-  return position === undefined || namesAnotherCommit.test(outcome.reason) ? undefined : Number(position);
-}
-
-/** An order is in a state since the commit that brought it there, and a refusal may name that one. */
-function mayNameAnEarlierCommit(outcome: Outcome): boolean {
-  return outcome.kind === "refused" && outcome.reason === "ORDER_STATE_INVALID";
 }

@@ -24,6 +24,13 @@ export interface Shop {
   readonly statement: Entry[];
   readonly tierChanges: TierChange[];
   readonly stats: Stats;
+  /** HOLDFAST_HOLD_SECONDS, in ms: how long a hold lasts that names no duration, and an EXTERNAL order waits for its payment. */
+  readonly holdMs: number;
+  /** Users by e-mail address, as {@link normaliseEmail} makes it, and by referral code. */
+  readonly emails: Map<string, User>;
+  readonly codes: Map<string, User>;
+  /** Every hold and order that may still end; who looks through them lets go of those that did. */
+  readonly unfinished: Set<Hold | Order>;
 }
 
 /** The largest number a shop may hold. */
@@ -195,7 +202,7 @@ export interface Stats {
 }
 
 /** A shop as CreateShop makes it: position 1. */
-export function createShopModel(shopId: string, currencyCode: string, createTime: number): Shop {
+export function createShopModel(shopId: string, currencyCode: string, createTime: number, holdMs = 600_000): Shop {
   const tier = (name: string, price: number, projects: number, storage: number, calls: number): [string, Tier] => [
     name,
     { tier: name, price, limits: { max_projects: projects, max_storage_mb: storage, max_api_calls: calls } },
@@ -222,6 +229,10 @@ export function createShopModel(shopId: string, currencyCode: string, createTime
     statement: [],
     tierChanges: [],
     stats: { orders: 0, items: 0, revenue: 0, refunded: 0, upgradeCredits: 0, downgradeCredits: 0 },
+    holdMs,
+    emails: new Map(),
+    codes: new Map(),
+    unfinished: new Set(),
   };
 }
 
@@ -253,12 +264,29 @@ export function dueTime(item: Hold | Order): number | undefined {
 
 /** Everything that ends by itself. */
 export function openItems(shop: Shop): (Hold | Order)[] {
-  return [...shop.holds.values(), ...shop.orders.values()].filter((item) => dueTime(item) !== undefined);
+  return unfinishedItems(shop).filter((item) => dueTime(item) !== undefined);
+}
+
+/** Holds that are open, and orders that are pending. */
+export function unfinishedItems({ unfinished }: Shop): (Hold | Order)[] {
+  for (const item of unfinished) {
+    const isOpen = "method" in item ? item.state === orderStates.pending : item.state === holdStates.active;
+    // What has ended never opens again.
+    if (!isOpen) unfinished.delete(item);
+  }
+  return [...unfinished];
 }
 
 /** An e-mail address as it is compared. */
 export function normaliseEmail(email: string): string {
   return email.trim().toLowerCase();
+}
+
+/** Gives a user an e-mail address in place of the one they had; the empty one is nobody's. */
+export function giveEmail({ emails }: Shop, user: User, email: string): void {
+  emails.delete(normaliseEmail(user.email));
+  user.email = email;
+  if (normaliseEmail(email) !== "") emails.set(normaliseEmail(email), user);
 }
 
 /** Moves a wallet's money or credits, and writes the statement; nothing moved, nothing written. */

@@ -1,6 +1,6 @@
 import { accept, answer, type Context, type Decision, refuse } from "./decision.ts";
 import type { Plain } from "./plain.ts";
-import { causes, kinds, largest, move, type Shop, touch, type User } from "./state.ts";
+import { causes, giveEmail, kinds, largest, move, type Shop, touch, type User } from "./state.ts";
 import { entryMessage, findByEmail, userEvent, userMessage } from "./wire.ts";
 
 const signupCredits = 100;
@@ -24,8 +24,7 @@ export function createUser(shop: Shop, request: Plain, { made }: Context): Decis
   };
   const { display_name = "", ...rest } = request as { readonly email?: string; readonly display_name?: string };
   const email = keptEmail(rest.email ?? "");
-  const owner = (code: string): User | undefined =>
-    code === "" ? undefined : [...shop.users.values()].find((user) => user.referralCode === code);
+  const owner = (code: string): User | undefined => shop.codes.get(code);
   if (findByEmail(shop, email) !== undefined) return refuse("EMAIL_TAKEN");
   if (owner(own_referral_code) !== undefined) return refuse("REFERRAL_CODE_TAKEN");
   const referrer = owner(referral_code);
@@ -35,7 +34,7 @@ export function createUser(shop: Shop, request: Plain, { made }: Context): Decis
     const { position, timeMs } = shop;
     const user: User = {
       id: made("user_id"),
-      email,
+      email: "",
       displayName: display_name,
       balance: 0,
       credits: 0,
@@ -61,6 +60,8 @@ export function createUser(shop: Shop, request: Plain, { made }: Context): Decis
     if (owner(user.referralCode) !== undefined || user.referralCode === "")
       throw new Error("the referral code is not new");
     shop.users.set(user.id, user);
+    shop.codes.set(user.referralCode, user);
+    giveEmail(shop, user, email);
     move(shop, user, kinds.credits, signupCredits, causes.signup);
     if (referrer !== undefined) move(shop, user, kinds.credits, referralCredits, causes.referral);
     const made_event = { user_created: { user: userEvent(user), referral_applied: referrer !== undefined } };
@@ -81,7 +82,7 @@ export function updateUser(shop: Shop, request: Plain): Decision {
   const owner = findByEmail(shop, email ?? "");
   if (owner !== undefined && owner !== user) return refuse("EMAIL_TAKEN");
   return accept(() => {
-    user.email = email === undefined ? user.email : keptEmail(email);
+    giveEmail(shop, user, email === undefined ? user.email : keptEmail(email));
     user.displayName = display_name ?? user.displayName;
     user.personal.emails.add(user.email);
     user.personal.names.add(user.displayName);

@@ -142,7 +142,6 @@ export function entryMessage(entry: Entry): Plain {
 }
 
 /** The user who has an e-mail address; undefined = nobody, and nobody has the empty one. */
-export function findByEmail(shop: Shop, email: string): User | undefined {
-  const key = normaliseEmail(email);
-  return key === "" ? undefined : [...shop.users.values()].find((user) => normaliseEmail(user.email) === key);
+export function findByEmail({ emails }: Shop, email: string): User | undefined {
+  return emails.get(normaliseEmail(email));
 }

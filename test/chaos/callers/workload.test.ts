@@ -1,9 +1,11 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Client } from "pg";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createShop } from "../../helpers/shop.ts";
 import { useHoldfast } from "../../helpers/use-holdfast.ts";
+import { readCommits } from "../../history/read-commits.ts";
 import { pause } from "./call-until-known.ts";
 import { startWorkload } from "./workload.ts";
 
@@ -23,14 +25,14 @@ test("callers make calls until they are to settle, and note what was acknowledge
   const workload = await startWorkload({
     seed: 1,
     shopId,
-    callerCount: 8,
+    callerCount: 6,
     watcherCount: 3,
     consumerCount: 2,
     servers: [{ grpc: holdfast.grpcAddress, http: holdfast.httpUrl }],
     ledgerPath,
   });
   workload.resume();
-  while (workload.calls.length < 400) await pause(20);
+  while (workload.calls.length < 250) await pause(20);
   await workload.settle();
   expect(workload.calls.filter(({ outcome }) => outcome === undefined)).toEqual([]);
   const lines = (await readFile(ledgerPath, "utf8")).trim().split("\n");
@@ -39,5 +41,19 @@ test("callers make calls until they are to settle, and note what was acknowledge
     ({ outcome }) => outcome?.kind === "answered" && outcome.commit !== undefined,
   );
   expect(workload.acknowledged.length).toBe(acknowledged.length);
+  const postgres = new Client(holdfast.database.url);
+  await postgres.connect();
+  const commits = await readCommits(postgres, shopId);
+  await postgres.end();
+  const madeBy = new Map(commits.map((commit) => [commit.position, commit]));
+  for (const each of workload.acknowledged) expect(madeBy.get(each.position)).toMatchObject(each);
+  expect(await workload.checkWatchers(commits)).toEqual([]);
+  const [left, right] = commits.slice(-2) as [(typeof commits)[0], (typeof commits)[0]];
+  const swapped = [
+    ...commits.slice(0, -2),
+    { ...left, commitId: right.commitId },
+    { ...right, commitId: left.commitId },
+  ];
+  expect(await workload.checkWatchers(swapped)).not.toEqual([]);
   await workload.close();
-});
+}, 90_000);

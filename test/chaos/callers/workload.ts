@@ -2,6 +2,7 @@ import type { CallRecord, CommitRecord } from "../../history/history.ts";
 import { openingCalls } from "../../model/commands.ts";
 import type { Call } from "../../model/decide.ts";
 import { describe } from "../../model/failure.ts";
+import { Audience } from "./audience.ts";
 import { callUntilKnown, pause } from "./call-until-known.ts";
 import { chooseCalls } from "./choose-call.ts";
 import { type Acknowledged, Ledger } from "./ledger.ts";
@@ -62,6 +63,7 @@ class Callers implements Workload {
   readonly #servers: readonly OpenDoors[];
   readonly #ledger: Ledger;
   readonly #view: View;
+  readonly #audience: Audience;
   readonly #known: CallRecord[] = [];
   readonly #inFlight = new Set<InFlight>();
   /** Calls of one caller that somebody else is to send at the same time. */
@@ -76,6 +78,7 @@ class Callers implements Workload {
     this.#servers = servers;
     this.#ledger = ledger;
     this.#view = new View(options.shopId);
+    this.#audience = new Audience({ ...options, servers });
     this.#randoms = Array.from({ length: options.callerCount }, (_, index) => new Random(options.seed * 1009 + index));
   }
 
@@ -144,14 +147,14 @@ class Callers implements Workload {
     return [...this.#inFlight].map(({ call, lastTrouble }) => `${describe(call)}: ${lastTrouble}`).join("\n");
   }
 
-  async checkWatchers(_: readonly CommitRecord[]): Promise<readonly string[]> {
-    return [];
+  async checkWatchers(commits: readonly CommitRecord[]): Promise<readonly string[]> {
+    return await this.#audience.check(commits);
   }
 
   async close(): Promise<void> {
     this.#isRunning = false;
     this.#isClosed = true;
-    await Promise.all(this.#loops);
+    await Promise.all([...this.#loops, this.#audience.close()]);
     for (const server of this.#servers) server.close();
     await this.#ledger.close();
   }
