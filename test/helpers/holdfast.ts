@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient, type Transport } from "@connectrpc/connect";
@@ -39,6 +40,8 @@ export interface HoldfastOptions {
   readonly redisUrl: string;
   readonly databaseUrl: string;
   readonly settings?: Readonly<Record<string, string>>;
+  /** Told of every line that a process of its own logs, as JSON. */
+  readonly onLine?: (line: string) => void;
 }
 
 /** A Holdfast in this process. */
@@ -103,6 +106,8 @@ const guard = fileURLToPath(new URL("end-with-parent.ts", import.meta.url));
 export async function spawnHoldfast(options: HoldfastOptions): Promise<HoldfastProcess> {
   const child = spawnCommand(["serve"], environment(options));
   const ended = once(child, "exit").then(([code]) => (code as number | null) ?? undefined);
+  const { onLine } = options;
+  if (onLine !== undefined && child.stdout !== null) createInterface(child.stdout).on("line", onLine);
   const { grpc, http } = await readDoors(child);
   const doors = openDoors(grpc, http);
   return {

@@ -23,6 +23,12 @@ export interface TcpProxy {
   replaceInAnswers(from: string, to: string): void;
   /** Delays everything, in both directions, by so many milliseconds. */
   delay(ms: number): void;
+  /** From now on forwards to another server; connections to the one before are cut. */
+  retarget(targetUrl: string): void;
+  /** Forwards nothing in either direction until `thaw`; connections stay, and new ones are accepted. */
+  freeze(): void;
+  /** Forwards what came meanwhile, and goes on. */
+  thaw(): void;
   /** Cuts all connections at once; new ones are accepted. */
   cut(): void;
   /** Cuts all connections, and new ones until `accept`. */
@@ -50,18 +56,20 @@ interface Pair {
 /** Starts a proxy on a free port in front of the server of a URL. */
 export async function startProxy(targetUrl: string): Promise<TcpProxy> {
   const url = new URL(targetUrl);
-  const address = { host: url.hostname, port: Number(url.port) };
+  let address = addressOf(url);
   const pairs = new Set<Pair>();
   const drops: Wish[] = [];
   const holds: Wish[] = [];
   const counters: ((request: Buffer) => void)[] = [];
   let delayMs = 0;
+  let frozen: (() => void)[] | undefined;
   let refuses = false;
   let refusedCount = 0;
   let replacement: { from: string; to: string } | undefined;
 
   const later = (act: () => void): void => {
-    if (delayMs === 0) act();
+    if (frozen !== undefined) frozen.push(act);
+    else if (delayMs === 0) act();
     else setTimeout(act, delayMs);
   };
   const end = (pair: Pair): void => {
@@ -140,6 +148,18 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
     delay: (ms) => {
       delayMs = ms;
     },
+    retarget: (next) => {
+      address = addressOf(new URL(next));
+      cut();
+    },
+    freeze: () => {
+      frozen ??= [];
+    },
+    thaw: () => {
+      const acts = frozen ?? [];
+      frozen = undefined;
+      for (const act of acts) act();
+    },
     cut,
     refuse: () => {
       refuses = true;
@@ -158,6 +178,10 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
       await once(server, "close");
     },
   };
+}
+
+function addressOf({ hostname, port }: URL): { readonly host: string; readonly port: number } {
+  return { host: hostname, port: Number(port) };
 }
 
 /** Takes the first wish that a request fulfils off the list; returns whom to tell. */

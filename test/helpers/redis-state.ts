@@ -11,9 +11,9 @@ export interface RedisState {
   readonly last: readonly (string | null)[];
 }
 
-/** Reads everything that a shop's decisions rest on. */
-export async function readRedisState(redisUrl: string, shopId: string): Promise<RedisState> {
-  const redis = new Redis(redisUrl);
+/** Reads everything that a shop's decisions rest on, from an address or over a connection that is there. */
+export async function readRedisState(from: string | Redis, shopId: string): Promise<RedisState> {
+  const redis = typeof from === "string" ? new Redis(from) : from;
   const key = (name: string): string => `{${shopId}}:${name}`;
   const byName = async <Value>(names: readonly string[], read: (key: string) => Promise<Value>) =>
     Object.fromEntries(await Promise.all(names.map(async (name) => [name, await read(key(name))] as const)));
@@ -29,7 +29,7 @@ export async function readRedisState(redisUrl: string, shopId: string): Promise<
       last: await redis.hmget(key("meta"), "position", "commit_id", "time"),
     };
   } finally {
-    redis.disconnect();
+    if (redis !== from) redis.disconnect();
   }
 }
 

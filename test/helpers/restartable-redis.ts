@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
 import { Redis } from "ioredis";
+import { chooseFreePort } from "./free-port.ts";
 import { createTemporaryFolder } from "./servers.ts";
 
 /** A Redis that can be killed and comes back empty under the same address. */
@@ -41,15 +41,6 @@ export async function startRestartableRedis(): Promise<RestartableRedis> {
       await rm(folder, { recursive: true, force: true });
     },
   };
-}
-
-async function chooseFreePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, "close");
-  return port;
 }
 
 async function launch(folder: string, port: number, url: string): Promise<ChildProcess> {

@@ -1,0 +1,86 @@
+import { isDeepStrictEqual } from "node:util";
+import type { Redis } from "ioredis";
+import { openDoors } from "../helpers/holdfast.ts";
+import { type RedisState, readRedisState } from "../helpers/redis-state.ts";
+import type { ServerAddress } from "./callers/open-servers.ts";
+import type { Random } from "./callers/random.ts";
+import { write } from "./check-shop.ts";
+
+/** A shop that the harness's own checks found right, and whom to ask about it. */
+export interface Finished {
+  readonly shopId: string;
+  readonly server: ServerAddress;
+  readonly redis: Redis;
+  readonly random: Random;
+}
+
+/**
+ * What VerifyShop and RebuildShop get wrong: VerifyShop must find nothing in a right shop; must name what the harness
+ * spoils in it by hand; and RebuildShop must bring back all that Redis held before, and nothing else.
+ */
+export async function checkVerification({ shopId, server, redis, random }: Finished): Promise<readonly string[]> {
+  const doors = openDoors(server.grpc, server.http);
+  const verify = async (): Promise<readonly string[]> => {
+    const found: string[] = [];
+    for await (const { discrepancies } of doors.grpc.admin.verifyShop({ shopId })) {
+      found.push(...discrepancies.map(({ kind, subject }) => `${kind} ${subject}`));
+    }
+    return found;
+  };
+  try {
+    const falseAlarms = await verify();
+    if (falseAlarms.length > 0) return [`VerifyShop finds what the harness does not: ${write(falseAlarms)}`];
+    const before = await readRedisState(redis, shopId);
+    const { subject, wasPosition } = await spoil(redis, shopId, random);
+    const named = await verify();
+    for await (const _ of doors.grpc.admin.rebuildShop({ shopId })) {
+      // it tells how far it is
+    }
+    const after = await readRedisState(redis, shopId);
+    return [
+      ...(named.some((each) => each.endsWith(` ${subject}`))
+        ? []
+        : [`VerifyShop finds ${write(named)}, not ${subject}`]),
+      // What became due meanwhile changes the state, rightly.
+      ...(wasPosition === after.last[0] ? differences(before, after) : []),
+    ];
+  } finally {
+    doors.close();
+  }
+}
+
+/** Changes one level or wallet by hand. */
+async function spoil(
+  redis: Redis,
+  shopId: string,
+  random: Random,
+): Promise<{ subject: string; wasPosition: string | null }> {
+  const wasPosition = await redis.hget(`{${shopId}}:meta`, "position");
+  const choices = [
+    { key: "stock", ending: ":available", kind: "sku" },
+    { key: "stock", ending: ":held", kind: "sku" },
+    { key: "users", ending: ":balance", kind: "user" },
+    { key: "users", ending: ":credits", kind: "user" },
+  ];
+  const { key, ending, kind } = random.from(choices);
+  const fields = (await redis.hkeys(`{${shopId}}:${key}`)).filter((field) => field.endsWith(ending)).sort();
+  const field = random.from(fields);
+  await redis.hincrby(`{${shopId}}:${key}`, field, 1);
+  return { subject: `${kind}:${field.slice(0, -ending.length)}`, wasPosition };
+}
+
+/** What a rebuild made different. It forgets ids that only an earlier turn of the memory had, never one of its own. */
+function differences(before: RedisState, after: RedisState): readonly string[] {
+  const parts = [
+    ...Object.keys(before.hashes).map((name) => [name, before.hashes[name], after.hashes[name]] as const),
+    ...Object.keys(before.sortedSets).map((name) => [name, before.sortedSets[name], after.sortedSets[name]] as const),
+    ["log", before.log, after.log] as const,
+    ["last", before.last, after.last] as const,
+  ];
+  return parts
+    .filter(([, left, right]) => !isDeepStrictEqual(left, right))
+    .map(
+      ([name, left, right]) =>
+        `a rebuild changes ${name}: ${write(left).slice(0, 2000)} to ${write(right).slice(0, 2000)}`,
+    );
+}
