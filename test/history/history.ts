@@ -26,6 +26,50 @@ export interface CommitRecord {
   readonly requestId: string;
   readonly rpc: string;
   readonly principal: string;
-  /** In the form of `test/model/plain.ts`, without subjects. */
+  /** The request as the log keeps it, without shop and request id; left out = not read. */
+  readonly request?: Plain;
+  /** As the log keeps them: `{ order_placed: ... }`, with proto field names, times in ms, enums as numbers. */
   readonly events: readonly Plain[];
+}
+
+/** What a history has that no right execution has. */
+export type ViolationKind =
+  /** Positions, times, epochs or ids of the log itself. */
+  | "broken log"
+  /** An acknowledged commit is not there. */
+  | "lost commit"
+  /** A commit that the shop as it was then does not allow: two callers saw the same stock. */
+  | "lost update"
+  /** Something took effect twice. */
+  | "doubled"
+  /** A refusal or a read that does not know what had been acknowledged before it was sent. */
+  | "stale read"
+  /** A commit that is before one whose call had returned when its own began, or its time is not that of the call. */
+  | "reordered"
+  /** An answer, a refusal or a read that is not true where it says. */
+  | "wrong answer"
+  | "wrong event"
+  /** A commit that nobody asked for, or that was not due. */
+  | "unknown commit";
+
+/** A contradiction between calls and commits. */
+export interface Violation {
+  readonly kind: ViolationKind;
+  /** Of the commit, or the position that was observed. */
+  readonly position: number;
+  readonly calls: readonly CallRecord[];
+  readonly text: string;
+}
+
+/** A history to be checked. */
+export interface History {
+  readonly shopId: string;
+  readonly currencyCode: string;
+  readonly calls: readonly CallRecord[];
+  /** All of the shop, in order. */
+  readonly commits: readonly CommitRecord[];
+  /** HOLDFAST_HOLD_SECONDS of the servers, in ms. Default 600,000. */
+  readonly holdMs?: number;
+  /** What to add to times of calls for the time of clocks, in ms. Default: by this process' clock, now. */
+  readonly originMs?: number;
 }

@@ -8,7 +8,7 @@ interface Row {
   readonly epoch: string;
   readonly time_ms: string;
   readonly request_id: string;
-  readonly call: { readonly rpc: string; readonly principal: string };
+  readonly call: { readonly rpc: string; readonly principal: string; readonly request: Plain };
   readonly events: readonly Plain[];
 }
 
@@ -27,6 +27,7 @@ export async function readCommits(postgres: Client, shopId: string): Promise<Com
     requestId: request_id,
     rpc: call.rpc,
     principal: call.principal,
+    request: call.request,
     events,
   }));
 }

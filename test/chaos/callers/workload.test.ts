@@ -5,6 +5,7 @@ import { Client } from "pg";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createShop } from "../../helpers/shop.ts";
 import { useHoldfast } from "../../helpers/use-holdfast.ts";
+import { checkHistory } from "../../history/check-history.ts";
 import { readCommits } from "../../history/read-commits.ts";
 import { pause } from "./call-until-known.ts";
 import { startWorkload } from "./workload.ts";
@@ -25,14 +26,14 @@ test("callers make calls until they are to settle, and note what was acknowledge
   const workload = await startWorkload({
     seed: 1,
     shopId,
-    callerCount: 6,
+    callerCount: 8,
     watcherCount: 3,
     consumerCount: 2,
     servers: [{ grpc: holdfast.grpcAddress, http: holdfast.httpUrl }],
     ledgerPath,
   });
   workload.resume();
-  while (workload.calls.length < 250) await pause(20);
+  while (workload.calls.length < 300) await pause(20);
   await workload.settle();
   expect(workload.calls.filter(({ outcome }) => outcome === undefined)).toEqual([]);
   const lines = (await readFile(ledgerPath, "utf8")).trim().split("\n");
@@ -48,6 +49,8 @@ test("callers make calls until they are to settle, and note what was acknowledge
   const madeBy = new Map(commits.map((commit) => [commit.position, commit]));
   for (const each of workload.acknowledged) expect(madeBy.get(each.position)).toMatchObject(each);
   expect(await workload.checkWatchers(commits)).toEqual([]);
+  const violations = checkHistory({ shopId, currencyCode: "USD", calls: workload.calls, commits });
+  expect(violations.map(({ kind, text }) => `${kind}: ${text}`)).toEqual([]);
   const [left, right] = commits.slice(-2) as [(typeof commits)[0], (typeof commits)[0]];
   const swapped = [
     ...commits.slice(0, -2),
