@@ -14,7 +14,7 @@ import { clockSlackMs, Replay } from "./replay.ts";
  *
  * The order does not have to be searched: commits have positions, and refusals and live reads name the position they
  * observed, so what is left is to look whether this one order is right. Commits in between must be made by a call whose
- * outcome was not learnt, or be due by themselves. What names no position (replays, GetShop, quotes, some lists) must be
+ * outcome was not learnt, or be due by themselves. What names no position (replays, GetShop, some lists) must be
  * right at some position between the newest that anybody had been told of when it was sent, and the newest that can
  * have existed when it was answered. A refusal or a read speaks for its last attempt, a commit for all of them.
  *

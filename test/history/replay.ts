@@ -18,7 +18,6 @@ import type { WatchedCommit } from "../model/watched-log.ts";
 import { isFault, type Maker, type Makers } from "./attribution.ts";
 import { asWatched } from "./commit.ts";
 import type { CallRecord, CommitRecord, History, Violation, ViolationKind } from "./history.ts";
-import { HistoryQuotes } from "./quotes.ts";
 import { countBelow, isAccepted, type RealTime } from "./real-time.ts";
 
 /** How far the clocks of harness and Redis may be apart, in ms: one machine, read at different moments. */
@@ -40,8 +39,6 @@ const quoteMs = 300_000;
 interface Floating {
   readonly record: CallRecord;
   readonly last: number;
-  isRight: boolean;
-  why: string;
 }
 
 /** Follows the commits with the model, and asks it on the way what each call must have been answered. */
@@ -51,8 +48,7 @@ export class Replay {
   readonly #makers: Makers;
   readonly #realTime: RealTime;
   readonly #shop: Shop;
-  readonly #quotes = new HistoryQuotes();
-  readonly #rpcs = createRpcs(this.#quotes);
+  readonly #rpcs = createRpcs(new Map());
   readonly #violations: Violation[] = [];
   readonly #placed = new Map<number, CallRecord[]>();
   readonly #beginning = new Map<number, Floating[]>();
@@ -104,7 +100,7 @@ export class Replay {
       const first = Math.max(known, commit?.position ?? 0);
       const existing = countBelow(times, record.returnedMs + this.#originMs + clockSlackMs);
       const last = Math.max(first, Math.min(existing, this.#realTime.firstAfter(record.returnedMs) - 1));
-      push(this.#beginning, first, { record, last, isRight: false, why: "" });
+      push(this.#beginning, first, { record, last });
     }
   }
 
@@ -132,19 +128,19 @@ export class Replay {
       this.#violate(kind, commit.position, [record], `must not make a commit, but be ${write(decision)}`);
       return false;
     }
-    this.#commit(decision, record, commit, watched, maker);
-    return true;
+    try {
+      this.#commit(decision, record, commit, watched, maker);
+      return true;
+    } catch (error) {
+      this.#violate("lost update", commit.position, [record], (error as Error).message);
+      return false;
+    }
   }
 
   #decideCommit(call: Call, { timeMs }: CommitRecord, watched: WatchedCommit, maker: Maker): Decision {
     const context =
       maker.kind === "answered" ? contextOf(call, maker.record.outcome, timeMs) : contextOfCommit(call, watched);
-    let decision: Decision | undefined;
-    for (const _ of this.#quotes.eachOf((call.request.quote_token ?? "") as string)) {
-      decision = decide(this.#rpcs, this.#shop, call, context);
-      if (decision.kind === "accepted") return decision;
-    }
-    return decision as Decision;
+    return decide(this.#rpcs, this.#shop, call, context);
   }
 
   #commit(decision: Accepted, record: CallRecord, commit: CommitRecord, watched: WatchedCommit, maker: Maker): void {
@@ -197,12 +193,9 @@ export class Replay {
   #isStillOpen(floating: Floating): boolean {
     const { record, last } = floating;
     const wrong = this.#wrongNow(record);
-    if (wrong === undefined) floating.isRight = true;
-    else floating.why = wrong;
-    // A quote may be right more than once, and each time mean something else.
-    if (floating.isRight && record.call.rpc !== "PreviewTierChange") return false;
+    if (wrong === undefined) return false;
     if (this.#shop.position < Math.min(last, this.#history.commits.length)) return true;
-    if (!floating.isRight) this.#violate("wrong answer", last, [record], floating.why);
+    this.#violate("wrong answer", last, [record], wrong);
     return false;
   }
 
@@ -210,11 +203,9 @@ export class Replay {
   #wrongNow(record: CallRecord): string | undefined {
     let wrong: string | undefined;
     for (const now of this.#timesOf(record)) {
-      for (const _ of this.#quotes.eachOf((record.call.request.quote_token ?? "") as string)) {
-        const why = this.#wrongAt(record, now);
-        if (why === undefined) return undefined;
-        wrong ??= why;
-      }
+      const why = this.#wrongAt(record, now);
+      if (why === undefined) return undefined;
+      wrong ??= why;
     }
     return wrong;
   }
@@ -227,9 +218,8 @@ export class Replay {
     if (decision.kind === "replayed") {
       return mismatchOfCommit(outcome as AnsweredOutcome, this.#watched[decision.position - 1] as WatchedCommit);
     }
-    if (call.rpc !== "PreviewTierChange" || outcome.kind !== "answered") return undefined;
-    this.#quotes.keep(outcome.response.quote === undefined ? "" : tokenOf(outcome));
-    return mismatchOfQuote(outcome.response);
+    const isQuote = call.rpc === "PreviewTierChange" && outcome.kind === "answered";
+    return isQuote ? mismatchOfQuote(outcome.response) : undefined;
   }
 
   /** The milliseconds at which a call may have been decided; those that an answer tells of come first, then all. */
@@ -247,10 +237,6 @@ export class Replay {
     const who = calls.map(({ call, outcome }) => `${describe(call)}\n  was ${write(outcome)}`);
     this.#violations.push({ kind, position, calls, text: [what, ...who].join("\n  ") });
   }
-}
-
-function tokenOf({ response }: AnsweredOutcome): string {
-  return ((response.quote as Plain).quote_token ?? "") as string;
 }
 
 /** Times that an answer lets conclude: when a quote takes effect, and how long to wait for the next hold that is due. */

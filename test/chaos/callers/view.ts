@@ -18,14 +18,17 @@ export class View implements World {
   readonly tokens = [];
   readonly hasExtremes = false;
   readonly history: Call[] = [];
+  readonly #clock: () => number;
   #freshCount = 0;
 
-  constructor(shopId: string) {
-    this.shop = createShopModel(shopId, "USD", Date.now());
+  /** `clock`: the time of clocks, in ms. */
+  constructor(shopId: string, clock: () => number = Date.now) {
+    this.#clock = clock;
+    this.shop = createShopModel(shopId, "USD", clock());
   }
 
   get now(): number {
-    return Date.now();
+    return this.#clock();
   }
 
   fresh(kind: string): string {
