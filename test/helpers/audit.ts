@@ -2,6 +2,7 @@ import { Redis } from "ioredis";
 import { Client } from "pg";
 import { expect } from "vitest";
 import { contradictions, readPostgresState, readRedisState } from "./audit-queries.ts";
+import { until } from "./until.ts";
 
 /** Where a shop is looked at. */
 export interface AuditOptions {
@@ -44,18 +45,13 @@ export async function auditShop(options: AuditOptions, acknowledged: readonly Ac
 }
 
 async function settled(postgres: Client, redis: Redis, shopId: string): Promise<void> {
-  await expect
-    .poll(
-      async () => {
-        const [position, commitId] = await redis.hmget(`{${shopId}}:meta`, "position", "commit_id");
-        const { rows } = await postgres.query("select head_position, head_commit_id from shops where shop_id = $1", [
-          shopId,
-        ]);
-        return rows[0]?.head_position === position && rows[0]?.head_commit_id === commitId;
-      },
-      { timeout: 10_000, interval: 20, message: "what Redis committed is in Postgres" },
-    )
-    .toBe(true);
+  await until("what Redis committed is in Postgres", async () => {
+    const [position, commitId] = await redis.hmget(`{${shopId}}:meta`, "position", "commit_id");
+    const { rows } = await postgres.query("select head_position, head_commit_id from shops where shop_id = $1", [
+      shopId,
+    ]);
+    return rows[0]?.head_position === position && rows[0]?.head_commit_id === commitId;
+  });
 }
 
 /** Every acknowledged commit is in Postgres: at its position, with its id, for its request. */

@@ -42,6 +42,8 @@ export interface HoldfastOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Told of every line that a process of its own logs, as JSON. */
   readonly onLine?: (line: string) => void;
+  /** Modules that a process loads before the program; only for a Holdfast in a process of its own. */
+  readonly preloads?: readonly string[];
 }
 
 /** A Holdfast in this process. */
@@ -93,6 +95,8 @@ export interface HoldfastProcess extends Doors {
   readonly pid: number;
   /** SIGKILL, SIGSTOP, SIGCONT, ... */
   signal(signal: NodeJS.Signals): void;
+  /** Writes a line to its standard input, for what was loaded before it. */
+  tell(line: string): void;
   /** Resolves with the exit code when the process has ended; undefined when a signal ended it. */
   readonly ended: Promise<number | undefined>;
   /** Ends the process, at once, and waits for its end. */
@@ -104,7 +108,7 @@ const guard = fileURLToPath(new URL("end-with-parent.ts", import.meta.url));
 
 /** Starts `holdfast serve` in a process of its own, which also ends when this process does. */
 export async function spawnHoldfast(options: HoldfastOptions): Promise<HoldfastProcess> {
-  const child = spawnCommand(["serve"], environment(options));
+  const child = spawnCommand(["serve"], environment(options), options.preloads);
   const ended = once(child, "exit").then(([code]) => (code as number | null) ?? undefined);
   const { onLine } = options;
   if (onLine !== undefined && child.stdout !== null) createInterface(child.stdout).on("line", onLine);
@@ -114,6 +118,7 @@ export async function spawnHoldfast(options: HoldfastOptions): Promise<HoldfastP
     ...doors,
     pid: child.pid as number,
     signal: (signal) => child.kill(signal),
+    tell: (line) => child.stdin?.write(`${line}\n`),
     ended,
     kill: async () => {
       doors.close();
@@ -154,8 +159,13 @@ function environment({ redisUrl, databaseUrl, settings }: HoldfastOptions): Reco
   };
 }
 
-function spawnCommand(args: readonly string[], env: Record<string, string>): ChildProcess {
-  return spawn(process.execPath, ["--import", guard, "src/main.ts", ...args], {
+function spawnCommand(
+  args: readonly string[],
+  env: Record<string, string>,
+  preloads: readonly string[] = [],
+): ChildProcess {
+  const imports = [guard, ...preloads].flatMap((path) => ["--import", path]);
+  return spawn(process.execPath, [...imports, "src/main.ts", ...args], {
     cwd: projectFolder,
     env: { PATH: process.env.PATH, ...env },
     stdio: ["pipe", "pipe", "pipe"],

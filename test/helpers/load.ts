@@ -124,7 +124,7 @@ export async function persist<Answer>(call: (attempt: number) => Promise<Answer>
 }
 
 /** Whether the server went away while it was being called. */
-function isLostConnection(error: unknown): boolean {
+export function isLostConnection(error: unknown): boolean {
   return (
     error instanceof ConnectError &&
     error.details.length === 0 &&

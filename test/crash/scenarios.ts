@@ -1,0 +1,217 @@
+import type { Redis } from "ioredis";
+import type { CrashStep } from "../../src/crash-point.ts";
+import type { HoldfastProcess } from "../helpers/holdfast.ts";
+import { everyday, type Mix } from "./calls.ts";
+import type { Stage } from "./stage.ts";
+
+/** What a victim is brought to a crash point with. */
+export interface Scenario {
+  readonly mix: Mix;
+  /** Whether the others stand still until the victim is down, so that nobody gets to the step before it. */
+  readonly alone: boolean;
+  /** Done once, right before the trap is set. */
+  readonly prepare?: (scene: Scene) => Promise<void>;
+  /** Done again and again until the victim is down. */
+  readonly provoke?: (scene: Scene) => Promise<void>;
+}
+
+/** Where a scenario plays. */
+export interface Scene {
+  readonly stage: Stage;
+  readonly shopId: string;
+  readonly victim: HoldfastProcess;
+  /** Resolves when the victim is down, and after so many milliseconds at the latest. */
+  readonly down: (mostMs: number) => Promise<void>;
+}
+
+/** A copy of a shop's keys, as it was before. */
+const copies = new Map<string, readonly (readonly [key: string, dump: Buffer])[]>();
+
+export const scenarios = {
+  /** Mixed calls through both servers. */
+  load: { mix: { ...everyday, createShop: 0.3 }, alone: false },
+
+  /** Redis loses everything. */
+  emptied: { mix: everyday, alone: true, provoke: ({ stage }) => stage.redis.flushall().then(() => {}) },
+
+  /** Redis goes back to what it was when the load began. */
+  lostTail: {
+    mix: everyday,
+    alone: true,
+    prepare: async ({ stage, shopId }) => {
+      copies.set(shopId, await dumpShop(stage.redis, shopId));
+    },
+    provoke: ({ stage, shopId }) => restoreShop(stage.redis, shopId),
+  },
+
+  /** The state is rebuilt although the log is whole: what it holds beyond Postgres' head is taken along. */
+  forced: {
+    mix: everyday,
+    alone: true,
+    provoke: async ({ victim, shopId }) => {
+      const rebuilding = async (): Promise<void> => {
+        for await (const _ of victim.grpc.admin.rebuildShop({ shopId }));
+      };
+      // The victim is to die of it.
+      await rebuilding().catch(() => {});
+    },
+  },
+
+  /** Postgres has an older epoch than Redis, as after it was put back to a copy. */
+  olderEpoch: {
+    mix: everyday,
+    alone: true,
+    provoke: async ({ stage, shopId }) => {
+      await stage.postgres.query("update shops set epoch = epoch - 1 where shop_id = $1", [shopId]);
+    },
+  },
+
+  /** Postgres takes nothing for a while, and the log grows. */
+  stalled: {
+    mix: everyday,
+    alone: true,
+    provoke: async ({ stage, shopId, down }) => {
+      await stage.postgres.query("begin");
+      await stage.postgres.query("select from shops where shop_id = $1 for update", [shopId]);
+      await down(3000);
+      await stage.postgres.query("rollback");
+    },
+  },
+
+  /** Redis loses what calls did long ago, which Postgres still knows. */
+  forgotten: {
+    mix: { ...everyday, confirmOld: 5 },
+    alone: true,
+    provoke: ({ stage }) => stage.redis.flushall().then(() => {}),
+  },
+
+  /** Products get a limit after they were sold. */
+  limited: { mix: { walletOrder: 1, put: 2, stock: 2, sell: 4, limit: 2 }, alone: false },
+
+  /** Holds become due, and the sweeper finds them. */
+  due: { mix: { walletOrder: 2, shortHold: 2 }, alone: true },
+
+  /** Holds become due, and readers find them. */
+  dueRead: { mix: { shortHold: 1, readDue: 20 }, alone: true },
+
+  /** Subscriptions are due. */
+  renewal: {
+    mix: { walletOrder: 1, deposit: 1 },
+    alone: true,
+    prepare: async ({ victim, shopId }) => {
+      for (const userId of ["u0", "u1", "u2"]) {
+        await victim.grpc.users.grantCredits({ shopId, userId, credits: 100_000n, reason: "for renewals" });
+        await victim.grpc.subscriptions.changeTier({ shopId, userId, tier: "pro" });
+      }
+    },
+    provoke: async ({ stage, shopId }) => {
+      await stage.postgres.query(
+        `update subscriptions set period_start_time = period_start_time - interval '31 days',
+          period_end_time = period_end_time - interval '31 days' where shop_id = $1`,
+        [shopId],
+      );
+      await stage.redis.flushall();
+    },
+  },
+
+  /** Orders are charged, and money is given back, at a gateway. The victim leads the payments. */
+  gateway: {
+    mix: { walletOrder: 1, gatewayOrder: 6, refund: 5, readOrder: 1 },
+    alone: true,
+    prepare: async ({ stage }) => {
+      await stage.postgres.query(
+        "select pg_terminate_backend(pid) from (select distinct pid from pg_locks where locktype = 'advisory') l",
+      );
+    },
+  },
+} as const satisfies Record<string, Scenario>;
+
+/** How a step is reached: by a scenario, or by starting on new stores; `hits`: the trap is set at one of the first so many passes. */
+export interface Reach {
+  readonly scenario: keyof typeof scenarios | "firstStart";
+  readonly hits: number;
+}
+
+const by = (scenario: Reach["scenario"], hits = 1): Reach => ({ scenario, hits });
+
+/** How every step is reached. */
+export const reaches: Readonly<Record<CrashStep, Reach>> = {
+  "start: migrate": by("firstStart"),
+  "start: load functions": by("firstStart"),
+  "start: make default shop": by("firstStart"),
+  "start: seed": by("firstStart"),
+  call: by("load", 40),
+  handler: by("load", 40),
+  "mutation: open": by("emptied", 2),
+  "mutation: read record": by("load", 3),
+  "mutation: run script": by("load", 40),
+  "mutation: become durable": by("load", 40),
+  "mutation: look up": by("forgotten", 4),
+  "mutation: load first": by("forgotten"),
+  "mutation: read commit": by("forgotten"),
+  "read: open": by("load", 4),
+  "read: run script": by("load", 4),
+  "read: end what is due": by("dueRead"),
+  "read: become durable": by("load", 4),
+  "read: Postgres": by("load", 4),
+  "change user: read": by("load", 4),
+  "create shop: insert": by("load"),
+  "create shop: read back": by("load"),
+  "limits: count": by("limited", 2),
+  "limits: load": by("limited", 2),
+  "expire: run script": by("due"),
+  "renew: run script": by("renewal"),
+  "flush: connect": by("load", 4),
+  "flush: read head": by("load", 4),
+  "flush: look at log": by("load", 20),
+  "flush: append": by("load", 20),
+  "flush: release": by("load", 20),
+  "flush: trim": by("load", 20),
+  "flush: open": by("lostTail"),
+  "open: lock": by("emptied", 2),
+  "open: look": by("emptied", 2),
+  "open: raise epoch": by("olderEpoch"),
+  "open: commit": by("emptied", 2),
+  "open: keep": by("olderEpoch"),
+  "open: finish": by("emptied"),
+  "rebuild: lock again": by("emptied"),
+  "rebuild: count": by("emptied"),
+  "rebuild: load": by("emptied", 16),
+  "rebuild: read log": by("forced"),
+  "rebuild: drain log": by("forced"),
+  "rebuild: set epoch": by("lostTail"),
+  "sweep: connect": by("load"),
+  "sweep: list shops": by("load"),
+  "sweep: list renewals": by("load"),
+  "sweep: peek": by("load"),
+  "sweep: flush": by("stalled"),
+  "sweep: expire": by("due"),
+  "sweep: flush expired": by("due"),
+  "sweep: renew": by("renewal"),
+  "sweep: flush renewed": by("renewal"),
+  "payments: connect": by("gateway"),
+  "payments: lead": by("gateway"),
+  "payments: list": by("gateway", 3),
+  "payments: charge": by("gateway", 4),
+  "payments: settle charge": by("gateway", 4),
+  "payments: refund": by("gateway", 2),
+  "payments: settle refund": by("gateway", 2),
+  "consumer: take": by("load"),
+  "consumer: acknowledge": by("load", 3),
+  "watch: read commits": by("load", 2),
+};
+
+async function dumpShop(redis: Redis, shopId: string) {
+  const keys = (await redis.keys(`{${shopId}}:*`)).sort();
+  const dumps = await Promise.all(keys.map(async (key) => [key, await redis.dumpBuffer(key)] as const));
+  return dumps.filter((each): each is [string, Buffer] => each[1] !== null);
+}
+
+/** Puts the copy in the place of what is there, at once. */
+async function restoreShop(redis: Redis, shopId: string): Promise<void> {
+  const present = await redis.keys(`{${shopId}}:*`);
+  const all = redis.multi();
+  if (present.length > 0) all.del(...present);
+  for (const [key, dump] of copies.get(shopId) ?? []) all.restore(key, 0, dump);
+  await all.exec();
+}
