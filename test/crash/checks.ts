@@ -12,6 +12,8 @@ export interface Aftermath {
   readonly callers: Callers;
   readonly watchers: Watchers;
   readonly rescuer: HoldfastProcess;
+  /** Whether VerifyShop is asked too. */
+  readonly isVerified: boolean;
 }
 
 /**
@@ -41,7 +43,7 @@ export async function checkAftermath(after: Aftermath): Promise<void> {
     values: [callers.shopIds],
   });
   await checkBook(after);
-  await checkVerify(after);
+  if (after.isVerified) await checkVerify(after);
   const { rows } = await stage.postgres.query<{ commit_id: string }>(
     "select commit_id from commits where shop_id = $1 order by position",
     [shopId],

@@ -9,6 +9,8 @@ export interface Scenario {
   readonly mix: Mix;
   /** Whether the others stand still until the victim is down, so that nobody gets to the step before it. */
   readonly alone: boolean;
+  /** Whether what it does to a store is in no event, so that VerifyShop must find it. */
+  readonly editsTables?: true;
   /** Done once, right before the trap is set. */
   readonly prepare?: (scene: Scene) => Promise<void>;
   /** Done again and again until the victim is down. */
@@ -98,6 +100,7 @@ export const scenarios = {
   renewal: {
     mix: { walletOrder: 1, deposit: 1 },
     alone: true,
+    editsTables: true,
     prepare: async ({ victim, shopId }) => {
       for (const userId of ["u0", "u1", "u2"]) {
         await victim.grpc.users.grantCredits({ shopId, userId, credits: 100_000n, reason: "for renewals" });
@@ -107,7 +110,8 @@ export const scenarios = {
     provoke: async ({ stage, shopId }) => {
       await stage.postgres.query(
         `update subscriptions set period_start_time = period_start_time - interval '31 days',
-          period_end_time = period_end_time - interval '31 days' where shop_id = $1`,
+          period_end_time = period_end_time - interval '31 days'
+        where shop_id = $1 and period_end_time > now()`,
         [shopId],
       );
       await stage.redis.flushall();
