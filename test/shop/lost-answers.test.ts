@@ -60,6 +60,25 @@ describe("an answer that is lost on its way from Redis", () => {
     },
   );
 
+  test("makes the script run again under a commit id of its own, which the client library sends once", async () => {
+    const shopId = await createShop(holdfast.grpc, { stock: { ps5: 10 }, users });
+    const requestId = uniqueId("r");
+    const commitIds: string[] = [];
+    // Matches nothing: it only looks at what passes.
+    void redis.dropAnswer((request) => {
+      const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}/g;
+      if (request.includes(requestId)) commitIds.push(...(request.toString("latin1").match(uuid) ?? []));
+      return false;
+    });
+    const drops = Array.from({ length: 2 }, () => redis.dropAnswer((request) => request.includes(requestId)));
+    const order = { shopId, requestId, orderId: uniqueId("o"), userId: "u0", lines };
+    const answer = await holdfast.grpc.orders.placeOrder(order);
+    await Promise.all(drops);
+    expect(commitIds).toHaveLength(3);
+    expect(new Set(commitIds).size).toBe(3);
+    expect(answer.commit?.commitId).toBe(commitIds[0]);
+  });
+
   test("of a request without an id still reaches the caller, and the order is placed once", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { ps5: 10 }, users });
     const orderId = uniqueId("o");

@@ -8,7 +8,7 @@ import { commitOf, persist, startLoad } from "../helpers/load.ts";
 import { startProxy, type TcpProxy } from "../helpers/proxy.ts";
 import { copyShop, restoreShop } from "../helpers/redis-state.ts";
 import { type RestartableRedis, startRestartableRedis } from "../helpers/restartable-redis.ts";
-import { createShop } from "../helpers/shop.ts";
+import { createShop, uniqueId } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
 
 const stores = useStores();
@@ -98,6 +98,28 @@ describe("a Redis that lost its tail", () => {
     expect(after.stocks).toMatchObject([{ availableCount: 8n, soldCount: 2n }]);
     await auditShop({ ...stores.urls, shopId }, [commitOf(before), commitOf(after)]);
   });
+
+  test.each(["cut off", "let through"] as const)(
+    "does not take another commit at the same position for what it acknowledges, with the flush %s",
+    async (how) => {
+      const shopId = await createShop(one.grpc, { stock: { ps5: 10 }, users });
+      const copy = await copyShop(direct, shopId);
+      const requestId = uniqueId("r");
+      const held = postgres.hold((request) => request.includes(requestId));
+      const pending = one.grpc.orders.placeOrder({ shopId, requestId, userId: "u0", lines });
+      await held;
+      const position = await direct.hget(`{${shopId}}:meta`, "position");
+      await restoreShop(direct, shopId, copy);
+      const other = await two.grpc.orders.placeOrder({ shopId, userId: "u1", lines });
+      expect(String(other.commit?.position), "it took the position of what was lost").toBe(position);
+      if (how === "cut off") postgres.cut();
+      else postgres.release();
+      const answer = await pending;
+      expect(answer).toMatchObject({ balanceMinor: 99_900n, stocks: [{ availableCount: 8n, soldCount: 2n }] });
+      expect(answer.commit?.position).toBe((other.commit?.position ?? 0n) + 1n);
+      await auditShop({ ...stores.urls, shopId }, [commitOf(other), commitOf(answer)]);
+    },
+  );
 
   test("beyond what Postgres has is fenced by the next call, whoever makes it", async () => {
     const shopId = await createShop(one.grpc, { stock: { ps5: 10 }, users });
