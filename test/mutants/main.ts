@@ -9,7 +9,7 @@ const usage = `usage: npm run mutants [-- --only NAME] [--random 5] [--seed S]
 
 Breaks copies of the tree on purpose: with every patch of test/mutants/patches/, and at places drawn at random from lua/ and
 src/shop/. A test has to fail on each. Fails when a mutant survives, a patch does not apply, or its tree does not start.
---only runs one patch and none at random, or with NAME "random" no patch; a seed draws the same mutants from the same tree.
+--only, which may be repeated, runs these patches and none at random; "random" names those drawn. A seed draws the same mutants from the same tree.
 `;
 
 /** Mutants that are judged at the same time. */
@@ -18,17 +18,17 @@ const parallelCount = 2;
 /** Undefined for options that do not exist. */
 function parseOptions() {
   const options = {
-    only: { type: "string" },
+    only: { type: "string", multiple: true },
     random: { type: "string" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     help: { type: "boolean" },
   } as const;
   try {
     const { only, random, seed, help } = parseArgs({ options }).values;
-    const drawnCount = Number(random ?? (only === undefined || only === "random" ? 5 : 0));
-    const patches = readPatches().filter(({ name }) => only === undefined || name === only);
+    const drawnCount = Number(random ?? (only === undefined || only.includes("random") ? 5 : 0));
+    const patches = readPatches().filter(({ name }) => only === undefined || only.includes(name));
     const isRight = Number.isSafeInteger(drawnCount) && Number.isSafeInteger(Number(seed));
-    const isKnown = patches.length > 0 || only === "random";
+    const isKnown = (only ?? []).every((name) => name === "random" || patches.some((patch) => patch.name === name));
     return help === true || !isRight || !isKnown ? undefined : { patches, drawnCount, seed: Number(seed) };
   } catch {
     return undefined;
@@ -54,7 +54,7 @@ class Tally {
 
   async add(title: string, judging: () => Promise<Verdict>): Promise<Verdict> {
     const startedMs = performance.now();
-    const verdict = await judging();
+    const verdict = await judging().catch((error: Error): Verdict => ({ kind: "invalid", text: error.message }));
     const seconds = Math.round((performance.now() - startedMs) / 1000);
     const line =
       verdict.kind === "killed" ? `killed by ${verdict.text}` : `${verdict.kind.toUpperCase()}: ${verdict.text}`;
@@ -72,7 +72,7 @@ class Tally {
 async function judgePatches(judge: Judge, patches: readonly MutantPatch[], tally: Tally): Promise<void> {
   const fit: MutantPatch[] = [];
   await forEachOf(patches, async (patch) => {
-    const why = await judge.whyUnfit(patch);
+    const why = await judge.whyUnfit(patch).catch((error: Error) => error.message);
     if (why === undefined) fit.push(patch);
     else await tally.add(patch.name, async () => ({ kind: "invalid", text: why }));
   });

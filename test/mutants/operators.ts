@@ -31,7 +31,7 @@ const operators: Readonly<Record<string, (source: Source) => Iterable<Place>>> =
 
 /** Lines of TypeScript that say something instead of doing it, declare, or only clear up. */
 const silent =
-  /\b(logger|import|export type|export interface|throw new Error|readonly|clearTimeout|clearInterval|super)\b|\.catch\(\(\) => \{\}\)/;
+  /\b(logger|crashPoint|import|export type|export interface|throw new Error|readonly|clearTimeout|clearInterval|super)\b|\.catch\(\(\) => \{\}\)/;
 
 /** Every change that the operators make to a file. Texts, comments, declarations and log lines stay as they are. */
 export function editsOf(code: string, language: Language): Edit[] {
@@ -79,8 +79,12 @@ function* countOneMore({ masked, language }: Source): Iterable<Place> {
 
 /** What joins two conditions; what stands before the first operand, and what after the last. */
 const joints: Readonly<Record<Language, readonly [joint: RegExp, before: RegExp, after: RegExp]>> = {
-  lua: [/ (?:and|or) /g, /(?:\b(?:if|elseif|return|and|or|not) |[=({,] ?)$/, /^(?: (?:then|and|or|==|~=)\b|[,)}\n])/],
-  ts: [/ (?:&&|\|\|) /g, /(?:\breturn |(?:=|=>|&&|\|\||[({,?:]) ?)$/, /^(?: (?:&&|\|\||\?|:)|[,;)}\n])/],
+  lua: [
+    / (?:and|or) /g,
+    /(?:\b(?:if|elseif|return|and|or|not) |(?:(?<![=~<>])=|[({,]) ?)$/,
+    /^(?: (?:then|and|or|==|~=)\b|[,)}\n])/,
+  ],
+  ts: [/ (?:&&|\|\|) /g, /(?:\breturn |(?:(?<![=!<>])=|=>|&&|\|\||[({,?:]) ?)$/, /^(?: (?:&&|\|\||\?|:)|[,;)}\n])/],
 };
 
 /** `A and B` becomes `A`, or `B`. */
