@@ -7,6 +7,7 @@ import { startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
 import { startPrivateRedis } from "./dev/private-redis.ts";
 import { openDatabase } from "./postgres/connection.ts";
 import { migrate } from "./postgres/migrate.ts";
+import { runRebuild } from "./rebuild-command.ts";
 import { readSeedFile, seed } from "./seed.ts";
 import { startServer } from "./serve.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
@@ -24,6 +25,8 @@ const usage = `usage: holdfast <command>
   demo          run a flash sale: [--buyers 500] [--stock 100] [--target host:port]
   verify        compare both stores with what a shop's event log says: [--target host:port] [--shop default]; exit code 1 when
                 they differ
+  rebuild       load a shop's live state anew: [--target host:port] [--shop default]; a fenced shop gets back to work with
+                --discard-unrecorded or --accept-loss (docs/fences.md)
   watch         print the events of a shop as they become durable: [--target host:port] [--shop default] [--after 0]
 
 Settings are environment variables; README.md lists them.`;
@@ -144,6 +147,21 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
     const { values } = parseArgs({ args, options: { target: { type: "string" }, shop: { type: "string" } } });
     const target = targetOf(values.target, config);
     process.exitCode = await runVerify({ ...values, target }).catch((error) => {
+      throw explainTarget(error, target);
+    });
+  },
+  rebuild: async (config, args) => {
+    const { values } = parseArgs({
+      args,
+      options: {
+        target: { type: "string" },
+        shop: { type: "string" },
+        "discard-unrecorded": { type: "boolean" },
+        "accept-loss": { type: "boolean" },
+      },
+    });
+    const target = targetOf(values.target, config);
+    await runRebuild({ ...values, target }).catch((error) => {
       throw explainTarget(error, target);
     });
   },

@@ -32,6 +32,19 @@ export async function allowLongStatements(trx: Kysely<Database>): Promise<void> 
   await sql`set local idle_in_transaction_session_timeout = '60s'`.execute(trx);
 }
 
+/** Does something within a transaction that may fail without ending it. */
+export async function inSavepoint<Value>(trx: Kysely<Database>, work: () => Promise<Value>): Promise<Value> {
+  await sql`savepoint attempt`.execute(trx);
+  try {
+    const value = await work();
+    await sql`release savepoint attempt`.execute(trx);
+    return value;
+  } catch (error) {
+    await sql`rollback to savepoint attempt`.execute(trx);
+    throw error;
+  }
+}
+
 /** Gives a locked shop another epoch. */
 export async function setEpoch(trx: Kysely<Database>, shopId: string, epoch: number): Promise<void> {
   await trx.updateTable("shops").set({ epoch }).where("shop_id", "=", shopId).execute();

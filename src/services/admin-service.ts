@@ -13,6 +13,7 @@ import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
 import type { Call } from "../shop/log-entry.ts";
 import { firstDifference, requestJson } from "../shop/messages.ts";
+import type { RebuildMode } from "../shop/open-shop.ts";
 import type { Caller } from "../shop/waiters.ts";
 import type { Discrepancy } from "../verify/discrepancy.ts";
 import { rebuildShop } from "../verify/rebuild-shop.ts";
@@ -62,7 +63,7 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
     async *rebuildShop(req, ctx) {
       ctx.throwIfEnded();
       const shop = shops.get(shopIdOf(req));
-      for await (const { epoch, loadedCount, totalCount, done } of rebuildShop(shop)) {
+      for await (const { epoch, loadedCount, totalCount, done } of rebuildShop(shop, rebuildModes[req.mode])) {
         yield create(pb.RebuildShopResponseSchema, {
           epoch: BigInt(epoch),
           loadedCount: BigInt(loadedCount),
@@ -142,6 +143,12 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
     },
   };
 }
+
+const rebuildModes: Readonly<Record<pb.RebuildMode, RebuildMode>> = {
+  [pb.RebuildMode.UNSPECIFIED]: "keep all",
+  [pb.RebuildMode.DISCARD_UNRECORDED]: "discard unrecorded",
+  [pb.RebuildMode.ACCEPT_LOSS]: "accept loss",
+};
 
 function existsMessage(shopId: string, field: string): string {
   return field === "rpc"

@@ -1,14 +1,15 @@
 import type { Logger } from "pino";
 import { around, crashPoint } from "../crash-point.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
-import { isConnectionLost, isDataError, isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
+import { isConnectionLost, isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
+import { Fenced, isReplyError, poisonCommit, redisRefuses } from "./fence.ts";
 import { hintChannel, type ShopKeys } from "./keys.ts";
-import { type LogEntry, parseEntry } from "./log-entry.ts";
+import { type LogEntry, parseEntries, type ReadEntries } from "./log-entry.ts";
 import { isStoreAway } from "./outage.ts";
-import { project } from "./projection.ts";
+import { appendRecordable, projectReadable } from "./recordable.ts";
 import type { ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
 import type { StoreState } from "./store-state.ts";
@@ -59,8 +60,10 @@ export interface FlusherOptions {
   readonly eventsOf: (commitId: string) => readonly object[] | undefined;
   /** Told of every batch this process made durable, in order. */
   readonly onDurable: (before: ShopHead, entries: readonly LogEntry[]) => void;
-  /** Told that Postgres cannot take a batch because of what it holds: the shop is fenced, nothing is skipped. */
-  readonly onPoison: (entries: readonly LogEntry[], error: unknown) => void;
+  /** Told that the log cannot be taken to Postgres, and where that begins: the shop is fenced, nothing is skipped. */
+  readonly onFenced: (fenced: Fenced) => void;
+  /** Told after every round that ran as it should: how far Postgres is, and the log. */
+  readonly onRound: (durablePosition: number, logPosition: number) => void;
   /** Told whether Postgres answers: the door closes while it does not. */
   readonly postgres: StoreState;
   readonly logger: Logger;
@@ -74,10 +77,9 @@ interface Look {
 }
 
 /** What a look at the log showed. */
-interface LogView {
+interface LogView extends ReadEntries {
   readonly epoch: string;
   readonly position: number;
-  readonly entries: readonly LogEntry[];
   /** Who wrote the positions that were asked about, by position. */
   readonly writers: ReadonlyMap<number, string>;
 }
@@ -135,7 +137,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     return {
       epoch: logEpoch,
       position,
-      entries: entries.map(([id, fields]) => parseEntry(id, fields)),
+      ...parseEntries(entries),
       writers: new Map(asked.map((each, index) => [each, writers[index] ?? ""])),
     };
   };
@@ -187,31 +189,34 @@ export function createFlusher(options: FlusherOptions): Flusher {
     }
   };
 
-  /** Step 3: compare-and-append. Returns whether the head moved. */
-  const append = async (fresh: readonly LogEntry[], known: ShopHead): Promise<boolean> => {
+  /** Step 3: compare-and-append, of as many as Postgres takes. Returns those; none when the head is not what it was. */
+  const append = async (fresh: readonly LogEntry[], known: ShopHead): Promise<readonly LogEntry[]> => {
     const observers = waiters.snapshot();
-    const newest = fresh.at(-1) as LogEntry;
-    const next = { epoch, position: newest.position, commitId: newest.commitId };
     if (generation !== connection.generation) {
       throw new Error("the flush connection was replaced since the head was read");
     }
-    const appending = around("flush: append", () =>
-      appendCommits(connection.db, shopId, { head: known, serverStart }, project(fresh, options.eventsOf)),
-    );
-    lookAhead(next);
-    const moved = await appending.catch((error) => {
-      if (isDataError(error)) {
-        options.onPoison(fresh, error);
-      }
-      throw error;
+    const count = await appendRecordable(fresh, async (some) => {
+      const projection = projectReadable(some, options.eventsOf);
+      const appending = around("flush: append", () =>
+        appendCommits(connection.db, shopId, { head: known, serverStart }, projection),
+      );
+      nextLook = undefined; // one that was sent ahead of a larger batch
+      lookAhead(headAt(some));
+      return appending;
     });
     options.postgres.answered();
-    if (!moved) {
-      return false;
+    const taken = fresh.slice(0, count);
+    if (count > 0) {
+      waiters.confirm(observers, known.position);
+      head = nextLook?.known ?? headAt(taken);
     }
-    waiters.confirm(observers, known.position);
-    head = next;
-    return true;
+    return taken;
+  };
+
+  /** The head that some commits make. */
+  const headAt = (some: readonly LogEntry[]): ShopHead => {
+    const { position, commitId } = some.at(-1) as LogEntry;
+    return { epoch, position, commitId };
   };
 
   /** Step 4: releases, tells watchers, lets the log go. */
@@ -283,13 +288,24 @@ export function createFlusher(options: FlusherOptions): Flusher {
     compare(present, view, known);
     const fresh = view.entries.slice(1);
     if (fresh.length === 0) {
+      refuseUnreadable(view);
+      options.onRound(known.position, view.position);
       return;
     }
-    if (await append(fresh, known)) {
-      acknowledge(fresh, known);
+    const taken = await append(fresh, known);
+    if (taken.length > 0) {
+      acknowledge(taken, known);
+      options.onRound(known.position + taken.length, view.position);
     } else {
       head = undefined;
       nextLook = undefined;
+    }
+  };
+
+  /** What comes next in the log cannot be read: it cannot be recorded either. */
+  const refuseUnreadable = ({ unreadable }: LogView): void => {
+    if (unreadable !== undefined) {
+      throw poisonCommit({ ...unreadable, call: "" }, unreadable.error);
     }
   };
 
@@ -299,10 +315,14 @@ export function createFlusher(options: FlusherOptions): Flusher {
       await round();
       failures = 0;
       return true;
-    } catch (error) {
+    } catch (failure) {
+      const error = isReplyError(failure) ? redisRefuses((head?.position ?? 0) + 1, failure) : failure;
       head = undefined;
       nextLook = undefined;
       failures += 1;
+      if (error instanceof Fenced) {
+        options.onFenced(error);
+      }
       if (error instanceof Refusal) {
         waiters.refuseAll(error);
       }

@@ -45,6 +45,26 @@ export function parseEntry(id: string, fields: readonly string[]): LogEntry {
   };
 }
 
+/** Entries of the log in order, as far as they can be read; and why the next one cannot. */
+export interface ReadEntries {
+  readonly entries: readonly LogEntry[];
+  /** The commit id is empty when not even that could be read. */
+  readonly unreadable: { readonly position: number; readonly commitId: string; readonly error: unknown } | undefined;
+}
+
+/** Reads entries up to the first that cannot be read. */
+export function parseEntries(raw: readonly (readonly [id: string, fields: readonly string[]])[]): ReadEntries {
+  const entries: LogEntry[] = [];
+  for (const [id, fields] of raw) {
+    try {
+      entries.push(parseEntry(id, fields));
+    } catch (error) {
+      return { entries, unreadable: { position: Number.parseInt(id, 10), commitId: fields[3] ?? "", error } };
+    }
+  }
+  return { entries, unreadable: undefined };
+}
+
 /** Writes an entry's fields the way `lua/include/commit.lua` does, for a rebuild. */
 export function entryFields(entry: LogEntry): string[] {
   const fields = ["v", format, "commit", entry.commitId, "epoch", String(entry.epoch), "time", String(entry.timeMs)];

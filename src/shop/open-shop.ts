@@ -3,13 +3,15 @@ import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { around, crashPoint } from "../crash-point.ts";
 import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
+import { acceptLoss, type LostCommits } from "../postgres/lost-commits.ts";
 import type { Database } from "../postgres/schema.ts";
-import { allowLongStatements, lockHead, setEpoch } from "../postgres/shops.ts";
+import { allowLongStatements, inSavepoint, lockHead, setEpoch } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
+import { commitsMissing, Fenced, poisonCommit } from "./fence.ts";
 import type { ShopKeys } from "./keys.ts";
-import { type LogEntry, parseEntry } from "./log-entry.ts";
-import { project } from "./projection.ts";
+import { type LogEntry, parseEntries } from "./log-entry.ts";
 import { countLoaded, countRebuilt, type Load, rebuildSteps } from "./rebuild.ts";
+import { appendRecordable, projectReadable } from "./recordable.ts";
 import type { ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
 
@@ -30,10 +32,18 @@ export interface OpenOptions {
   readonly memoryCount: number;
   /** Commits a rebuild writes into an empty log. */
   readonly marginCommits: number;
+  /** What a rebuild may let go of; default "keep all". */
+  readonly mode?: RebuildMode;
   /** Told after every step of a rebuild. */
   readonly onProgress?: (progress: RebuildProgress) => void;
   readonly logger: Logger;
 }
+
+/**
+ * What a rebuild may let go of, because an operator said so: nothing; what the log holds from the first commit on that
+ * Postgres cannot take; or also commits that Postgres had and does not have any more, whose positions stay taken.
+ */
+export type RebuildMode = "keep all" | "discard unrecorded" | "accept loss";
 
 /** How far a rebuild is. */
 export interface RebuildProgress {
@@ -105,13 +115,14 @@ async function prepare(options: OpenOptions, trx: Kysely<Database>, force: boole
       return { ...head, epoch: next };
     };
   }
-  const [, next, headInLog, flushed] = reply as [string, string, number, number];
+  const [, next, headInLog, flushed, position] = reply as [string, string, number, number, number];
   const rebuilt = await rebuild(options, trx, {
     head,
     token,
     next: Number(next),
     headInLog: headInLog === 1,
     flushed,
+    position,
   });
   return async () => {
     requireDone(await around("open: finish", () => redis.run(scripts.finish, keys, [token, next])));
@@ -133,20 +144,16 @@ interface Sealed {
   readonly headInLog: boolean;
   /** The highest position that Redis knows to be in Postgres. */
   readonly flushed: number;
+  /** The position of the last commit in Redis. */
+  readonly position: number;
 }
 
 async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Sealed): Promise<ShopHead> {
   const { shopId, keys, scripts, redis, logger } = options;
-  const { head, next, headInLog, flushed } = sealed;
+  const { head, next, headInLog } = sealed;
   const startedAt = performance.now();
-  if (!headInLog && flushed > head.position) {
-    logger.error(
-      { shop: shopId, durable: head.position, flushed },
-      `Postgres is at position ${head.position}, but had ${flushed}, and the log does not reach back: the shop is fenced`,
-    );
-    throw new Refusal("SHOP_FENCED", "Postgres lost commits that it had acknowledged; the operator has to decide", {
-      metadata: { position: String(head.position), flushed: String(flushed) },
-    });
+  if (!headInLog) {
+    requireNothingMissing(options, sealed, head);
   }
   // The row lock may have been lost while Redis was asked (a killed session): any statement here tells, before the clear.
   await around("rebuild: lock again", () => lockHead(trx, shopId));
@@ -158,8 +165,17 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
     stepNumber += 1;
   };
   await load("clear", [headInLog ? "1" : "0"]);
-  const newest = headInLog ? await drain(options, trx, head) : head;
-  const extent = { ...options, writeLog: !headInLog };
+  const drained = headInLog ? await drain(options, trx, head) : { head, isWhole: false };
+  requireNothingMissing(options, sealed, drained.head);
+  if (headInLog && !drained.isWhole) {
+    logger.warn(
+      { shop: shopId, from: drained.head.position + 1, to: sealed.position },
+      "commits that Postgres cannot take are discarded; who made them was never answered",
+    );
+    await load("clear", ["0"]);
+  }
+  const newest = await fillMissing(options, trx, sealed, drained.head);
+  const extent = { ...options, writeLog: !drained.isWhole };
   const totalCount = await around("rebuild: count", () => countRebuilt(trx, shopId, newest, extent));
   let loadedCount = 0;
   for await (const [step, values] of rebuildSteps(trx, shopId, newest, extent)) {
@@ -176,28 +192,81 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
   return { ...newest, epoch: next };
 }
 
-/** Takes what a kept log holds beyond Postgres' head to Postgres, in this transaction. Returns the new head. */
-async function drain(options: OpenOptions, trx: Kysely<Database>, start: ShopHead): Promise<ShopHead> {
-  const { shopId, keys, scripts, redis } = options;
+/** Fences a shop whose Postgres does not have what it had, unless an operator accepted the loss. */
+function requireNothingMissing({ mode }: OpenOptions, { flushed }: Sealed, head: ShopHead): void {
+  if (flushed > head.position && mode !== "accept loss") {
+    throw commitsMissing(head.position, flushed, head.epoch);
+  }
+}
+
+/** Where a loss was accepted: gives the positions that were used to commits without events, so that none is used again. */
+async function fillMissing(
+  { shopId, logger }: OpenOptions,
+  trx: Kysely<Database>,
+  { next, flushed, position }: Sealed,
+  head: ShopHead,
+): Promise<ShopHead> {
+  if (flushed <= head.position) {
+    return head;
+  }
+  const lost: LostCommits = { from: head.position + 1, to: Math.max(flushed, position), epoch: next };
+  logger.error(
+    { alarm: "loss_accepted", shop: shopId, from: lost.from, to: lost.to },
+    "the loss of commits was accepted",
+  );
+  return around("rebuild: accept loss", () => acceptLoss(trx, shopId, lost));
+}
+
+/** How far a log went to Postgres, and whether that is all of it. */
+interface Drained {
+  readonly head: ShopHead;
+  readonly isWhole: boolean;
+}
+
+/**
+ * Takes what a kept log holds beyond Postgres' head to Postgres, in this transaction. A commit that Postgres cannot take
+ * fences the shop, or ends the drain where an operator said so.
+ */
+async function drain(options: OpenOptions, trx: Kysely<Database>, start: ShopHead): Promise<Drained> {
+  const { shopId, keys, scripts, redis, mode = "keep all" } = options;
   let head = start;
   for (;;) {
-    const from = head;
-    const reply = await around("rebuild: read log", () => redis.run(scripts.readLog, keys, [from.position, 1001]));
-    const entries = (reply as [string, number, string, [string, string[]][]])[3].map(([id, fields]) =>
-      parseEntry(id, fields),
-    );
-    const fresh = entries.slice(1);
-    const newest = fresh.at(-1);
-    if (newest === undefined) {
-      return head;
-    }
+    const reply = await around("rebuild: read log", () => redis.run(scripts.readLog, keys, [head.position, 1001]));
+    const { entries, unreadable } = parseEntries((reply as [string, number, string, [string, string[]][]])[3]);
     requireContiguous(entries, head);
-    const append = () => appendCommits(trx, shopId, { head: from, serverStart: null }, project(fresh));
-    if (!(await around("rebuild: drain log", append))) {
-      throw new Error(`the head of shop ${shopId} moved under its row lock`);
+    const fresh = entries.slice(1);
+    if (fresh.length === 0 && unreadable === undefined) {
+      return { head, isWhole: true };
     }
-    head = { epoch: head.epoch, position: newest.position, commitId: newest.commitId };
+    try {
+      if (fresh.length === 0 && unreadable !== undefined) {
+        throw poisonCommit({ ...unreadable, call: "" }, unreadable.error);
+      }
+      head = await around("rebuild: drain log", () => appendSome(trx, shopId, head, fresh));
+    } catch (error) {
+      if (error instanceof Fenced && mode !== "keep all") {
+        return { head, isWhole: false };
+      }
+      throw error;
+    }
   }
+}
+
+/** Appends as many commits as Postgres takes, and returns the head they make. What fails leaves the transaction usable. */
+async function appendSome(
+  trx: Kysely<Database>,
+  shopId: string,
+  head: ShopHead,
+  fresh: readonly LogEntry[],
+): Promise<ShopHead> {
+  const count = await appendRecordable(fresh, (some) =>
+    inSavepoint(trx, () => appendCommits(trx, shopId, { head, serverStart: null }, projectReadable(some))),
+  );
+  const newest = fresh[count - 1];
+  if (newest === undefined) {
+    throw new Error(`the head of shop ${shopId} moved under its row lock`);
+  }
+  return { epoch: head.epoch, position: newest.position, commitId: newest.commitId };
 }
 
 function requireContiguous(entries: readonly LogEntry[], head: ShopHead): void {

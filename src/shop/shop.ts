@@ -8,12 +8,13 @@ import { isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { type Reason, Refusal } from "../refusal.ts";
+import { Fenced, isReplyError, redisRefuses } from "./fence.ts";
 import { createFlusher, type Flusher } from "./flusher.ts";
 import { idTimeMs, makeId } from "./ids.ts";
 import { type ShopKeys, shopKeys } from "./keys.ts";
 import { type Call, type LogEntry, parseEntry } from "./log-entry.ts";
 import { firstDifference, requestJson } from "./messages.ts";
-import { openShop, type RebuildProgress } from "./open-shop.ts";
+import { openShop, type RebuildMode, type RebuildProgress } from "./open-shop.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
 import { existsRefusal, refusalOf } from "./refusals.ts";
 import { type Answer, parseReply, type Reply } from "./reply.ts";
@@ -108,6 +109,9 @@ export interface ShopDeps {
 /** How long a call whose outcome is unknown is repeated before the caller has to do it, in milliseconds. */
 const unknownOutcomeMs = 3000;
 
+/** How often a fence that lasts is logged again, in milliseconds. */
+const alarmMs = 60_000;
+
 /** How far a caller's clock may be ahead, in milliseconds; `lua/include/begin.lua` allows as much. */
 const clockSkewMs = 60_000;
 
@@ -123,8 +127,9 @@ export class Shop {
   #flusher: Flusher | undefined;
   #opening: Promise<ShopHead> | undefined;
   #isOpen = false;
-  /** Commits that Postgres cannot take, from this position on, and what callers are told meanwhile. */
-  #fenced: { readonly from: number; readonly refusal: Refusal } | undefined;
+  /** Why this shop stands still, when it does; and when that was logged, in milliseconds. */
+  #fenced: Fenced | undefined;
+  #alarmedAtMs = Number.NEGATIVE_INFINITY;
   #lastPosition = 0;
   /** The events of commits that callers of this process wait for, by commit id. */
   readonly #events = new Map<string, Record<string, object>[]>();
@@ -290,6 +295,7 @@ export class Shop {
 
   /** Commits the expiry of due holds: of one hold and some SKUs, or of the shop's oldest. Returns whether more may be due. */
   async expire(holdId: string, skus: readonly string[]): Promise<boolean> {
+    this.#refuseFenced();
     const flusher = await this.#ready();
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#deps.memoryCount, this.#clock(), holdId, ...skus];
@@ -300,6 +306,7 @@ export class Shop {
 
   /** Commits the end of a due period: of one user, or of the shop's oldest (empty id). Returns whether more may be due. */
   async renew(userId: string): Promise<boolean> {
+    this.#refuseFenced();
     const flusher = await this.#ready();
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#clock(), userId];
@@ -326,12 +333,18 @@ export class Shop {
     return position;
   }
 
+  /** Whether this shop stands still until its stores agree again. */
+  get isFenced(): boolean {
+    return this.#fenced !== undefined;
+  }
+
   /**
    * Ends a fence whose commits are out of the way: Postgres has them, taken there by another process or by an opening of the
    * shop, or Redis lost them and nothing waits to be recorded. Nobody commits to a fenced shop, so no flush would tell.
    */
   endFence(durablePosition: number, nothingWaits: boolean): void {
-    if (this.#fenced !== undefined && (nothingWaits || durablePosition >= this.#fenced.from)) {
+    const isPoison = this.#fenced?.alarm === "poison_commit";
+    if (nothingWaits || (isPoison && durablePosition >= (this.#fenced?.from ?? 0))) {
       this.#fenced = undefined;
     }
   }
@@ -342,20 +355,27 @@ export class Shop {
   }
 
   /** Rebuilds the live state from Postgres although it looks healthy; an opening under way may keep what is there, so it is waited for. */
-  async rebuild(onProgress: (progress: RebuildProgress) => void): Promise<ShopHead> {
+  async rebuild(onProgress: (progress: RebuildProgress) => void, mode?: RebuildMode): Promise<ShopHead> {
     while (this.#opening !== undefined) {
       await this.#opening.catch(() => undefined);
     }
-    return this.reopen(true, onProgress);
+    return this.reopen(true, onProgress, mode);
   }
 
   /** Opens the shop anew; `force` rebuilds it from Postgres although it looks healthy. */
-  reopen(force = false, onProgress: (progress: RebuildProgress) => void = () => {}): Promise<ShopHead> {
+  reopen(
+    force = false,
+    onProgress: (progress: RebuildProgress) => void = () => {},
+    mode: RebuildMode = "keep all",
+  ): Promise<ShopHead> {
     this.#isOpen = false;
-    this.#opening ??= openShop({ shopId: this.id, keys: this.keys, ...this.#deps, onProgress }, force)
+    this.#opening ??= openShop({ shopId: this.id, keys: this.keys, ...this.#deps, onProgress, mode }, force)
       .then((head) => {
         this.#isOpen = true;
         this.#lastPosition = head.position;
+        if (force || this.#fenced?.alarm !== "poison_commit") {
+          this.#fenced = undefined;
+        }
         if (this.#flusher !== undefined) {
           this.#flusher.epoch = head.epoch;
           this.#flusher.forgetHead();
@@ -363,10 +383,14 @@ export class Shop {
         return head;
       })
       .catch((error) => {
-        if (error instanceof Refusal && error.reason === "SHOP_NOT_FOUND") {
+        const failure = isReplyError(error) ? redisRefuses(0, error) : error;
+        if (failure instanceof Fenced) {
+          this.#fence(failure);
+        }
+        if (failure instanceof Refusal && failure.reason === "SHOP_NOT_FOUND") {
           this.#deps.onUnknown(this.id);
         }
-        throw error;
+        throw failure;
       })
       .finally(() => {
         this.#opening = undefined;
@@ -430,7 +454,7 @@ export class Shop {
 
   #refuseFenced(): void {
     if (this.#fenced !== undefined) {
-      throw this.#fenced.refusal;
+      throw this.#fenced;
     }
   }
 
@@ -463,25 +487,27 @@ export class Shop {
       epoch,
       reopen: async () => (await this.reopen()).epoch,
       eventsOf: (commitId) => this.#events.get(commitId),
-      onDurable: (before, entries) => {
-        this.#fenced = undefined;
-        this.#deps.onDurable(this.id, before, entries);
+      onDurable: (before, entries) => this.#deps.onDurable(this.id, before, entries),
+      onFenced: (fenced) => this.#fence(fenced),
+      onRound: (durablePosition, logPosition) => {
+        const from = this.#fenced?.alarm === "poison_commit" ? this.#fenced.from : 0;
+        this.endFence(durablePosition, durablePosition >= from || logPosition < from);
       },
-      onPoison: (entries, error) => this.#fence(entries, error),
       postgres: this.#deps.postgres,
     });
   }
 
-  /** Postgres cannot take these commits. They are not skipped: the shop stops until an operator looked. */
-  #fence(entries: readonly LogEntry[], error: unknown): void {
-    const [from, to] = [entries[0]?.position, entries.at(-1)?.position];
-    this.#deps.logger.error(
-      { err: error, shop: this.id, from, to },
-      "Postgres refuses commits of this shop: it is fenced",
-    );
-    const message = `commits ${from} to ${to} cannot be recorded; the operator has to look`;
-    const refusal = new Refusal("SHOP_FENCED", message, { metadata: { position: String(from) } });
-    this.#fenced = { from: from ?? 0, refusal };
+  /** Nothing is skipped: the shop stops until an operator looked. Logged when it begins, and once a minute while it lasts. */
+  #fence(fenced: Fenced): void {
+    const known = this.#fenced;
+    this.#fenced = fenced;
+    const isKnown = known?.alarm === fenced.alarm && known.from === fenced.from;
+    if (isKnown && performance.now() - this.#alarmedAtMs < alarmMs) {
+      return;
+    }
+    this.#alarmedAtMs = performance.now();
+    const { alarm, facts, message } = fenced;
+    this.#deps.logger.error({ alarm, shop: this.id, ...facts }, `the shop is fenced: ${message}`);
   }
 
   /**

@@ -118,6 +118,8 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     hasRenewals: boolean,
   ): Promise<void> => {
     hubs.get(shopId)?.hint(position);
+    // Nothing is flushed after a loss was accepted: this is how watchers learn that history is another one now.
+    hubs.get(shopId)?.offer({ position, commitId }, []);
     if (!redisState.isUp) {
       return;
     }
@@ -131,7 +133,13 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       number,
     ];
     const isAllDurable = logPosition === position && logCommitId === commitId;
-    shops.get(shopId)?.endFence(position, isAllDurable || logPosition === 0);
+    const known = shops.get(shopId);
+    known?.endFence(position, isAllDurable || logPosition === 0);
+    if (known?.isFenced === true) {
+      // Its stores may agree again: an opening or a flush tells, and nothing else is done to it.
+      await around("sweep: flush", () => known.sweep());
+      return;
+    }
     if (logPosition === 0 && openCount === 0 && !hasRenewals) {
       return; // nobody used this shop since Redis started, and nothing of it can be waiting or become due
     }

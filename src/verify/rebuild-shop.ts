@@ -1,4 +1,4 @@
-import type { RebuildProgress } from "../shop/open-shop.ts";
+import type { RebuildMode, RebuildProgress } from "../shop/open-shop.ts";
 import type { Shop } from "../shop/shop.ts";
 
 /** How far a forced rebuild is. */
@@ -10,12 +10,12 @@ export interface Rebuilding extends RebuildProgress {
 const progressMs = 200;
 
 /** Rebuilds a shop's live state from Postgres. It goes on when nobody listens any more. */
-export async function* rebuildShop(shop: Shop): AsyncGenerator<Rebuilding> {
+export async function* rebuildShop(shop: Shop, mode: RebuildMode = "keep all"): AsyncGenerator<Rebuilding> {
   let progress: RebuildProgress | undefined;
   let told: RebuildProgress | undefined;
   const rebuilt = shop.rebuild((now) => {
     progress = now;
-  });
+  }, mode);
   let isOver = false;
   const over = rebuilt.finally(() => {
     isOver = true;

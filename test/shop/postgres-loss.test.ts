@@ -1,8 +1,9 @@
 import { Redis } from "ioredis";
 import { Client } from "pg";
-import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { type Acknowledged, auditShop } from "../helpers/audit.ts";
+import { createDatabaseCopies, type DatabaseCopies, endSessions } from "../helpers/database-copies.ts";
 import { type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
 import { commitOf, persist, startLoad } from "../helpers/load.ts";
 import { readRedisState } from "../helpers/redis-state.ts";
@@ -12,60 +13,22 @@ import { createShop } from "../helpers/shop.ts";
 let redis: Awaited<ReturnType<typeof startRedis>>;
 let database: TestDatabase;
 let holdfast: Holdfast;
-const copies: string[] = [];
+let copies: DatabaseCopies;
 
 beforeEach(async () => {
   [redis, database] = await Promise.all([startRedis(), createDatabase()]);
+  copies = createDatabaseCopies(database);
   holdfast = await startHoldfast({ redisUrl: redis.url, databaseUrl: database.url });
 });
 afterEach(async () => {
   await holdfast.stop();
   await Promise.all([redis.stop(), database.drop()]);
-});
-afterAll(async () => {
-  await administrate(...copies.splice(0).map((name) => `drop database if exists ${name} with (force)`));
+  await copies.drop();
 });
 
 const urls = () => ({ redisUrl: redis.url, databaseUrl: database.url });
 const users = Object.fromEntries(Array.from({ length: 10 }, (_, index) => [`u${index}`, 100_000]));
 const lines = [{ sku: "ps5", quantity: 1 }];
-
-const endSessions = (name: string): string =>
-  `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}' and pid <> pg_backend_pid()`;
-
-/** Copies the database as it is. Nobody may be connected meanwhile: Holdfast loses its connections and makes new ones. */
-async function copyDatabase(): Promise<string> {
-  const copy = `${database.name}_copy${copies.length}`;
-  copies.push(copy);
-  await withoutSessions([database.name], `create database ${copy} template ${database.name}`);
-  return copy;
-}
-
-/** Puts a copy in the database's place: what was committed since is lost, as after a failover to a standby that lags. */
-async function restoreDatabase(copy: string): Promise<void> {
-  const { name } = database;
-  copies.push(`${name}_lost${copies.length}`);
-  await withoutSessions(
-    [name],
-    `alter database ${name} rename to ${copies.at(-1)}`,
-    `alter database ${copy} rename to ${name}`,
-  );
-}
-
-async function withoutSessions(names: readonly string[], ...statements: string[]): Promise<void> {
-  for (const name of names) await administrate(`alter database ${name} allow_connections false`, endSessions(name));
-  await expect
-    .poll(
-      () =>
-        administrate(...statements).then(
-          () => true,
-          () => false,
-        ),
-      { timeout: 5000, interval: 20 },
-    )
-    .toBe(true);
-  for (const name of names) await administrate(`alter database ${name} allow_connections true`).catch(() => {});
-}
 
 async function headOf(shopId: string): Promise<number> {
   const client = new Client({ connectionString: database.url });
@@ -98,12 +61,12 @@ describe("a Postgres that lost its tail", () => {
   test("gets it back from Redis' log, without traffic", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { ps5: 100 }, users });
     const acknowledged = await useShop(shopId, "before");
-    const copy = await copyDatabase();
+    const copy = await copies.take();
     acknowledged.push(...(await useShop(shopId, "after")));
     const head = await headOf(shopId);
     const { user } = await holdfast.grpc.users.getUser({ shopId, userId: "user-after" });
     const state = await readRedisState(redis.url, shopId);
-    await restoreDatabase(copy);
+    await copies.putBack(copy);
     expect(await headOf(shopId)).toBe(head - 11);
     await expect.poll(() => headOf(shopId), { timeout: 8000, interval: 50 }).toBe(head);
     await auditShop({ ...urls(), shopId }, acknowledged);
@@ -115,14 +78,14 @@ describe("a Postgres that lost its tail", () => {
   test("gets it back also when the shop was rebuilt before", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { ps5: 100 }, users });
     const acknowledged = await useShop(shopId, "before");
-    const copy = await copyDatabase();
+    const copy = await copies.take();
     acknowledged.push(...(await useShop(shopId, "after")));
     const direct = new Redis(redis.url);
     await direct.flushall();
     direct.disconnect();
     acknowledged.push(commitOf(await holdfast.grpc.orders.placeOrder({ shopId, userId: "u3", lines })));
     const { user } = await holdfast.grpc.users.getUser({ shopId, userId: "user-after" });
-    await restoreDatabase(copy);
+    await copies.putBack(copy);
     await auditShop({ ...urls(), shopId }, acknowledged);
     const found = await persist(() => holdfast.grpc.users.getUser({ shopId, userId: "user-after" }));
     expect(found?.user).toEqual(user);
@@ -130,9 +93,9 @@ describe("a Postgres that lost its tail", () => {
 
   test("is healed by the first call, and every read shows what was acknowledged", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { ps5: 100 }, users });
-    const copy = await copyDatabase();
+    const copy = await copies.take();
     const acknowledged = await useShop(shopId, "after");
-    await restoreDatabase(copy);
+    await copies.putBack(copy);
     const { inventory, orders, users: userService } = holdfast.grpc;
     const reads = {
       GetOrder: () => orders.getOrder({ shopId, orderId: "o1-after" }),
@@ -152,9 +115,9 @@ describe("a Postgres that lost its tail", () => {
     const shopId = await createShop(holdfast.grpc, { stock: { ps5: 500 }, users });
     const load = startLoad({ clients: [holdfast.grpc], shopId, callerCount: 32, requestCount: 600 });
     await load.reached(150);
-    const copy = await copyDatabase();
+    const copy = await copies.take();
     await load.reached(350);
-    await restoreDatabase(copy);
+    await copies.putBack(copy);
     const { acknowledged, refusedCount } = await load.result;
     expect(acknowledged).toHaveLength(500);
     expect(refusedCount).toBe(100);

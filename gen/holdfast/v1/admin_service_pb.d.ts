@@ -547,6 +547,13 @@ export declare type RebuildShopRequest = Message<"holdfast.v1.RebuildShopRequest
    * @generated from field: string shop_id = 1;
    */
   shopId: string;
+
+  /**
+   * What may be lost, to get a fenced shop (SHOP_FENCED) back to work. Unspecified: nothing.
+   *
+   * @generated from field: holdfast.v1.RebuildMode mode = 2;
+   */
+  mode: RebuildMode;
 };
 
 /**
@@ -630,6 +637,41 @@ export enum Store {
 export declare const StoreSchema: GenEnum<Store>;
 
 /**
+ * What a rebuild may let go of. May grow.
+ *
+ * @generated from enum holdfast.v1.RebuildMode
+ */
+export enum RebuildMode {
+  /**
+   * Nothing: a shop that is fenced stays fenced.
+   *
+   * @generated from enum value: REBUILD_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * What the live log holds from the first commit on that PostgreSQL cannot record. Its callers were never answered, unless
+   * the server acknowledges without PostgreSQL; who repeats a call with its request id has it decided anew.
+   *
+   * @generated from enum value: REBUILD_MODE_DISCARD_UNRECORDED = 1;
+   */
+  DISCARD_UNRECORDED = 1,
+
+  /**
+   * Also commits that PostgreSQL had and lost beyond the reach of the live log. Their positions stay taken, by commits
+   * without events; watchers that knew one of them are told HISTORY_CHANGED.
+   *
+   * @generated from enum value: REBUILD_MODE_ACCEPT_LOSS = 2;
+   */
+  ACCEPT_LOSS = 2,
+}
+
+/**
+ * Describes the enum holdfast.v1.RebuildMode.
+ */
+export declare const RebuildModeSchema: GenEnum<RebuildMode>;
+
+/**
  * Shops, their figures, and their repair. The shop `default` (USD) exists from the start. Refusals that every RPC can
  * answer (credentials, validation, load, a reused request id) are in error_reason.proto.
  *
@@ -700,8 +742,8 @@ export declare const AdminService: GenService<{
   },
   /**
    * Loads a shop's live state anew from PostgreSQL, in a new epoch; the shop's calls wait meanwhile. No commit is made
-   * and no acknowledged one is lost. Streams how far it is, and last a message with `done`. It has no longest deadline.
-   * Refused: SHOP_NOT_FOUND.
+   * and no acknowledged one is lost, unless `mode` says so. Streams how far it is, and last a message with `done`. It has
+   * no longest deadline. Refused: SHOP_NOT_FOUND, SHOP_FENCED.
    *
    * @generated from rpc holdfast.v1.AdminService.RebuildShop
    */

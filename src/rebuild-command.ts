@@ -1,0 +1,41 @@
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { AdminService, RebuildMode } from "../gen/holdfast/v1/admin_service_pb.js";
+import { StartError } from "./start-error.ts";
+
+/** What `holdfast rebuild` takes. */
+export interface RebuildArguments {
+  /** `host:port` of the gRPC door. */
+  readonly target: string;
+  /** The shop; default `default`. */
+  readonly shop?: string;
+  /** Lets go of what the live log holds from the first commit on that PostgreSQL cannot record. */
+  readonly "discard-unrecorded"?: boolean;
+  /** Also accepts that commits which PostgreSQL had are lost. */
+  readonly "accept-loss"?: boolean;
+}
+
+/** Has a server rebuild a shop's live state, and prints how far it is. docs/fences.md says when to use which option. */
+export async function runRebuild({ target, shop = "default", ...options }: RebuildArguments): Promise<void> {
+  const client = createClient(AdminService, createGrpcTransport({ baseUrl: `http://${target}` }));
+  let isDone = false;
+  for await (const { epoch, loadedCount, totalCount, done } of client.rebuildShop({
+    shopId: shop,
+    mode: modeOf(options),
+  })) {
+    isDone = done;
+    const what = done ? `rebuilt in epoch ${epoch}` : `${loadedCount} of ${totalCount} rows loaded`;
+    process.stderr.write(`holdfast: shop "${shop}": ${what}\n`);
+  }
+  if (!isDone) {
+    throw new StartError(`the rebuild of shop "${shop}" was cut off; it goes on in the server`);
+  }
+}
+
+function modeOf(options: Omit<RebuildArguments, "target" | "shop">): RebuildMode {
+  const { "discard-unrecorded": discards = false, "accept-loss": accepts = false } = options;
+  if (discards && accepts) {
+    throw new StartError("--accept-loss also discards what is unrecorded: give one of the two");
+  }
+  return accepts ? RebuildMode.ACCEPT_LOSS : discards ? RebuildMode.DISCARD_UNRECORDED : RebuildMode.UNSPECIFIED;
+}
