@@ -73,7 +73,7 @@ async function spoil(
 function differences(before: RedisState, after: RedisState): readonly string[] {
   const parts = [
     ...Object.keys(before.hashes).map(
-      (name) => [name, counts(before.hashes[name]), counts(after.hashes[name])] as const,
+      (name) => [name, withoutZeros(name, before.hashes[name]), withoutZeros(name, after.hashes[name])] as const,
     ),
     ...Object.keys(before.sortedSets).map((name) => [name, before.sortedSets[name], after.sortedSets[name]] as const),
     ["log", before.log, after.log] as const,
@@ -87,7 +87,7 @@ function differences(before: RedisState, after: RedisState): readonly string[] {
     );
 }
 
-/** The fields of a hash; a count that is 0 says what no count says. */
-function counts(hash: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
-  return Object.fromEntries(Object.entries(hash).filter(([field, value]) => field.includes(":") || value !== "0"));
+/** Stats that are 0 say what no stats say; any other field stays. */
+function withoutZeros(name: string, hash: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(hash).filter(([, value]) => name !== "stats" || value !== "0"));
 }
