@@ -14,5 +14,5 @@ if at[1] ~= token or at[2] ~= whole then
   return 0
 end
 redis.call("HSET", meta, "epoch", next_epoch)
-redis.call("HDEL", meta, "token", "next_epoch")
+redis.call("HDEL", meta, "token", "next_epoch", "ready_time")
 return 1

@@ -15,5 +15,5 @@ if (at[1] or "") ~= seen_epoch or (at[2] or "") ~= seen_token or at[3] ~= whole 
   return 0
 end
 redis.call("HSET", meta, "epoch", next_epoch)
-redis.call("HDEL", meta, "token", "next_epoch")
+redis.call("HDEL", meta, "token", "next_epoch", "ready_time")
 return 1

@@ -2,7 +2,7 @@
 -- Load: one numbered step of a rebuild: runs only under the rebuild's token and directly after the step before it.
 --
 -- KEYS  meta, log, stock, holds, due, due_skus, users, emails, limits, orders, codes, tiers, renewals, stats, recent_0, recent_1
--- ARGV  token, step_number, step, then per step: value
+-- ARGV  token, step_number, rest_ms (estimate until the end; -1 = unknown), step, then per step: value
 -- OK      1, or 0 when another rebuild took over or Redis lost a step
 --
 -- Steps: clear <keep_log>; stock|holds|users|emails|limits|orders|codes|tiers|stats|recent <field> <value> ...;
@@ -22,10 +22,10 @@ local function read_entries()
   return entries
 end
 local entries = step == "log" and read_entries()
-if not is_integer(step_number, 0, 9007199254740991) or entries == nil or (step == "clear" and ARGV[rest] ~= "0" and ARGV[rest] ~= "1")
+if not is_integer(step_number, 0, 9007199254740991) or not is_integer(rest_ms, -1, 9007199254740991) or entries == nil or (step == "clear" and ARGV[rest] ~= "0" and ARGV[rest] ~= "1")
   or (step == "head" and not (is_integer(ARGV[rest], 1, 9007199254740991) and #ARGV[rest + 1] == 36
     and is_integer(ARGV[rest + 2], 0, 9007199254740991) and is_integer(ARGV[rest + 3], 0, 9007199254740991))) then
-  return bad_arguments("step_number or the values of " .. step)
+  return bad_arguments("step_number, rest_ms or the values of " .. step)
 end
 local at = redis.call("HMGET", meta, "token", "loaded")
 if at[1] ~= token or at[2] ~= step_number then
@@ -57,5 +57,10 @@ elseif step == "head" then
 else
   return bad_arguments("step " .. step)
 end
-redis.call("HSET", meta, "loaded", loaded)
+if rest_ms == "-1" then
+  redis.call("HSET", meta, "loaded", loaded)
+else
+  local time = redis.call("TIME")
+  redis.call("HSET", meta, "loaded", loaded, "ready_time", string.format("%d", time[1] * 1000 + math.floor(time[2] / 1000) + rest_ms))
+end
 return 1

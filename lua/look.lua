@@ -19,6 +19,6 @@ if at[4] == whole and head_in_log and force ~= "1" then
   return { "KEEP", at[1] or "", at[2] or "", at[3] or "" }
 end
 local next_epoch = string.format("%d", math.max(tonumber(durable_epoch), tonumber(at[1] or 0), tonumber(at[3] or 0)) + 1)
-redis.call("HDEL", meta, "epoch")
+redis.call("HDEL", meta, "epoch", "ready_time")
 redis.call("HSET", meta, "token", token, "next_epoch", next_epoch, "loaded", "0")
 return { "SEALED", next_epoch, head_in_log and 1 or 0, tonumber(at[5] or 0), tonumber(at[6] or 0) }

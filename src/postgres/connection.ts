@@ -52,6 +52,12 @@ export function openDatabase({ url, size, onError }: PoolOptions): Kysely<Databa
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }
 
+/**
+ * A flush that has to wait for its shop's row, because somebody rebuilds the shop, must not keep the flushes of other shops on
+ * the same connection: it is given up, and the next look at the log tells.
+ */
+const flushOptions = `${sessionOptions} -c lock_timeout=100`;
+
 /** How long a flush connection may leave a statement unanswered, in milliseconds. */
 const unansweredMs = 15_000;
 
@@ -93,7 +99,7 @@ export function openFlushConnection({ url, onError }: FlushConnectionOptions): F
     const fresh = new pg.Client({
       connectionString: url,
       types,
-      options: sessionOptions,
+      options: flushOptions,
       connectionTimeoutMillis: 5000,
       application_name: "holdfast-flush",
       keepAlive: true,

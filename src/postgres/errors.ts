@@ -36,6 +36,11 @@ export function isPostgresBusy(error: unknown): boolean {
   return ["57014", "55P03"].includes(codeOf(error) ?? "");
 }
 
+/** Whether Postgres gave up on a lock that somebody else had for too long. */
+export function isLockTimeout(error: unknown): boolean {
+  return codeOf(error) === "55P03";
+}
+
 /** Whether Postgres refused values (class 22) or a constraint (class 23): trying again cannot help. */
 export function isDataError(error: unknown): boolean {
   const code = codeOf(error);

@@ -17,7 +17,10 @@ export async function readDurableHead(db: Kysely<Database>, shopId: string): Pro
   return rows[0];
 }
 
-/** Reads a shop's head and locks its row until the transaction ends: nothing can be flushed meanwhile. */
+/**
+ * Reads a shop's head and locks its row until the transaction ends: nothing can be flushed meanwhile. Fails when somebody else
+ * has had the row for longer than a flush takes (`allowLongStatements`).
+ */
 export async function lockHead(trx: Kysely<Database>, shopId: string): Promise<ShopHead | undefined> {
   const { rows } = await sql<ShopHead>`
     select epoch, head_position as position, head_commit_id as "commitId" from shops where shop_id = ${shopId} for update`.execute(
@@ -26,10 +29,13 @@ export async function lockHead(trx: Kysely<Database>, shopId: string): Promise<S
   return rows[0];
 }
 
-/** Lets this transaction's statements take up to two minutes: a rebuild reads a shop's whole history for limits. */
+/**
+ * Lets this transaction's statements take up to two minutes, for what reads a shop's whole history. But it waits for a lock no
+ * longer than 50 ms: whoever has to wait longer does so without a connection.
+ */
 export async function allowLongStatements(trx: Kysely<Database>): Promise<void> {
-  await sql`set local statement_timeout = '120s'`.execute(trx);
-  await sql`set local idle_in_transaction_session_timeout = '60s'`.execute(trx);
+  await sql`select set_config('statement_timeout', '120s', true), set_config('idle_in_transaction_session_timeout', '60s', true),
+    set_config('lock_timeout', '50ms', true)`.execute(trx);
 }
 
 /** Does something within a transaction that may fail without ending it. */

@@ -191,6 +191,7 @@ function untilDrained(ctx: CallContext): Caller {
     get ended() {
       return ctx.ended || ctx.draining.aborted;
     },
+    deadlineMs: ctx.deadlineMs,
     throwIfEnded: () => {
       ctx.throwIfEnded();
       if (ctx.draining.aborted) {

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { around, crashPoint } from "../crash-point.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
-import { isConnectionLost, isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
+import { isConnectionLost, isLockTimeout, isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
@@ -330,11 +330,11 @@ export function createFlusher(options: FlusherOptions): Flusher {
       if (isDown) {
         options.postgres.failed(error);
       }
-      if (isDown || isPostgresBusy(error)) {
+      if (isDown || (isPostgresBusy(error) && !isLockTimeout(error))) {
         waiters.giveUp();
       }
       if (failures === 1) {
-        logger[isStoreAway(error) ? "debug" : "warn"](
+        logger[isStoreAway(error) || isLockTimeout(error) ? "debug" : "warn"](
           { err: error, shop: shopId },
           "a flush failed; it is tried again",
         );

@@ -3,8 +3,8 @@ import { around } from "../crash-point.ts";
 import type { Database } from "../postgres/schema.ts";
 import { allowLongStatements, readAsOf, readDurableHead } from "../postgres/shops.ts";
 import { makeId } from "./ids.ts";
-import { countUnits } from "./rebuild.ts";
 import type { Shops } from "./shops.ts";
+import { countUnits } from "./units.ts";
 import type { Caller } from "./waiters.ts";
 
 /** Users whose counts one script takes. */
@@ -19,7 +19,7 @@ export async function loadLimits(shops: Shops, shopId: string, sku: string, call
     caller.throwIfEnded();
     const count = async (trx: Kysely<Database>) => {
       await allowLongStatements(trx);
-      return { head: await readDurableHead(trx, shopId), units: await countUnits(trx, shopId, [sku]) };
+      return { head: await readDurableHead(trx, shopId), units: await countUnits(trx, shopId, sku) };
     };
     const read = await around("limits: count", () => readAsOf(shops.db, shopId, count));
     if (read?.value.head === undefined) {

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { around, crashPoint } from "../crash-point.ts";
+import { isLockTimeout } from "../postgres/errors.ts";
 import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
 import { acceptLoss, type LostCommits } from "../postgres/lost-commits.ts";
 import type { Database } from "../postgres/schema.ts";
@@ -9,8 +10,10 @@ import { allowLongStatements, inSavepoint, lockHead, setEpoch } from "../postgre
 import { Refusal } from "../refusal.ts";
 import { commitsMissing, Fenced, poisonCommit } from "./fence.ts";
 import type { ShopKeys } from "./keys.ts";
+import { ahead, createLoader } from "./loader.ts";
 import { type LogEntry, parseEntries } from "./log-entry.ts";
-import { countLoaded, countRebuilt, type Load, rebuildSteps } from "./rebuild.ts";
+import { createProgress, type RebuildProgress } from "./progress.ts";
+import { measureRebuild, rebuildSteps } from "./rebuild.ts";
 import { appendRecordable, projectReadable } from "./recordable.ts";
 import type { ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
@@ -36,6 +39,8 @@ export interface OpenOptions {
   readonly mode?: RebuildMode;
   /** Told after every step of a rebuild. */
   readonly onProgress?: (progress: RebuildProgress) => void;
+  /** Told, again and again while the shop is being rebuilt, here or by another process, how long that will take, in milliseconds. */
+  readonly onEstimate?: (restMs: number) => void;
   readonly logger: Logger;
 }
 
@@ -45,34 +50,45 @@ export interface OpenOptions {
  */
 export type RebuildMode = "keep all" | "discard unrecorded" | "accept loss";
 
-/** How far a rebuild is. */
-export interface RebuildProgress {
-  /** The epoch it will end in. */
-  readonly epoch: number;
-  /** Products, holds, orders, users and commits that Redis has again. */
-  readonly loadedCount: number;
-  /** How many there were when it began; not more than an estimate, because ended holds and commits without a request id count too. */
-  readonly totalCount: number;
-}
-
 /** Somebody else changed the shop in the middle: what this attempt wrote is rolled back, and OPEN begins again. */
 class Superseded extends Error {}
 
 /** How often OPEN begins again before it gives up; each time somebody else made progress. */
 const maxRestarts = 20;
 
+/** How long OPEN waits while somebody else has the shop's row, in milliseconds: as long as a statement of a rebuild may take. */
+const maxWaitMs = 120_000;
+/** How long it lets go of the row and of its connection in between, in milliseconds. */
+const pauseMs = 200;
+
 /** Opens a shop and returns where it stands. `force` rebuilds the state of a shop that looks healthy. */
 export async function openShop(options: OpenOptions, force = false): Promise<ShopHead> {
+  const givesUpAt = performance.now() + maxWaitMs;
   for (let attempt = 0; attempt < maxRestarts; attempt += 1) {
     try {
       return await attemptOpen(options, force);
     } catch (error) {
-      if (!(error instanceof Superseded)) {
+      if (isLockTimeout(error) && performance.now() < givesUpAt) {
+        attempt -= 1;
+        await watchOthers(options);
+      } else if (!(error instanceof Superseded)) {
         throw error;
       }
     }
   }
   throw new Refusal("SHOP_UNAVAILABLE", "the shop is being opened elsewhere", { retryMs: 1000 });
+}
+
+/**
+ * Somebody else has the row: a flush for milliseconds, a rebuild for as long as it says in Redis. Nobody who waits for that
+ * keeps a connection to Postgres.
+ */
+async function watchOthers({ redis, scripts, keys, onEstimate }: OpenOptions): Promise<void> {
+  const restMs = ((await redis.aside(scripts.peek, keys, [])) as number[])[6] as number;
+  if (restMs >= 0) {
+    onEstimate?.(restMs);
+  }
+  await new Promise((resolve) => setTimeout(resolve, restMs < 0 ? 10 : pauseMs));
 }
 
 async function attemptOpen(options: OpenOptions, force: boolean): Promise<ShopHead> {
@@ -149,22 +165,17 @@ interface Sealed {
 }
 
 async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Sealed): Promise<ShopHead> {
-  const { shopId, keys, scripts, redis, logger } = options;
+  const { shopId, logger } = options;
   const { head, next, headInLog } = sealed;
-  const startedAt = performance.now();
   if (!headInLog) {
     requireNothingMissing(options, sealed, head);
   }
   // The row lock may have been lost while Redis was asked (a killed session): any statement here tells, before the clear.
   await around("rebuild: lock again", () => lockHead(trx, shopId));
 
-  let stepNumber = 0;
-  const load: Load = async (step, values) => {
-    const args = [sealed.token, stepNumber, step, ...values];
-    requireDone(await around("rebuild: load", () => redis.run(scripts.load, keys, args)));
-    stepNumber += 1;
-  };
-  await load("clear", [headInLog ? "1" : "0"]);
+  const loader = createLoader(options, sealed.token, () => new Superseded());
+  await loader.load("clear", [headInLog ? "1" : "0"]);
+  await loader.settle();
   const drained = headInLog ? await drain(options, trx, head) : { head, isWhole: false };
   requireNothingMissing(options, sealed, drained.head);
   if (headInLog && !drained.isWhole) {
@@ -172,21 +183,20 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
       { shop: shopId, from: drained.head.position + 1, to: sealed.position },
       "commits that Postgres cannot take are discarded; who made them was never answered",
     );
-    await load("clear", ["0"]);
+    await loader.load("clear", ["0"]);
   }
   const newest = await fillMissing(options, trx, sealed, drained.head);
-  const extent = { ...options, writeLog: !drained.isWhole };
-  const totalCount = await around("rebuild: count", () => countRebuilt(trx, shopId, newest, extent));
-  let loadedCount = 0;
-  for await (const [step, values] of rebuildSteps(trx, shopId, newest, extent)) {
-    await load(step, values);
-    loadedCount = Math.min(totalCount, loadedCount + countLoaded(step, values));
-    options.onProgress?.({ epoch: next, loadedCount, totalCount });
+  const wanted = { ...options, writeLog: !drained.isWhole };
+  const extent = await around("rebuild: count", () => measureRebuild(trx, shopId, newest, wanted));
+  const progress = createProgress(options, next, extent);
+  for await (const { step, values, count } of ahead(rebuildSteps(trx, shopId, newest, wanted))) {
+    await loader.load(step, values, progress.restMs());
+    progress.loaded(count, values.length);
   }
+  await loader.settle();
   await around("rebuild: set epoch", () => setEpoch(trx, shopId, next));
-  const rebuiltMs = Math.round(performance.now() - startedAt);
   logger.info(
-    { shop: shopId, epoch: next, position: newest.position, steps: stepNumber, rebuiltMs },
+    { shop: shopId, epoch: next, position: newest.position, steps: loader.stepCount, rebuiltMs: progress.elapsedMs() },
     head.epoch === 0 ? "shop opened" : "shop rebuilt from Postgres",
   );
   return { ...newest, epoch: next };

@@ -14,7 +14,9 @@ import { idTimeMs, makeId } from "./ids.ts";
 import { type ShopKeys, shopKeys } from "./keys.ts";
 import { type Call, type LogEntry, parseEntry } from "./log-entry.ts";
 import { firstDifference, requestJson } from "./messages.ts";
-import { openShop, type RebuildMode, type RebuildProgress } from "./open-shop.ts";
+import { openShop, type RebuildMode } from "./open-shop.ts";
+import { OpeningCallers } from "./opening.ts";
+import type { RebuildProgress } from "./progress.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
 import { existsRefusal, refusalOf } from "./refusals.ts";
 import { type Answer, parseReply, type Reply } from "./reply.ts";
@@ -126,6 +128,7 @@ export class Shop {
   readonly #connection: FlushConnection;
   #flusher: Flusher | undefined;
   #opening: Promise<ShopHead> | undefined;
+  readonly #openingCallers = new OpeningCallers();
   #isOpen = false;
   /** Why this shop stands still, when it does; and when that was logged, in milliseconds. */
   #fenced: Fenced | undefined;
@@ -164,7 +167,8 @@ export class Shop {
     this.#admit();
     for (;;) {
       caller.throwIfEnded();
-      const flusher = this.#openFlusher ?? (await tries.attempt(() => around("mutation: open", () => this.#ready())));
+      const flusher =
+        this.#openFlusher ?? (await tries.attempt(() => around("mutation: open", () => this.#ready(caller))));
       if (flusher === undefined) {
         continue;
       }
@@ -251,7 +255,7 @@ export class Shop {
     for (;;) {
       caller.throwIfEnded();
       this.#refuseFenced();
-      const flusher = await tries.attempt(() => around("read: open", () => this.#ready()));
+      const flusher = await tries.attempt(() => around("read: open", () => this.#ready(caller)));
       if (flusher === undefined) {
         continue;
       }
@@ -369,7 +373,11 @@ export class Shop {
     mode: RebuildMode = "keep all",
   ): Promise<ShopHead> {
     this.#isOpen = false;
-    this.#opening ??= openShop({ shopId: this.id, keys: this.keys, ...this.#deps, onProgress, mode }, force)
+    const onEstimate = (restMs: number): void => {
+      const { readyAtMs, refusal } = this.#openingCallers.estimate(restMs);
+      this.#flusher?.waiters.refuseLate(readyAtMs, refusal);
+    };
+    this.#opening ??= openShop({ shopId: this.id, keys: this.keys, ...this.#deps, onProgress, onEstimate, mode }, force)
       .then((head) => {
         this.#isOpen = true;
         this.#lastPosition = head.position;
@@ -394,6 +402,7 @@ export class Shop {
       })
       .finally(() => {
         this.#opening = undefined;
+        this.#openingCallers.end();
       });
     return this.#opening;
   }
@@ -470,9 +479,9 @@ export class Shop {
     return events;
   }
 
-  async #ready(): Promise<Flusher> {
+  async #ready(caller = patientCaller): Promise<Flusher> {
     if (!this.#isOpen || this.#flusher === undefined) {
-      const head = await this.reopen();
+      const head = await this.#openingCallers.wait(this.reopen(), caller);
       this.#flusher ??= this.#createFlusher(head.epoch);
     }
     return this.#flusher;

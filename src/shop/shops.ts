@@ -164,6 +164,8 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     }
   };
 
+  /** Sweeps under way: a shop that is rebuilt for half a minute must not keep the others from theirs. */
+  const shopSweeps = new Map<string, Promise<void>>();
   const sweep = async (): Promise<void> => {
     // Over a connection that flushes, not the pool: slow reads must not look like a Postgres that is away.
     const [connection] = flushConnections as [FlushConnection];
@@ -173,13 +175,14 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     const nowMs = options.clock?.() ?? Date.now();
     const toRenew = new Set(await around("sweep: list renewals", () => listShopsToRenew(connection.db, nowMs)));
     postgres.answered();
-    await Promise.all(
-      heads.map((shop) =>
-        sweepShop(shop, toRenew.has(shop.shopId)).catch((error) =>
+    for (const shop of heads.filter(({ shopId }) => !shopSweeps.has(shopId))) {
+      const swept = sweepShop(shop, toRenew.has(shop.shopId))
+        .catch((error) =>
           logger[isStoreAway(error) ? "debug" : "warn"]({ err: error, shop: shop.shopId }, "a shop could not be swept"),
-        ),
-      ),
-    );
+        )
+        .finally(() => shopSweeps.delete(shop.shopId));
+      shopSweeps.set(shop.shopId, swept);
+    }
   };
 
   let closed = false;
@@ -229,6 +232,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       consumers.close();
       await Promise.all([...shops.values()].map((shop) => shop.close()));
       await sweeping;
+      await Promise.all(shopSweeps.values());
     },
   };
 }

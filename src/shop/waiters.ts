@@ -33,11 +33,13 @@ export interface Waiter {
 /** Whoever waits for an answer. A call that has ended throws on `throwIfEnded`, so that its work stops. */
 export interface Caller {
   readonly ended: boolean;
+  /** Until when an answer is of use, in ms since the epoch; Infinity = always. */
+  readonly deadlineMs: number;
   throwIfEnded(): void;
 }
 
 /** A caller that waits for as long as it takes: the server itself. */
-export const patientCaller: Caller = { ended: false, throwIfEnded: () => {} };
+export const patientCaller: Caller = { ended: false, deadlineMs: Number.POSITIVE_INFINITY, throwIfEnded: () => {} };
 
 /** The waiters of one shop. */
 export class Waiters {
@@ -92,6 +94,11 @@ export class Waiters {
   /** The shop cannot be opened: tells everybody why. */
   refuseAll(refusal: Refusal): void {
     this.settle(new Set(this.#waiting), refusal);
+  }
+
+  /** The shop will not be open before a moment (ms since the epoch): tells those who cannot wait that long. */
+  refuseLate(readyAtMs: number, refusal: Refusal): void {
+    this.settle(new Set(this.#waiting.filter(({ caller }) => caller.deadlineMs < readyAtMs)), refusal);
   }
 
   /** Releases waiters. */

@@ -1,4 +1,5 @@
-import type { RebuildMode, RebuildProgress } from "../shop/open-shop.ts";
+import type { RebuildMode } from "../shop/open-shop.ts";
+import type { RebuildProgress } from "../shop/progress.ts";
 import type { Shop } from "../shop/shop.ts";
 
 /** How far a forced rebuild is. */

@@ -244,6 +244,7 @@ function createCaller(): Caller & { end(): void } {
     get ended() {
       return ended;
     },
+    deadlineMs: Number.POSITIVE_INFINITY,
     throwIfEnded: () => {
       if (ended) {
         throw new OutcomeUnknown("stopped", "stopped before it was settled");

@@ -294,7 +294,7 @@ export const birthFields = entryFields({
 async function openShop(shop: LuaShop): Promise<LuaShop> {
   const [, epoch] = (await shop.raw("look", lookArguments)) as [string, string];
   const load = (stepNumber: number, step: string, values: Value[]) =>
-    shop.raw("load", { token: "token", step_number: stepNumber, step }, values);
+    shop.raw("load", { token: "token", step_number: stepNumber, rest_ms: -1, step }, values);
   expect(await load(0, "clear", ["0"])).toBe(1);
   expect(await load(1, "log", [1, birthFields.length, ...birthFields])).toBe(1);
   expect(await load(2, "head", [1, birthId, startMs, 0])).toBe(1);

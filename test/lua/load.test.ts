@@ -14,11 +14,11 @@ const call: GoodCall = {
     await shop.redis.hset(shop.keys.recent_1 as string, "request:old", 1);
     await shop.raw("look", { ...lookArguments, force: 1 });
   },
-  args: { token: "token", step_number: 0, step: "clear" },
+  args: { token: "token", step_number: 0, rest_ms: -1, step: "clear" },
   tail: [1],
 };
 const load = (shop: LuaShop, step_number: Value, step: string, values: readonly Value[], token = "token") =>
-  shop.raw("load", { token, step_number, step }, values);
+  shop.raw("load", { token, step_number, rest_ms: -1, step }, values);
 
 async function changesOf(shop: LuaShop, run: () => Promise<unknown>): Promise<object> {
   const before = await shop.dump();
@@ -27,7 +27,11 @@ async function changesOf(shop: LuaShop, run: () => Promise<unknown>): Promise<ob
 }
 
 describe("Load", () => {
-  describeBadArguments(shops, call, { step_number: notCounts, step: ["", "log2", "meta"] });
+  describeBadArguments(shops, call, {
+    step_number: notCounts,
+    rest_ms: ["", "x", "-2", "1.5"],
+    step: ["", "log2", "meta"],
+  });
 
   test.each([
     ["log", 1],
@@ -102,6 +106,31 @@ describe("Load", () => {
       turn_position: "0",
     });
     expect(await expectNoChange(shop, () => load(shop, 2, ...head))).toBe(0);
+  });
+
+  test("notes when the shop will be ready, until a rebuild ends or another one begins", async () => {
+    const shop = await shops.open();
+    const rest = async () => ((await shop.raw("peek")) as number[])[6] as number;
+    expect(await rest()).toBe(-1);
+    await call.given(shop);
+    await load(shop, 0, "clear", [0]);
+    expect(await rest(), "nobody said").toBe(-1);
+    const args = { token: "token", step_number: 1, rest_ms: 50_000, step: "stats" };
+    expect(await shop.raw("load", args, ["orders", 1])).toBe(1);
+    expect(await rest()).toBeGreaterThan(40_000);
+    expect(await rest()).toBeLessThanOrEqual(50_000);
+    expect(await shop.raw("load", { ...args, step_number: 2, rest_ms: 0 }, ["orders", 1])).toBe(1);
+    expect(await rest(), "it takes longer than was thought").toBe(0);
+    await load(shop, 3, "head", [9, birthId, startMs, startMs]);
+    expect(await shop.raw("finish", { token: "token", next_epoch: 3 })).toBe(1);
+    expect(await rest()).toBe(-1);
+    const look = () => shop.raw("look", { ...lookArguments, force: 1 });
+    await look();
+    await load(shop, 0, "clear", [0]);
+    await shop.raw("load", args, ["orders", 1]);
+    expect(await rest()).toBeGreaterThan(40_000);
+    await look();
+    expect(await rest(), "another rebuild begins").toBe(-1);
   });
 
   test.each<[string, Value, string]>([

@@ -55,7 +55,7 @@ describe("Look", () => {
   test("seals an empty Redis, and a shop that is half loaded", async () => {
     const shop = await shops.empty();
     expect(await look(shop, { durable_epoch: 4 })).toEqual(["SEALED", "5", 0, 0, 0]);
-    await shop.raw("load", { token: "token", step_number: 0, step: "clear" }, [1]);
+    await shop.raw("load", { token: "token", step_number: 0, rest_ms: -1, step: "clear" }, [1]);
     expect(await look(shop, { durable_epoch: 4, token: "mine" })).toEqual(["SEALED", "6", 0, 0, 0]);
     expect(await shop.dump()).toEqual({ meta: { token: "mine", next_epoch: "6", loaded: "0" } });
   });

@@ -1,0 +1,72 @@
+import { around } from "../crash-point.ts";
+import type { ShopKeys } from "./keys.ts";
+import type { ScriptRunner } from "./redis.ts";
+import type { Scripts } from "./scripts.ts";
+
+/**
+ * Sends the numbered steps of one rebuild to `lua/load.lua`. A few are on their way at once, so that Redis never waits for
+ * the next one; the script itself refuses a step whose predecessor did not run.
+ */
+export interface Loader {
+  /** Sends a step; waits when too many are on their way. Throws what an earlier step failed with. `restMs`: for those who wait. */
+  load(step: string, values: readonly (string | number)[], restMs?: number): Promise<void>;
+  /** Waits until every step has run. */
+  settle(): Promise<void>;
+  readonly stepCount: number;
+}
+
+/** Steps on their way: one that runs, one that waits for it, in pieces that keep every other call's wait short. */
+const maxInFlight = 2;
+
+/** Creates the loader of one rebuild; `superseded` makes what is thrown when somebody else took over. */
+export function createLoader(
+  { redis, scripts, keys }: { redis: ScriptRunner; scripts: Scripts; keys: ShopKeys },
+  token: string,
+  superseded: () => Error,
+): Loader {
+  const inFlight: Promise<void>[] = [];
+  let stepCount = 0;
+  const send = async (args: readonly (string | number)[]): Promise<void> => {
+    if ((await around("rebuild: load", () => redis.aside(scripts.load, keys, args))) !== 1) {
+      throw superseded();
+    }
+  };
+  return {
+    load: async (step, values, restMs = -1) => {
+      const sent = send([token, stepCount, Math.round(restMs), step, ...values]);
+      sent.catch(() => {}); // whoever waits for it below hears of it; after a failure nobody waits for those behind
+      stepCount += 1;
+      inFlight.push(sent);
+      if (inFlight.length > maxInFlight) {
+        await inFlight.shift();
+      }
+    },
+    settle: async () => {
+      while (inFlight.length > 0) {
+        await inFlight.shift();
+      }
+    },
+    get stepCount() {
+      return stepCount;
+    },
+  };
+}
+
+/** Yields what a generator yields, and has it at work on the next thing meanwhile. */
+export async function* ahead<Value>(values: AsyncGenerator<Value>): AsyncGenerator<Value> {
+  let next = values.next();
+  try {
+    for (;;) {
+      const { done, value } = await next;
+      if (done === true) {
+        return;
+      }
+      next = values.next();
+      next.catch(() => {}); // it is heard when it is its turn
+      yield value;
+    }
+  } finally {
+    // Nobody may use the transaction any more while this still reads in it.
+    await next.catch(() => {});
+  }
+}
