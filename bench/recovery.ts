@@ -72,8 +72,9 @@ async function recover(clients: Clients, redis: Redis, pid: number, index: numbe
   const { admin, inventory } = clients;
   const other = () => inventory.getStock({ shopId: otherShopId, sku: "a" });
   const freshShopId = `fresh-${index}`;
-  await admin.createShop({ shopId: freshShopId, currencyCode: "USD" });
-  await other();
+  await admin.createShop({ shopId: freshShopId, currencyCode: "USD" }, { timeoutMs: 60_000 });
+  await inventory.getStock({ shopId, sku: "sku-1" }, { timeoutMs: 120_000 });
+  await inventory.getStock({ shopId: otherShopId, sku: "a" }, { timeoutMs: 60_000 });
   const usual: number[] = [];
   for (let each = 0; each < 100; each += 1) {
     usual.push(await time(other));

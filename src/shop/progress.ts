@@ -30,10 +30,10 @@ export interface ProgressListeners {
 
 /** How often the log tells how far it is, in milliseconds. */
 const logMs = 2000;
-/** Values loaded in a millisecond, until this rebuild has shown its own speed: about half of what was measured (2026-11). */
+/** Values loaded in a millisecond, as long as this rebuild has not shown its own speed: about half of what was measured (2026-11). */
 const firstSpeed = 400;
-/** How long a rebuild is watched before its own speed counts, in milliseconds. */
-const warmUpMs = 500;
+/** How much that counts: as if so many milliseconds had gone by at it. The first steps are small, and tell little of the others. */
+const firstMs = 1000;
 
 /** Begins to follow a rebuild. */
 export function createProgress(
@@ -46,8 +46,7 @@ export function createProgress(
   let [loadedCount, valueCount, loggedAt] = [0, 0, startedAt];
   const elapsedMs = (): number => Math.round(performance.now() - startedAt);
   const restMs = (): number => {
-    const ownSpeed = valueCount / Math.max(1, elapsedMs());
-    const speed = elapsedMs() < warmUpMs || ownSpeed === 0 ? firstSpeed : ownSpeed;
+    const speed = (valueCount + firstSpeed * firstMs) / (elapsedMs() + firstMs);
     return Math.ceil((1.1 * Math.max(0, extent.valueCount - valueCount)) / speed);
   };
   onEstimate?.(restMs());
