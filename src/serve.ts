@@ -28,7 +28,7 @@ import { createSubscriptionService } from "./services/subscription-service.ts";
 import { createUserService } from "./services/user-service.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { explainOutage } from "./shop/outage.ts";
-import { openStore, type Store } from "./store.ts";
+import { openStore, type Store, type StoreOptions } from "./store.ts";
 import { type PaymentWorker, startPaymentWorker } from "./workers/payment-worker.ts";
 
 /** A Holdfast that serves. */
@@ -49,6 +49,8 @@ export interface ServerOptions {
   readonly seedFile?: SeedFile | undefined;
   /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
   readonly clock?: () => number;
+  /** Limits other than the usual; tests lower them. */
+  readonly limits?: StoreOptions["limits"];
   readonly logger: Logger;
 }
 

@@ -4,11 +4,13 @@ import { around } from "./crash-point.ts";
 import { type FlushConnection, openDatabase, openFlushConnection } from "./postgres/connection.ts";
 import { migrate, requireCurrentSchema } from "./postgres/migrate.ts";
 import { checkPostgres } from "./postgres/preflight.ts";
+import { createPostgresProbe } from "./postgres/probe.ts";
 import type { Database } from "./postgres/schema.ts";
+import { createSockets } from "./postgres/sockets.ts";
 import { checkRedis } from "./shop/preflight.ts";
 import { connectRedis, type ScriptRunner } from "./shop/redis.ts";
 import { loadScripts } from "./shop/scripts.ts";
-import { createShops, type Shops } from "./shop/shops.ts";
+import { createShops, type Shops, type ShopsOptions } from "./shop/shops.ts";
 
 /** What the store needs. */
 export interface StoreOptions {
@@ -21,6 +23,8 @@ export interface StoreOptions {
   readonly requestRetentionMs: number;
   /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
   readonly clock?: () => number;
+  /** Limits other than the usual; tests lower them. */
+  readonly limits?: Pick<ShopsOptions, "maxBacklogCommits" | "maxWaiters"> | undefined;
   readonly logger: Logger;
 }
 
@@ -40,11 +44,14 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const { logger, databaseUrl, redisUrl } = options;
   // What it means is logged by who needs the connection, and once for all by the state of its store.
   const onError = (error: Error): void => logger.debug({ err: error }, "a connection failed");
-  const db = openDatabase({ url: databaseUrl, size: options.postgresPoolCount, onError });
+  const sockets = createSockets();
+  const db = openDatabase({ url: databaseUrl, size: options.postgresPoolCount, onError, sockets });
+  const probe = createPostgresProbe({ url: databaseUrl, sockets });
   const flushConnections: FlushConnection[] = [];
   let redis: ScriptRunner | undefined;
   const closeAll = async (): Promise<void> => {
     await Promise.all(flushConnections.map((connection) => connection.close()));
+    await probe.close();
     await db.destroy();
     await redis?.close();
   };
@@ -57,17 +64,20 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     const scripts = loadScripts();
     await around("start: load functions", () => runner.load(scripts.placeOrder.library));
     for (let index = 0; index < flushConnectionCount; index += 1) {
-      flushConnections.push(openFlushConnection({ url: databaseUrl, onError }));
+      flushConnections.push(openFlushConnection({ url: databaseUrl, onError, sockets }));
     }
     const shops = await createShops({
       scripts,
       redis,
       db,
       flushConnections,
+      probe,
+      sockets,
       durability: options.durability,
       memoryCount: options.requestMemoryCount,
       requestRetentionMs: options.requestRetentionMs,
       ...(options.clock === undefined ? {} : { clock: options.clock }),
+      ...options.limits,
       logger,
     });
     return {

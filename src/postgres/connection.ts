@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from "kysely";
 import pg from "pg";
 import type { Database } from "./schema.ts";
+import type { Sockets } from "./sockets.ts";
 
 const bigintOid = 20;
 
@@ -30,10 +31,12 @@ export interface PoolOptions {
   readonly size: number;
   /** Called with errors of idle connections; running queries report theirs to their callers. */
   readonly onError: (error: Error) => void;
+  /** Where the sockets come from, so that an outage ends those it left dead. Default: from nowhere special. */
+  readonly sockets?: Sockets;
 }
 
 /** Opens the pool for reads, migrations and rebuilds. A free connection is waited for at most five seconds. */
-export function openDatabase({ url, size, onError }: PoolOptions): Kysely<Database> {
+export function openDatabase({ url, size, onError, sockets }: PoolOptions): Kysely<Database> {
   const pool = new pg.Pool({
     connectionString: url,
     max: size,
@@ -42,6 +45,7 @@ export function openDatabase({ url, size, onError }: PoolOptions): Kysely<Databa
     connectionTimeoutMillis: 5000,
     query_timeout: 150_000,
     application_name: "holdfast",
+    ...(sockets === undefined ? {} : { stream: () => sockets.open() }),
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
   });
@@ -88,7 +92,7 @@ export type FlushConnectionOptions = Omit<PoolOptions, "size">;
  * Opens a connection on which statements are prepared once by their text and run one after the other. Kysely sees it as
  * a pool of one. Invariant: a query either runs on the connection whose number is `generation`, or fails.
  */
-export function openFlushConnection({ url, onError }: FlushConnectionOptions): FlushConnection {
+export function openFlushConnection({ url, onError, sockets }: FlushConnectionOptions): FlushConnection {
   let client: pg.Client | undefined;
   let connecting: Promise<number> | undefined;
   let generation = 0;
@@ -102,6 +106,7 @@ export function openFlushConnection({ url, onError }: FlushConnectionOptions): F
       options: flushOptions,
       connectionTimeoutMillis: 5000,
       application_name: "holdfast-flush",
+      ...(sockets === undefined ? {} : { stream: () => sockets.open() }),
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
     });

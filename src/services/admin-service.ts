@@ -5,6 +5,7 @@ import { ShopSchema } from "../../gen/holdfast/v1/resources_pb.js";
 import { around } from "../crash-point.ts";
 import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import { listName } from "../postgres/page-token.ts";
+import { readStats } from "../postgres/recorded.ts";
 import type { ShopRow } from "../postgres/schema.ts";
 import { findShop, insertShop, listShops } from "../postgres/shops.ts";
 import { listSkuStats } from "../postgres/stats.ts";
@@ -20,17 +21,20 @@ import { rebuildShop } from "../verify/rebuild-shop.ts";
 import { verifyShop } from "../verify/verify-shop.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { commitMessage, readPoint } from "./mutate.ts";
-import { messageFromRow, pageCount, readRecord, readSnapshot, required } from "./read.ts";
+import { messageFromRow, pageCount, readLive, readRecord, readSnapshot, required } from "./read.ts";
 
 /** AdminService: shops. */
 export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof pb.AdminService> {
   return {
     async getShopStats(req, ctx) {
-      const observed = await shops.get(shopIdOf(req)).read(shops.scripts.getShopStats, [], {}, ctx);
-      return create(pb.GetShopStatsResponseSchema, {
-        stats: statsMessage(observed.payload as string[]),
-        asOf: readPoint(observed),
-      });
+      const live = async () => {
+        const { payload, ...at } = await shops.get(shopIdOf(req)).read(shops.scripts.getShopStats, [], {}, ctx);
+        return { ...at, value: payload as string[] };
+      };
+      const found = await readLive<readonly (string | number)[]>(shops, req, ctx, live, async (db, shopId) =>
+        ((await readStats(db, shopId)) ?? []).flat(),
+      );
+      return create(pb.GetShopStatsResponseSchema, { stats: statsMessage(found.value), asOf: readPoint(found) });
     },
 
     async listSkuStats(req, ctx) {
@@ -80,6 +84,7 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
       const call: Call = { rpc: ctx.method.name, request_id: requestId, principal: ctx.principal, request };
       const { currencyCode } = req;
       ctx.throwIfEnded();
+      shops.require("Postgres");
       const birth = {
         shopId,
         currencyCode,
@@ -123,8 +128,10 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
       const shopId = shopIdOf(req);
       const found = await readRecord(shops, req, ctx, (db) => findShop(db, shopId));
       const row = required(found, "SHOP_NOT_FOUND", "shop", shopId);
+      const askRedis = () => shops.get(shopId).logPosition();
+      const logPosition = await (shops.acksDurable ? shops.whileRedisAnswers(askRedis) : askRedis());
       return create(pb.GetShopResponseSchema, {
-        shop: shopMessage(row, await shops.get(shopId).logPosition()),
+        shop: shopMessage(row, logPosition ?? row.head_position),
         asOf: readPoint(found),
       });
     },
@@ -134,6 +141,7 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
       const count = pageCount(req.pageSize);
       const after = pageTokens.read(list, req.pageToken);
       ctx.throwIfEnded();
+      shops.require("Postgres");
       const rows = await listShops(shops.db, after, count + 1);
       const page = rows.slice(0, count);
       return create(pb.ListShopsResponseSchema, {
@@ -162,10 +170,10 @@ function shopMessage(row: Selectable<ShopRow>, logPosition: number) {
   return messageFromRow(ShopSchema, { ...row, head_position: headPosition, durable_position: row.head_position });
 }
 
-function statsMessage(payload: readonly string[]) {
-  const values = new Map<string, string>();
+function statsMessage(payload: readonly (string | number)[]) {
+  const values = new Map<string, string | number>();
   for (let index = 0; index + 1 < payload.length; index += 2) {
-    values.set(payload[index] as string, payload[index + 1] as string);
+    values.set(payload[index] as string, payload[index + 1] as string | number);
   }
   const figure = (name: string): bigint => BigInt(values.get(name) ?? 0);
   const tiers = [...values.keys()].filter((name) => name.startsWith("tier:") && figure(name) !== 0n);

@@ -73,6 +73,7 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
     async ackEvents(req, ctx) {
       const shopId = shopIdOf(req);
       ctx.throwIfEnded();
+      shops.require("Postgres");
       const { consumer, position } = req;
       const result = await around("consumer: acknowledge", () =>
         acknowledge(shops.db, { shopId, consumer }, Number(position)),

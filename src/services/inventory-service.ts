@@ -1,9 +1,12 @@
 import { create } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Kysely } from "kysely";
 import * as pb from "../../gen/holdfast/v1/inventory_service_pb.js";
 import { type CartLine, HoldSchema, ProductSchema, StockLevelSchema } from "../../gen/holdfast/v1/resources_pb.js";
 import { findHold, findProduct, listHolds, listProducts } from "../postgres/inventory.ts";
 import { listName } from "../postgres/page-token.ts";
+import { type RecordedLevel, readLevels } from "../postgres/recorded.ts";
+import type { Database } from "../postgres/schema.ts";
 import { Refusal } from "../refusal.ts";
 import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
@@ -13,7 +16,7 @@ import { LimitsMissing } from "../shop/shop.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { endedHold, holdPosition } from "./ended-hold.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readRecord, readSnapshot, required } from "./read.ts";
+import { freshen, messageFromRow, notFound, pageCount, readLive, readRecord, readSnapshot, required } from "./read.ts";
 
 /** InventoryService: products, stock and holds. */
 export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.InventoryService> {
@@ -34,8 +37,17 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
     });
 
   const readStock = async (req: { shopId: string }, skus: readonly string[], ctx: CallContext) => {
-    const observed = await shops.get(shopIdOf(req)).read(scripts.getStock, skus, { skus }, ctx);
-    const levels = observed.payload as [string, string, string, string, string][];
+    const live = async () => {
+      const { payload, ...at } = await shops.get(shopIdOf(req)).read(scripts.getStock, skus, { skus }, ctx);
+      return { ...at, value: payload as Level[] };
+    };
+    const found = await readLive<Level[] | string>(shops, req, ctx, live, (db, shopId) =>
+      recordedLevels(db, shopId, skus),
+    );
+    const { value: levels } = found;
+    if (typeof levels === "string") {
+      throw notFound(found, "PRODUCT_NOT_FOUND", "product", levels);
+    }
     return {
       stocks: levels.map(([sku, available, held, sold, price]) =>
         create(StockLevelSchema, {
@@ -46,7 +58,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
           priceMinor: BigInt(price),
         }),
       ),
-      asOf: readPoint(observed),
+      asOf: readPoint(found),
     };
   };
 
@@ -125,7 +137,8 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
     },
 
     async getHold(req, ctx) {
-      await shops.get(shopIdOf(req)).read(scripts.getHold, [req.holdId], { holdId: req.holdId }, ctx, true);
+      const { holdId } = req;
+      await freshen(shops, () => shops.get(shopIdOf(req)).read(scripts.getHold, [holdId], { holdId }, ctx, true));
       const found = await readSnapshot(shops, req, ctx, (db, shopId) => findHold(db, shopId, req.holdId));
       const row = required(found, "HOLD_NOT_FOUND", "hold", req.holdId);
       return create(pb.GetHoldResponseSchema, { hold: messageFromRow(HoldSchema, row), asOf: readPoint(found) });
@@ -171,6 +184,26 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
 /** The lines of a cart as scripts take them: sku, quantity, expected price (empty = any). */
 export function cartArguments(lines: readonly CartLine[]): (string | number)[] {
   return lines.flatMap((line) => [line.sku, line.quantity, line.expectedPriceMinor?.toString() ?? ""]);
+}
+
+/** SKU, available, held, sold and price as the script gives them. */
+type Level = readonly [sku: string, available: string, held: string, sold: string, price: string];
+
+/** The levels of SKUs as Postgres has them, or the first SKU that does not exist. */
+async function recordedLevels(
+  db: Kysely<Database>,
+  shopId: string,
+  skus: readonly string[],
+): Promise<Level[] | string> {
+  const rows = await readLevels(db, shopId, skus);
+  const missing = skus.find((sku) => !rows.has(sku));
+  if (missing !== undefined) {
+    return missing;
+  }
+  return skus.map((sku) => {
+    const { available_count, held_count, sold_count, price_minor } = rows.get(sku) as RecordedLevel;
+    return [sku, String(available_count), String(held_count), String(sold_count), String(price_minor)];
+  });
 }
 
 /** A hold's duration in milliseconds. */

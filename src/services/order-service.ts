@@ -11,7 +11,7 @@ import { type Deps, shopIdOf } from "./deps.ts";
 import { endedHold } from "./ended-hold.ts";
 import { cartArguments } from "./inventory-service.ts";
 import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readSnapshot, required } from "./read.ts";
+import { freshen, messageFromRow, pageCount, readSnapshot, required } from "./read.ts";
 
 /** OrderService: sells, and sees orders through to their end. An unpaid order waits as long as a hold lasts. */
 export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.OrderService> {
@@ -89,7 +89,7 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
 
     async getOrder(req, ctx) {
       const due = { holdId: `order/${req.orderId}` };
-      await shops.get(shopIdOf(req)).read(scripts.getOrder, [req.orderId], due, ctx, true);
+      await freshen(shops, () => shops.get(shopIdOf(req)).read(scripts.getOrder, [req.orderId], due, ctx, true));
       const found = await readSnapshot(shops, req, ctx, (db, shopId) => findOrder(db, shopId, req.orderId));
       const row = required(found, "ORDER_NOT_FOUND", "order", req.orderId);
       return create(pb.GetOrderResponseSchema, { order: messageFromRow(OrderSchema, row), asOf: readPoint(found) });

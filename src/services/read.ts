@@ -16,8 +16,29 @@ export async function readRecord<Value>(
   ctx: CallContext,
   read: (db: Kysely<Database>, shopId: string) => Promise<Value>,
 ): Promise<AsOf<Value>> {
-  await shops.get(shopIdOf(req)).observe(ctx);
+  await freshen(shops, () => shops.get(shopIdOf(req)).observe(ctx));
   return readSnapshot(shops, req, ctx, read);
+}
+
+/**
+ * Does what a live read needs Redis for before it reads Postgres: what is due is ended, what Postgres lost is healed. While Redis
+ * is away it is left out, where everything acknowledged is in Postgres: the answer is as of Postgres' newest commit then, and
+ * shows what became due since as not ended yet.
+ */
+export async function freshen(shops: Shops, ask: () => Promise<unknown>): Promise<void> {
+  await (shops.acksDurable ? shops.whileRedisAnswers(ask) : ask());
+}
+
+/** A live read of Redis, or of Postgres while Redis is away, as of its newest commit. Refuses an unknown shop. */
+export async function readLive<Value>(
+  shops: Shops,
+  req: { readonly shopId: string },
+  ctx: CallContext,
+  live: () => Promise<AsOf<Value>>,
+  recorded: (db: Kysely<Database>, shopId: string) => Promise<Value>,
+): Promise<AsOf<Value>> {
+  const found = await (shops.acksDurable ? shops.whileRedisAnswers(live) : live());
+  return found ?? readSnapshot(shops, req, ctx, recorded);
 }
 
 /** Reads Postgres as it is, together with the shop's head, for lists and history. Refuses an unknown shop. */
@@ -29,10 +50,15 @@ export async function readSnapshot<Value>(
 ): Promise<AsOf<Value>> {
   const shopId = shopIdOf(req);
   ctx.throwIfEnded();
+  shops.require("Postgres");
   await shops.get(shopId).settle(ctx);
   const found = await around("read: Postgres", () => readAsOf(shops.db, shopId, (trx) => read(trx, shopId)));
   if (found === undefined) {
     throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
+  }
+  if (found.position < shops.get(shopId).durablePosition) {
+    // Postgres lost its newest commits: with Redis they come back, without it nobody can say what they were.
+    shops.require("Redis");
   }
   return found;
 }
@@ -40,15 +66,20 @@ export async function readSnapshot<Value>(
 /** The value, or the refusal of what does not exist. */
 export function required<Value>(found: AsOf<Value | undefined>, reason: Reason, kind: string, id: string): Value {
   if (found.value === undefined) {
-    throw new Refusal(reason, `there is no ${kind} "${id}"`, {
-      metadata: {
-        [`${kind === "product" ? "sku" : `${kind}_id`}`]: id,
-        position: String(found.position),
-        epoch: String(found.epoch),
-      },
-    });
+    throw notFound(found, reason, kind, id);
   }
   return found.value;
+}
+
+/** The refusal of what does not exist, as of a point of the log. */
+export function notFound(at: Omit<AsOf<unknown>, "value">, reason: Reason, kind: string, id: string): Refusal {
+  return new Refusal(reason, `there is no ${kind} "${id}"`, {
+    metadata: {
+      [`${kind === "product" ? "sku" : `${kind}_id`}`]: id,
+      position: String(at.position),
+      epoch: String(at.epoch),
+    },
+  });
 }
 
 /** A row as a message: columns are named like fields. */

@@ -2,13 +2,14 @@ import { create } from "@bufbuild/protobuf";
 import { SubscriptionSchema, type Tier, TierChangeSchema, TierSchema } from "../../gen/holdfast/v1/resources_pb.js";
 import * as pb from "../../gen/holdfast/v1/subscription_service_pb.js";
 import { listName } from "../postgres/page-token.ts";
+import { readSubscription } from "../postgres/recorded.ts";
 import type { TierRow } from "../postgres/schema.ts";
 import { listTierChanges, listTiers } from "../postgres/subscriptions.ts";
 import type { Handlers } from "../server/call-context.ts";
 import { messageFromLog } from "../shop/messages.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readSnapshot } from "./read.ts";
+import { messageFromRow, pageCount, readLive, readSnapshot, required } from "./read.ts";
 import { changeArguments, type PreviewJson, prorationOf, quoteMessage, timingOf } from "./tier-quotes.ts";
 
 /** SubscriptionService: tiers and what users are subscribed to. */
@@ -50,10 +51,18 @@ export function createSubscriptionService({
 
     async getSubscription(req, ctx) {
       const { userId } = req;
-      const observed = await shops.get(shopIdOf(req)).read(scripts.getSubscription, [userId], { userId }, ctx);
+      const live = async () => {
+        const { payload, ...at } = await shops
+          .get(shopIdOf(req))
+          .read(scripts.getSubscription, [userId], { userId }, ctx);
+        return { ...at, value: JSON.parse(payload as string) as object };
+      };
+      const found = await readLive<object | undefined>(shops, req, ctx, live, (db, shopId) =>
+        readSubscription(db, shopId, userId, shops.nowMs()),
+      );
       return create(pb.GetSubscriptionResponseSchema, {
-        subscription: messageFromLog(SubscriptionSchema, JSON.parse(observed.payload as string)),
-        asOf: readPoint(observed),
+        subscription: messageFromLog(SubscriptionSchema, required(found, "USER_NOT_FOUND", "user", userId)),
+        asOf: readPoint(found),
       });
     },
 

@@ -10,7 +10,7 @@ import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readRecord, readSnapshot, required } from "./read.ts";
+import { freshen, messageFromRow, pageCount, readRecord, readSnapshot, required } from "./read.ts";
 import { makeReferralCode } from "./referral-code.ts";
 
 /** UserService: users and their wallets. */
@@ -84,7 +84,9 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
     async getUser(req, ctx) {
       const { userId } = req;
       // A period of theirs that is over is renewed first: tier and credits follow from it.
-      await shops.get(shopIdOf(req)).read(scripts.getSubscription, [userId], { userId }, ctx, true);
+      await freshen(shops, () =>
+        shops.get(shopIdOf(req)).read(scripts.getSubscription, [userId], { userId }, ctx, true),
+      );
       const found = await readSnapshot(shops, req, ctx, (db, shopId) => findUser(db, shopId, userId));
       const row = required(found, "USER_NOT_FOUND", "user", req.userId);
       return create(pb.GetUserResponseSchema, { user: messageFromRow(UserSchema, row), asOf: readPoint(found) });

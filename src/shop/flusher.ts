@@ -62,8 +62,8 @@ export interface FlusherOptions {
   readonly onDurable: (before: ShopHead, entries: readonly LogEntry[]) => void;
   /** Told that the log cannot be taken to Postgres, and where that begins: the shop is fenced, nothing is skipped. */
   readonly onFenced: (fenced: Fenced) => void;
-  /** Told after every round that ran as it should: how far Postgres is, and the log. */
-  readonly onRound: (durablePosition: number, logPosition: number) => void;
+  /** Told after every round that ran as it should: how far Postgres is, and the log; on which connections to Redis. */
+  readonly onRound: (durable: ShopHead, logPosition: number, redisGeneration: number) => void;
   /** Told whether Postgres answers: the door closes while it does not. */
   readonly postgres: StoreState;
   readonly logger: Logger;
@@ -80,6 +80,8 @@ interface Look {
 interface LogView extends ReadEntries {
   readonly epoch: string;
   readonly position: number;
+  /** The connections to Redis, before it was asked. */
+  readonly redisGeneration: number;
   /** Who wrote the positions that were asked about, by position. */
   readonly writers: ReadonlyMap<number, string>;
 }
@@ -126,6 +128,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
 
   const readLog = async (from: number, asked: readonly number[]): Promise<LogView> => {
     const args = [from, options.maxBatchCommits + 1, ...asked];
+    const redisGeneration = redis.generation;
     const reply = await around("flush: look at log", () => redis.aside(scripts.readLog, keys, args));
     const [logEpoch, position, , entries, writers] = reply as [
       string,
@@ -137,6 +140,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     return {
       epoch: logEpoch,
       position,
+      redisGeneration,
       ...parseEntries(entries),
       writers: new Map(asked.map((each, index) => [each, writers[index] ?? ""])),
     };
@@ -289,13 +293,13 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const fresh = view.entries.slice(1);
     if (fresh.length === 0) {
       refuseUnreadable(view);
-      options.onRound(known.position, view.position);
+      options.onRound(known, view.position, view.redisGeneration);
       return;
     }
     const taken = await append(fresh, known);
     if (taken.length > 0) {
       acknowledge(taken, known);
-      options.onRound(known.position + taken.length, view.position);
+      options.onRound(headAt(taken), view.position, view.redisGeneration);
     } else {
       head = undefined;
       nextLook = undefined;

@@ -26,6 +26,11 @@ export interface ScriptRunner {
   subscribe(channel: string, onHint: (message: string) => void): Promise<void>;
   /** Sends a message to whoever subscribed to a channel, once; it may be lost. Throws RedisUnavailable. */
   publish(channel: string, message: string): Promise<void>;
+  /**
+   * How often a connection was made: while it stays the same, all commands went to one and the same server, which has lost
+   * nothing. After a reconnect it may be another one.
+   */
+  readonly generation: number;
   /** Rejects, with the reason, unless all connections are there and Redis answers within a second. */
   ping(): Promise<void>;
   /** The connection of the decisions, for the checks at start. */
@@ -53,6 +58,7 @@ interface Repeats {
 /** Connects to Redis; fails when the first connection cannot be made within five seconds. */
 export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOptions): Promise<ScriptRunner> {
   let lastError: Error | undefined;
+  let generation = 0;
   const connect = async (connectionName: string, retries: Repeats): Promise<Redis> => {
     const client = new Redis(url, {
       connectionName,
@@ -62,6 +68,9 @@ export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOpti
       // A master that was demoted keeps its connections: a new one finds its successor. Nothing is sent again.
       reconnectOnError: (error) => error.message.startsWith("READONLY"),
       ...retries,
+    });
+    client.on("connect", () => {
+      generation += 1;
     });
     client.on("error", (error: Error) => {
       lastError = error;
@@ -91,6 +100,9 @@ export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOpti
         throw lastError ?? new Error("the connection was lost");
       }
       await answeredInTime(commands.ping());
+    },
+    get generation() {
+      return generation;
     },
     connection: commands,
     load: (library) => exchangeLibraries(commands, library),

@@ -100,8 +100,12 @@ export interface ShopDeps {
   readonly maxBacklogCommits: number;
   /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
   readonly clock?: () => number;
+  /** Calls of one shop that may wait for Postgres in this process. */
+  readonly maxWaiters: number;
   /** Whether Postgres answered last time. */
   readonly postgres: StoreState;
+  /** Whether Redis answered last time. */
+  readonly redisState: StoreState;
   readonly onDurable: (shopId: string, before: ShopHead, entries: readonly LogEntry[]) => void;
   /** Told of a shop that turned out not to exist. */
   readonly onUnknown: (shopId: string) => void;
@@ -134,6 +138,10 @@ export class Shop {
   #fenced: Fenced | undefined;
   #alarmedAtMs = Number.NEGATIVE_INFINITY;
   #lastPosition = 0;
+  /** The newest position known to be durable, whoever made it so. */
+  #durablePosition = 0;
+  /** The newest commit known to be durable that Redis still had afterwards, over connections of which this is the number. */
+  #confirmed: (Identity & { readonly redisGeneration: number }) | undefined;
   /** The events of commits that callers of this process wait for, by commit id. */
   readonly #events = new Map<string, Record<string, object>[]>();
 
@@ -234,7 +242,7 @@ export class Shop {
         { entry, kind: reply.kind },
         mutation,
         call,
-        this.#acksDurable || entry.position <= this.#durablePosition,
+        this.#acksDurable || entry.position <= (this.#flusher?.head?.position ?? 0),
       );
     }
   }
@@ -255,6 +263,10 @@ export class Shop {
     for (;;) {
       caller.throwIfEnded();
       this.#refuseFenced();
+      this.#refuseCrowd();
+      if (!this.#deps.postgres.isUp && (this.#acksDurable || fromRecord)) {
+        return fromRecord ? raise(unavailable("Postgres")) : await this.#readConfirmed(script, args);
+      }
       const flusher = await tries.attempt(() => around("read: open", () => this.#ready(caller)));
       if (flusher === undefined) {
         continue;
@@ -271,7 +283,11 @@ export class Shop {
         continue;
       }
       const wait = () => this.#isDurable(reply, true, flusher, caller, fromRecord);
-      if (!(await around("read: become durable", wait))) {
+      // When Postgres goes away meanwhile, what is known to be durable may do.
+      const isDurable = await around("read: become durable", wait).catch((error) =>
+        this.#deps.postgres.isUp ? raise(error) : false,
+      );
+      if (!isDurable) {
         continue;
       }
       if (reply.kind === "REFUSED") {
@@ -337,6 +353,27 @@ export class Shop {
     return position;
   }
 
+  /** Postgres was asked after the log was written, and has this commit; Redis still had it afterwards, over these connections. */
+  confirm({ position, commitId }: Identity, redisGeneration: number): void {
+    this.#confirmed = { position, commitId, redisGeneration };
+    this.noteDurable(position);
+  }
+
+  /** The newest position that this process knows to be durable. */
+  get durablePosition(): number {
+    return this.#durablePosition;
+  }
+
+  /** Somebody made this position durable. */
+  noteDurable(position: number): void {
+    this.#durablePosition = Math.max(this.#durablePosition, position);
+  }
+
+  /** Postgres went away: who only looked need not wait for it. */
+  postgresWentAway(): void {
+    this.#flusher?.waiters.giveUp();
+  }
+
   /** Whether this shop stands still until its stores agree again. */
   get isFenced(): boolean {
     return this.#fenced !== undefined;
@@ -381,6 +418,7 @@ export class Shop {
       .then((head) => {
         this.#isOpen = true;
         this.#lastPosition = head.position;
+        this.#durablePosition = head.position;
         if (force || this.#fenced?.alarm !== "poison_commit") {
           this.#fenced = undefined;
         }
@@ -407,11 +445,6 @@ export class Shop {
     return this.#opening;
   }
 
-  /** The position this process last saw durable; 0 before the first flush round. */
-  get #durablePosition(): number {
-    return this.#flusher?.head?.position ?? 0;
-  }
-
   get #acksDurable(): boolean {
     return this.#deps.durability === "postgres";
   }
@@ -434,16 +467,46 @@ export class Shop {
   #admit(): void {
     this.#refuseFenced();
     if (!this.#deps.postgres.isUp) {
-      throw postgresUnavailable();
+      throw unavailable("Postgres");
     }
-    const head = this.#flusher?.head;
-    // A head that nobody flushes from may be old: another process may have moved on.
-    const isFlushing = this.#flusher?.isRunning === true;
-    if (head !== undefined && isFlushing && this.#lastPosition - head.position > this.#deps.maxBacklogCommits) {
-      throw new Refusal("OVERLOADED", "too many commits of this shop wait for Postgres; nothing was changed", {
-        retryMs: 500,
-      });
+    if (!this.#deps.redisState.isUp) {
+      throw unavailable("Redis");
     }
+    // Every reply tells the position that all processes together have reached; how far Postgres is, own flushes and others' hints.
+    if (this.#lastPosition - this.#durablePosition >= this.#deps.maxBacklogCommits) {
+      throw overloaded("too many commits of this shop wait for Postgres; nothing was changed");
+    }
+    this.#refuseCrowd();
+  }
+
+  /** Who waits takes memory: also those who changed nothing, and those whose call ended long ago. */
+  #refuseCrowd(): void {
+    if ((this.#flusher?.waiters.count ?? 0) >= this.#deps.maxWaiters) {
+      throw overloaded("too many calls of this shop wait for Postgres; nothing was changed");
+    }
+  }
+
+  /**
+   * A read while Postgres is away. It is answered only when what it saw is the newest commit known to be durable, and Redis is
+   * the server that had it then: another one may have lost commits that were acknowledged, and nobody could tell.
+   */
+  async #readConfirmed(script: Script, args: readonly (string | number)[]): Promise<Observed> {
+    const [flusher, confirmed] = [this.#openFlusher, this.#confirmed];
+    if (flusher === undefined || confirmed === undefined) {
+      throw unavailable("Postgres");
+    }
+    const { epoch } = flusher;
+    const reply = await around("read: run script", () => this.#run(script, [epoch, this.#clock(), ...args]));
+    // What is due would have to be committed first, and nothing can be.
+    const isAnswer = reply.kind === "OK" || reply.kind === "REFUSED";
+    const isSame = isAnswer && reply.position === confirmed.position && reply.commitId === confirmed.commitId;
+    if (!isAnswer || !isSame || this.#deps.redis.generation !== confirmed.redisGeneration) {
+      throw unavailable("Postgres");
+    }
+    if (reply.kind === "REFUSED") {
+      throw refusalOf(reply, reply.position, epoch);
+    }
+    return { position: reply.position, epoch, payload: reply.payload };
   }
 
   /**
@@ -498,7 +561,9 @@ export class Shop {
       eventsOf: (commitId) => this.#events.get(commitId),
       onDurable: (before, entries) => this.#deps.onDurable(this.id, before, entries),
       onFenced: (fenced) => this.#fence(fenced),
-      onRound: (durablePosition, logPosition) => {
+      onRound: (durable, logPosition, redisGeneration) => {
+        const durablePosition = durable.position;
+        this.confirm(durable, redisGeneration);
         const from = this.#fenced?.alarm === "poison_commit" ? this.#fenced.from : 0;
         this.endFence(durablePosition, durablePosition >= from || logPosition < from);
       },
@@ -553,11 +618,14 @@ export class Shop {
       flusher.wake();
       return true;
     }
+    if (observes && !this.#deps.postgres.isUp) {
+      throw unavailable("Postgres");
+    }
     const released = flusher.waiters.wait(reply.position, reply.commitId, observes, caller);
     flusher.wake();
     const release = await released;
     if (release === "unavailable") {
-      throw postgresUnavailable();
+      throw unavailable("Postgres");
     }
     if (release instanceof Refusal) {
       throw release;
@@ -633,8 +701,33 @@ function recordArguments({ asOf, row }: StoredRecord): readonly (string | number
   return [asOf, JSON.stringify(row)];
 }
 
-function postgresUnavailable(): Refusal {
-  return new Refusal("SHOP_UNAVAILABLE", "Postgres does not answer; nothing was changed", { retryMs: 1000 });
+/** A call is refused because a store is away. */
+export class StoreUnavailable extends Refusal {
+  readonly store: "Postgres" | "Redis";
+
+  constructor(store: "Postgres" | "Redis", advice: string, metadata: Readonly<Record<string, string>> = {}) {
+    super("SHOP_UNAVAILABLE", `${store} does not answer; ${advice}`, { retryMs: 1000, metadata });
+    this.store = store;
+  }
+}
+
+/** Tells a caller, before anything was done, that a store is away. */
+export function unavailable(store: "Postgres" | "Redis"): StoreUnavailable {
+  return new StoreUnavailable(store, "nothing was changed");
+}
+
+function overloaded(message: string): Refusal {
+  return new Refusal("OVERLOADED", message, { retryMs: 500 });
+}
+
+function raise(error: unknown): never {
+  throw error;
+}
+
+/** A commit, by what it is told apart from others. */
+export interface Identity {
+  readonly position: number;
+  readonly commitId: string;
 }
 
 /** An earlier commit that answers a call. */
@@ -683,17 +776,11 @@ class Tries {
     }
   }
 
-  #unavailable(store: string): Refusal {
+  #unavailable(store: "Postgres" | "Redis"): Refusal {
     if (this.#unknownSinceMs === undefined) {
-      return new Refusal("SHOP_UNAVAILABLE", `${store} does not answer; nothing was changed`, { retryMs: 1000 });
+      return unavailable(store);
     }
-    return new Refusal(
-      "SHOP_UNAVAILABLE",
-      `${store} does not answer; repeat with the same request id to learn the outcome`,
-      {
-        retryMs: 1000,
-        ...(this.#requestId === "" ? {} : { metadata: { request_id: this.#requestId } }),
-      },
-    );
+    const metadata = this.#requestId === "" ? {} : { request_id: this.#requestId };
+    return new StoreUnavailable(store, "repeat with the same request id to learn the outcome", metadata);
   }
 }

@@ -4,16 +4,18 @@ import { around } from "../crash-point.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
 import { isConnectionLost, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
+import type { PostgresProbe } from "../postgres/probe.ts";
 import type { Database } from "../postgres/schema.ts";
 import { listHeads, type SweptShop } from "../postgres/shops.ts";
+import type { Sockets } from "../postgres/sockets.ts";
 import { listShopsToRenew } from "../postgres/subscriptions.ts";
 import { type Consumers, createConsumers } from "./consumers.ts";
 import { hintChannel, shopKeys } from "./keys.ts";
 import type { LogEntry } from "./log-entry.ts";
 import { isStoreAway } from "./outage.ts";
-import type { ScriptRunner } from "./redis.ts";
+import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
-import { Shop } from "./shop.ts";
+import { Shop, StoreUnavailable, unavailable } from "./shop.ts";
 import { createStoreState, type StoreState } from "./store-state.ts";
 import { WatchHub } from "./watch-hub.ts";
 
@@ -23,6 +25,8 @@ export interface ShopsOptions {
   readonly redis: ScriptRunner;
   readonly db: Kysely<Database>;
   readonly flushConnections: readonly FlushConnection[];
+  readonly probe: Pick<PostgresProbe, "ask">;
+  readonly sockets: Pick<Sockets, "outageBegins" | "outageEnds">;
   readonly durability: "postgres" | "redis";
   readonly memoryCount: number;
   readonly requestRetentionMs: number;
@@ -34,6 +38,8 @@ export interface ShopsOptions {
   readonly marginCommits?: number;
   /** Un-flushed commits at which a shop takes no more; default 8,000, less than the margin. */
   readonly maxBacklogCommits?: number;
+  /** Calls of one shop that may wait for Postgres in this process; default 20,000. */
+  readonly maxWaiters?: number;
   /** Durable commits kept in memory for a shop's watchers; default 2,000. */
   readonly watchedCommits?: number;
 }
@@ -54,6 +60,12 @@ export interface Shops {
   readonly acksDurable: boolean;
   /** A store that did not answer the last time it was asked; undefined when both did. */
   awayStore(): "Redis" | "Postgres" | undefined;
+  /** Refuses a call that needs a store which is away. */
+  require(store: "Redis" | "Postgres"): void;
+  /** What `work` asks Redis for; undefined when Redis is away or goes away meanwhile: then the outcome does not matter. */
+  whileRedisAnswers<Value>(work: () => Promise<Value>): Promise<Value | undefined>;
+  /** The time for what is answered without Redis, in milliseconds since the epoch. */
+  nowMs(): number;
   /** Calls `listener` when a store went away or came back. */
   onStoreChange(listener: () => void): void;
   /** Calls `listener` with commits that this process made durable, of any shop, right after it did. It must be quick. */
@@ -64,8 +76,8 @@ export interface Shops {
 
 /** How often every shop is looked at: what a dead process left is flushed, a Postgres behind is healed, due holds expire, due subscriptions renew. */
 const sweepMs = 1000;
-/** How long after an answer Redis is asked again whether it is there, in milliseconds. */
-const redisLookMs = 500;
+/** How long after an answer a store is asked again whether it is there, in milliseconds. */
+const lookMs = 250;
 
 /** Creates the shops of this process and starts their sweeper. */
 export async function createShops(options: ShopsOptions): Promise<Shops> {
@@ -80,14 +92,34 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       listener();
     }
   };
-  const postgres = createStoreState({ store: "Postgres", onChange, logger });
-  const redisState = createStoreState({ store: "Redis", onChange, logger });
+  const onPostgresChange = (): void => {
+    if (postgres.isUp) {
+      options.sockets.outageEnds();
+    } else {
+      options.sockets.outageBegins();
+      for (const shop of shops.values()) {
+        shop.postgresWentAway();
+      }
+    }
+    onChange();
+  };
+  const postgres: StoreState = createStoreState({ store: "Postgres", onChange: onPostgresChange, logger });
+  const waitForRedis = new Set<() => void>();
+  const onRedisChange = (): void => {
+    for (const leave of waitForRedis) {
+      leave(); // nobody waits here while it is away, so there is none when it comes back
+    }
+    onChange();
+  };
+  const redisState: StoreState = createStoreState({ store: "Redis", onChange: onRedisChange, logger });
   const deps = {
     maxBatchCommits: 500,
     marginCommits: 10_000,
     maxBacklogCommits: 8000,
+    maxWaiters: 20_000,
     ...options,
     postgres,
+    redisState,
     onDurable: (shopId: string, before: ShopHead, entries: readonly LogEntry[]) => {
       hubs.get(shopId)?.offer(before, entries);
       for (const listener of durableListeners) {
@@ -107,8 +139,9 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
   };
 
   await redis.subscribe(hintChannel, (message) => {
-    const [shopId, position] = message.split(" ");
-    hubs.get(shopId as string)?.hint(Number(position));
+    const [shopId = "", position] = message.split(" ");
+    hubs.get(shopId)?.hint(Number(position));
+    shops.get(shopId)?.noteDurable(Number(position));
   });
 
   const consumers = await createConsumers({ db, redis, logger });
@@ -123,6 +156,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     if (!redisState.isUp) {
       return;
     }
+    const redisGeneration = redis.generation;
     const peeked = await around("sweep: peek", () => redis.aside(scripts.peek, shopKeys(shopId), []));
     const [, logPosition, logCommitId, nextDueMs, redisMs, nextRenewalMs] = peeked as [
       string,
@@ -134,6 +168,10 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     ];
     const isAllDurable = logPosition === position && logCommitId === commitId;
     const known = shops.get(shopId);
+    known?.noteDurable(position);
+    if (isAllDurable) {
+      known?.confirm({ position, commitId }, redisGeneration);
+    }
     known?.endFence(position, isAllDurable || logPosition === 0);
     if (known?.isFenced === true) {
       // Its stores may agree again: an opening or a flush tells, and nothing else is done to it.
@@ -201,7 +239,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     }, sweepMs);
   };
   scheduleSweep();
-  const redisWatch = watchRedis(redis, redisState);
+  const watches = [watchStore(() => redis.ping(), redisState), watchStore(() => options.probe.ask(), postgres)];
 
   return {
     get,
@@ -219,6 +257,25 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     requestRetentionMs: options.requestRetentionMs,
     acksDurable: options.durability === "postgres",
     awayStore: () => (redisState.isUp ? (postgres.isUp ? undefined : "Postgres") : "Redis"),
+    require: (store) => {
+      if (!(store === "Redis" ? redisState : postgres).isUp) {
+        throw unavailable(store);
+      }
+    },
+    whileRedisAnswers: (work) => {
+      if (!redisState.isUp) {
+        return Promise.resolve(undefined);
+      }
+      return new Promise((resolve, reject) => {
+        const leave = (): void => resolve(undefined);
+        const fail = (error: unknown): void => (isRedisAway(error) ? leave() : reject(error));
+        waitForRedis.add(leave);
+        void work()
+          .then(resolve, fail)
+          .finally(() => waitForRedis.delete(leave));
+      });
+    },
+    nowMs: () => options.clock?.() ?? Date.now(),
     onStoreChange: (listener) => {
       storeListeners.push(listener);
     },
@@ -228,7 +285,9 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     close: async () => {
       closed = true;
       clearTimeout(timer);
-      redisWatch.stop();
+      for (const watch of watches) {
+        watch.stop();
+      }
       consumers.close();
       await Promise.all([...shops.values()].map((shop) => shop.close()));
       await sweeping;
@@ -237,12 +296,16 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
   };
 }
 
-/** Asks Redis again and again whether it is there: also when nobody calls, and when Postgres, which says what to sweep, is away. */
-function watchRedis(redis: ScriptRunner, state: StoreState): { stop(): void } {
+function isRedisAway(error: unknown): boolean {
+  return error instanceof RedisUnavailable || (error instanceof StoreUnavailable && error.store === "Redis");
+}
+
+/** Asks a store again and again whether it is there: also when nobody calls, and when what was asked before is not answered. */
+function watchStore(ask: () => Promise<void>, state: StoreState): { stop(): void } {
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
   const look = async (): Promise<void> => {
-    const failure: unknown = await redis.ping().catch((error: unknown) => error);
+    const failure: unknown = await ask().catch((error: unknown) => error);
     if (stopped) {
       return; // the connections may have been closed meanwhile
     }
@@ -251,9 +314,9 @@ function watchRedis(redis: ScriptRunner, state: StoreState): { stop(): void } {
     } else {
       state.failed(failure);
     }
-    timer = setTimeout(look, redisLookMs);
+    timer = setTimeout(look, lookMs);
   };
-  timer = setTimeout(look, redisLookMs);
+  timer = setTimeout(look, lookMs);
   return {
     stop: () => {
       stopped = true;

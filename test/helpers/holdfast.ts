@@ -13,7 +13,7 @@ import { OrderService } from "../../gen/holdfast/v1/order_service_pb.js";
 import { SubscriptionService } from "../../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../../gen/holdfast/v1/user_service_pb.js";
 import { loadConfig } from "../../src/config.ts";
-import { type Server, startServer } from "../../src/serve.ts";
+import { type Server, type ServerOptions, startServer } from "../../src/serve.ts";
 
 /** A client for every service, all on one door. */
 export interface Clients {
@@ -60,7 +60,9 @@ export interface Holdfast extends Doors {
 const errorLevel = 50;
 
 /** Starts a Holdfast in this process; `clock` replaces the shops' clock, in milliseconds since the epoch. */
-export async function startHoldfast(options: HoldfastOptions & { readonly clock?: () => number }): Promise<Holdfast> {
+export async function startHoldfast(
+  options: HoldfastOptions & Pick<ServerOptions, "clock" | "limits">,
+): Promise<Holdfast> {
   const faults: string[] = [];
   const logged: string[] = [];
   const write = (line: string): void => {
@@ -68,7 +70,7 @@ export async function startHoldfast(options: HoldfastOptions & { readonly clock?
     if (JSON.parse(line).level >= errorLevel) faults.push(line);
   };
   const logger = pino({ level: "info" }, { write });
-  const { redisUrl, databaseUrl, clock } = options;
+  const { redisUrl, databaseUrl, clock, limits } = options;
   const config = loadConfig(environment(options));
   const server = await startServer({
     config,
@@ -76,6 +78,7 @@ export async function startHoldfast(options: HoldfastOptions & { readonly clock?
     databaseUrl,
     logger,
     ...(clock === undefined ? {} : { clock }),
+    ...(limits === undefined ? {} : { limits }),
   });
   const doors = openDoors(`127.0.0.1:${server.grpcPort}`, `http://127.0.0.1:${server.httpPort}`);
   return {

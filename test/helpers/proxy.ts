@@ -29,6 +29,8 @@ export interface TcpProxy {
   freeze(): void;
   /** Forwards what came meanwhile, and goes on. */
   thaw(): void;
+  /** Forwards nothing any more, as if everybody had gone silent: connections of now stay so, new ones until `accept`. */
+  swallow(): void;
   /** Cuts all connections at once; new ones are accepted. */
   cut(): void;
   /** Cuts all connections, and new ones until `accept`. */
@@ -51,6 +53,8 @@ interface Pair {
   drops: (() => void) | undefined;
   /** Set once requests are kept. */
   kept: Buffer[] | undefined;
+  /** Whether nothing is forwarded any more. */
+  isSilent: boolean;
 }
 
 /** Starts a proxy on a free port in front of the server of a URL. */
@@ -64,6 +68,7 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
   let delayMs = 0;
   let frozen: (() => void)[] | undefined;
   let refuses = false;
+  let swallows = false;
   let refusedCount = 0;
   let replacement: { from: string; to: string } | undefined;
 
@@ -78,6 +83,7 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
     pair.target.destroy();
   };
   const onRequest = (pair: Pair, request: Buffer): void => {
+    if (pair.isSilent) return;
     for (const count of counters) count(request);
     const isHeld = pair.kept === undefined ? take(holds, request) : undefined;
     if (isHeld !== undefined) pair.kept = [];
@@ -90,6 +96,7 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
     later(() => pair.target.write(request));
   };
   const onAnswer = (pair: Pair, answer: Buffer): void => {
+    if (pair.isSilent) return;
     if (pair.drops !== undefined) {
       end(pair);
       pair.drops();
@@ -105,7 +112,8 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
       client.destroy();
       return;
     }
-    const pair: Pair = { client, target: connect({ ...address, noDelay: true }), drops: undefined, kept: undefined };
+    const target = connect({ ...address, noDelay: true });
+    const pair: Pair = { client, target, drops: undefined, kept: undefined, isSilent: swallows };
     pairs.add(pair);
     client.on("data", (request) => onRequest(pair, request as Buffer));
     pair.target.on("data", (answer) => onAnswer(pair, answer as Buffer));
@@ -160,6 +168,10 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
       frozen = undefined;
       for (const act of acts) act();
     },
+    swallow: () => {
+      swallows = true;
+      for (const pair of pairs) pair.isSilent = true;
+    },
     cut,
     refuse: () => {
       refuses = true;
@@ -171,6 +183,7 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
     },
     accept: () => {
       refuses = false;
+      swallows = false;
     },
     stop: async () => {
       cut();
