@@ -224,7 +224,7 @@ test("the log of a shop stays within its limit while Postgres is slow, whoever c
     [0, 1].map(() => startHoldfast({ redisUrl: stores.redis.url, databaseUrl: slow.url, limits })),
   );
   const shopId = await createShop((servers[0] as Holdfast).grpc, { stock: { a: 1 } });
-  slow.delay(400);
+  slow.delay(150);
   const callerCount = 40;
   let longest = 0;
   let refusedCount = 0;
