@@ -50,7 +50,6 @@ export const crashSteps = [
   "rebuild: load",
   "rebuild: read log",
   "rebuild: drain log",
-  "rebuild: accept loss",
   "rebuild: set epoch",
 
   "sweep: connect",

@@ -16,6 +16,8 @@ export interface PostgresProbeOptions {
 
 /** How long Postgres may take to answer or to take a connection, in milliseconds: statements may wait, this one has no reason to. */
 const answerMs = 1000;
+/** What it gets besides once that time is over, in milliseconds: this process may have been paused. */
+const afterPauseMs = 100;
 
 /** Creates a probe; it connects when it is first asked, and anew after each failure. */
 export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): PostgresProbe {
@@ -53,7 +55,9 @@ export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): Pos
 
 async function answeredInTime(answer: Promise<void>): Promise<void> {
   const { promise: tooLate, reject } = Promise.withResolvers<never>();
-  // After a pause of this process the answer may be there already, and be read only after the timers have run.
-  const timer = setTimeout(() => setImmediate(reject, new Error("it does not answer")), answerMs);
+  // After a pause of this process the answer may be there already, and is read only after the timers have run.
+  let timer = setTimeout(() => {
+    timer = setTimeout(reject, afterPauseMs, new Error("it does not answer"));
+  }, answerMs);
   await Promise.race([answer, tooLate]).finally(() => clearTimeout(timer));
 }

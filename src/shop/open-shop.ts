@@ -224,7 +224,7 @@ async function fillMissing(
     { alarm: "loss_accepted", shop: shopId, from: lost.from, to: lost.to },
     "the loss of commits was accepted",
   );
-  return around("rebuild: accept loss", () => acceptLoss(trx, shopId, lost));
+  return acceptLoss(trx, shopId, lost);
 }
 
 /** How far a log went to Postgres, and whether that is all of it. */

@@ -131,11 +131,15 @@ export async function connectRedis({ url, commandTimeoutMs, onError }: RedisOpti
 
 /** How long Redis may take to answer a ping, in milliseconds. */
 const pingMs = 1000;
+/** What it gets besides once that time is over, in milliseconds: this process may have been paused. */
+const afterPauseMs = 100;
 
 async function answeredInTime(answer: Promise<unknown>): Promise<void> {
   const { promise: tooLate, reject } = Promise.withResolvers<never>();
-  // After a pause of this process the answer may be there already, and be read only after the timers have run.
-  const timer = setTimeout(() => setImmediate(reject, new Error("it does not answer")), pingMs);
+  // After a pause of this process the answer may be there already, and is read only after the timers have run.
+  let timer = setTimeout(() => {
+    timer = setTimeout(reject, afterPauseMs, new Error("it does not answer"));
+  }, pingMs);
   await Promise.race([answer, tooLate]).finally(() => clearTimeout(timer));
 }
 

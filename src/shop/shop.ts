@@ -138,6 +138,8 @@ export class Shop {
   #fenced: Fenced | undefined;
   #alarmedAtMs = Number.NEGATIVE_INFINITY;
   #lastPosition = 0;
+  /** Mutations that were sent to Redis and have no reply yet: each may be a commit already. */
+  #decidingCount = 0;
   /** The newest position known to be durable, whoever made it so. */
   #durablePosition = 0;
   /** The newest commit known to be durable that Redis still had afterwards, over connections of which this is the number. */
@@ -191,7 +193,7 @@ export class Shop {
       lookedUp = "0";
       crashPoint("before mutation: run script");
       const reply = this.#answer(
-        await tries.attempt(() => this.#run(script, [...args, ...record, ...mutation.args])),
+        await tries.attempt(() => this.#decide(script, [...args, ...record, ...mutation.args])),
         epoch,
         head,
       );
@@ -459,6 +461,14 @@ export class Shop {
     return parseReply(await this.#deps.redis.run(script, this.keys, args));
   }
 
+  /** Runs a script that may commit. */
+  #decide(script: Script, args: readonly (string | number)[]): Promise<Reply> {
+    this.#decidingCount += 1;
+    return this.#run(script, args).finally(() => {
+      this.#decidingCount -= 1;
+    });
+  }
+
   #clock(): string | number {
     return this.#deps.clock?.() ?? "";
   }
@@ -473,7 +483,7 @@ export class Shop {
       throw unavailable("Redis");
     }
     // Every reply tells the position that all processes together have reached; how far Postgres is, own flushes and others' hints.
-    if (this.#lastPosition - this.#durablePosition >= this.#deps.maxBacklogCommits) {
+    if (this.#lastPosition + this.#decidingCount - this.#durablePosition >= this.#deps.maxBacklogCommits) {
       throw overloaded("too many commits of this shop wait for Postgres; nothing was changed");
     }
     this.#refuseCrowd();
