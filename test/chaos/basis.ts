@@ -18,6 +18,9 @@ export interface BasisOptions {
 /** What every world has, whatever its Redis is. */
 export type Basis = Omit<World, "useRedis">;
 
+/** How long holds and unpaid orders last that name no duration, in milliseconds: some end within their round. */
+export const holdMs = 3000;
+
 /** What a gateway does wrong now and then. */
 const gatewayFaults: readonly Fault[] = ["decline", "cut", "unavailable", "drop", "error", "processing"];
 
@@ -34,6 +37,7 @@ export async function openBasis(options: BasisOptions): Promise<Basis> {
     HOLDFAST_PAYMENT_BREAK_MS: "200",
     HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS: "500",
     HOLDFAST_PG_POOL_SIZE: "8",
+    HOLDFAST_HOLD_SECONDS: String(holdMs / 1000),
     ...options.settings,
   };
   const { redisUrls, isCluster } = options;

@@ -3,8 +3,10 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Redis } from "ioredis";
 import type { Client } from "pg";
 import { openDoors } from "../helpers/holdfast.ts";
+import { checkHistory } from "../history/check-history.ts";
 import type { CallRecord, CommitRecord } from "../history/history.ts";
 import { readCommits } from "../history/read-commits.ts";
+import { holdMs } from "./basis.ts";
 import { Random } from "./callers/random.ts";
 import { startWorkload, type Workload } from "./callers/workload.ts";
 import { checkShop } from "./check-shop.ts";
@@ -109,6 +111,7 @@ async function check<Kind extends World>(plan: RoundPlan<Kind>, workload: Worklo
       const violations = [
         ...found,
         ...(await workload.checkWatchers(commits)),
+        ...checkAnswers(shopId, workload.calls, commits),
         ...world.servers.flatMap(({ diedAlone = [] }) => diedAlone),
       ];
       const server = random.from(world.servers).address;
@@ -117,6 +120,12 @@ async function check<Kind extends World>(plan: RoundPlan<Kind>, workload: Worklo
       return { violations: [...violations, ...later], commits };
     }),
   );
+}
+
+/** Whether there is one order of all calls in which each answer is right. */
+function checkAnswers(shopId: string, calls: readonly CallRecord[], commits: readonly CommitRecord[]) {
+  const found = checkHistory({ shopId, currencyCode: "USD", calls, commits, holdMs });
+  return found.map(({ kind, position, text }) => `${kind} at ${position}: ${text}`);
 }
 
 /** Looks while nothing is committed: holds that become due meanwhile make it look again. */

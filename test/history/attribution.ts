@@ -1,6 +1,7 @@
+import { createHash } from "node:crypto";
 import type { AnsweredOutcome } from "../model/caller.ts";
 import { bodyOf, mutates } from "../model/decide.ts";
-import { differences } from "../model/plain.ts";
+import { differences, type Plain } from "../model/plain.ts";
 import type { CallRecord, CommitRecord } from "./history.ts";
 import { isAccepted } from "./real-time.ts";
 
@@ -43,12 +44,22 @@ export class Makers {
 /** Whether an attempt of the call that was not answered may have made the commit. */
 function mayHaveMade({ call, outcome, attemptMs, invokedMs }: CallRecord, commit: CommitRecord): boolean {
   if (call.rpc !== commit.rpc) return false;
-  if (commit.request !== undefined && differences(bodyOf(call.rpc, commit.request), call.request).length > 0)
-    return false;
+  if (commit.request !== undefined && !isRequestOf(call.rpc, commit, commit.request, call.request)) return false;
   if (outcome === undefined || isFault(outcome)) return true;
   if (outcome.kind === "answered") return outcome.commit?.position === commit.position;
   // A refusal speaks for its own attempt: an earlier one, which was lost, may take effect later.
   return attemptMs > invokedMs;
+}
+
+/** Whether the log keeps this request. Of what identifies a person it keeps a hash, salted with the request id. */
+function isRequestOf(rpc: string, { requestId }: CommitRecord, kept: Plain, sent: Plain): boolean {
+  const hashOf = (value: unknown): string =>
+    `sha256:${createHash("sha256").update(`${requestId}\n${value}`).digest("base64url")}`;
+  const asKept = Object.entries(sent).map(([name, value]) => {
+    const isHashed = String(kept[name]).startsWith("sha256:");
+    return [name, isHashed ? hashOf(value) : value];
+  });
+  return differences(bodyOf(rpc, kept), Object.fromEntries(asKept)).length === 0;
 }
 
 /** Whether the server said that it failed: then nobody knows what it did. */

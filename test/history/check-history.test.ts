@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import type { AnsweredOutcome, Outcome } from "../model/caller.ts";
 import { checkHistory } from "./check-history.ts";
@@ -61,6 +62,20 @@ describe("a right history", () => {
     const unknown = { ...lost, outcome: undefined, returnedMs: Number.POSITIVE_INFINITY };
     const half = replaced(shop.history, lost, unknown);
     expect(kindsOf({ ...half, calls: half.calls.filter((each) => each !== first) })).toEqual([]);
+  });
+
+  test("may have a commit that keeps a hash of an e-mail address, of a caller who never learnt of it", () => {
+    const shop = openShop(1);
+    const record = shop.call("CreateUser", { user_id: "v", email: "v@example.com" }, "new user");
+    const unknown = { ...record, outcome: undefined, returnedMs: Number.POSITIVE_INFINITY };
+    const hash = (email: string): string => createHash("sha256").update(`new user\n${email}`).digest("base64url");
+    const keeping = (email: string): History => {
+      const history = replaced(shop.history, record, unknown);
+      const commit = shop.commits.at(-1) as CommitRecord;
+      return withCommit(history, { ...commit, request: { user_id: "v", email: `sha256:${hash(email)}` } });
+    };
+    expect(kindsOf(keeping("v@example.com"))).toEqual([]);
+    expect(kindsOf(keeping("w@example.com"))).toEqual(["unknown commit"]);
   });
 
   test("may have a commit of an attempt that was lost before the call was refused", () => {
