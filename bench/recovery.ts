@@ -8,9 +8,10 @@ import { AdminService } from "../gen/holdfast/v1/admin_service_pb.js";
 import { InventoryService } from "../gen/holdfast/v1/inventory_service_pb.js";
 import { createGrpcTransport } from "../src/demo/grpc-transport.ts";
 import { startChild } from "./child.ts";
+import { readCpuTimeUs } from "./cpu-time.ts";
 import type { HoldfastRequest } from "./holdfast-server.ts";
 import { fillLargeShop } from "./large-shop.ts";
-import { startStores } from "./stores.ts";
+import { type BenchStores, startStores } from "./stores.ts";
 import { median } from "./tables.ts";
 
 const usage = `usage: npm run bench:recovery [-- --rounds N] [-- --users N] [-- --skus N] [-- --holds N] [-- --orders N] [-- --verify]
@@ -46,6 +47,8 @@ function createClients(target: string, cleanUp: AsyncDisposableStack) {
 /** What happened while the shop was away. */
 interface Recovery {
   readonly seconds: number;
+  /** CPU time meanwhile: of the server, Redis and PostgreSQL. Other work on the machine does not change it much. */
+  readonly cpuSeconds: readonly number[];
   /** How long another shop's calls took before and meanwhile, in milliseconds. */
   readonly usualMs: number;
   readonly medianMs: number;
@@ -68,7 +71,13 @@ async function time(call: () => Promise<unknown>): Promise<number> {
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function recover(clients: Clients, redis: Redis, pid: number, index: number): Promise<Recovery> {
+async function recover(
+  clients: Clients,
+  redis: Redis,
+  stores: BenchStores,
+  pid: number,
+  index: number,
+): Promise<Recovery> {
   const { admin, inventory } = clients;
   const other = () => inventory.getStock({ shopId: otherShopId, sku: "a" });
   const freshShopId = `fresh-${index}`;
@@ -105,17 +114,21 @@ async function recover(clients: Clients, redis: Redis, pid: number, index: numbe
   };
   const openFresh = () => inventory.getStock({ shopId: freshShopId, sku: "a" }).catch(() => {}); // there is none
   const first = pause(1000).then(() => time(openFresh));
+  const cpuTimes = (): number[] => [pid, stores.redisPid, stores.postgresPid].map((each) => readCpuTimeUs(each) ?? 0);
   await redis.flushall();
+  const cpuBefore = cpuTimes();
   const startedAt = performance.now();
   const patient = untilAnswered(() => inventory.getStock({ shopId, sku: "sku-1" }, { timeoutMs: 30_000 }));
   const watching = [watchOther(), impatient()];
   await patient;
   const seconds = (performance.now() - startedAt) / 1000;
   isOver = true;
+  const cpuSeconds = cpuTimes().map((us, each) => (us - (cpuBefore[each] as number)) / 1_000_000);
   await Promise.all(watching);
   const slow = (await redis.call("SLOWLOG", "GET", "1000")) as [number, number, number, string[]][];
   return {
     seconds,
+    cpuSeconds,
     usualMs: median(usual),
     medianMs: median(meanwhile),
     worstMs: Math.max(...meanwhile),
@@ -186,15 +199,16 @@ async function main(): Promise<void> {
   const filledMs = await time(() => fillLargeShop(database, shopId, shop));
   process.stdout.write(`${JSON.stringify(shop)}, filled in ${(filledMs / 1000).toFixed(1)} s\n\n`);
   process.stdout.write(
-    "| full rebuild in s | another shop's calls, p50 in ms: before | meanwhile | worst | a new shop's first answer in ms | refused, hints in ms | longest script in ms | RSS of the server in MB: before | most |\n",
+    "| full rebuild in s | CPU s: server, Redis, PostgreSQL | another shop's calls, p50 in ms: before | meanwhile | worst | a new shop's first answer in ms | refused, hints in ms | longest script in ms | RSS of the server in MB: before | most |\n",
   );
-  process.stdout.write("|---:|---:|---:|---:|---:|---|---:|---:|---:|\n");
+  process.stdout.write("|---:|---|---:|---:|---:|---:|---|---:|---:|---:|\n");
   const rounds: Recovery[] = [];
   for (let round = 0; round < number(values.rounds, 3); round += 1) {
-    const found = await recover(clients, redis, child.pid, round);
+    const found = await recover(clients, redis, stores, child.pid, round);
     rounds.push(found);
     const cells = [
       found.seconds.toFixed(1),
+      found.cpuSeconds.map((each) => each.toFixed(1)).join(", "),
       found.usualMs.toFixed(1),
       found.medianMs.toFixed(1),
       found.worstMs.toFixed(0),
