@@ -189,9 +189,11 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
   const wanted = { ...options, writeLog: !drained.isWhole };
   const extent = await around("rebuild: count", () => measureRebuild(trx, shopId, newest, wanted));
   const progress = createProgress(options, next, extent);
-  for await (const { step, values, count } of ahead(rebuildSteps(trx, shopId, newest, wanted))) {
+  for await (const { step, values, count, valueCount = values.length } of ahead(
+    rebuildSteps(trx, shopId, newest, wanted),
+  )) {
     await loader.load(step, values, progress.restMs());
-    progress.loaded(count, values.length);
+    progress.loaded(count, valueCount);
   }
   await loader.settle();
   await around("rebuild: set epoch", () => setEpoch(trx, shopId, next));

@@ -15,10 +15,12 @@ export interface Step {
   readonly step: string;
   readonly values: readonly (string | number)[];
   readonly count: number;
+  /** How many values these are, about; default: as many as there are. */
+  readonly valueCount?: number;
 }
 
 /** Rows read from Postgres at a time. */
-const pageRows = 1000;
+const pageRows = 500;
 
 /** Values a script gets at most: Lua's stack takes 8,000. */
 const stepValues = 6000;
@@ -214,7 +216,12 @@ interface Joined {
   count: number;
 }
 
-const split = (joined: string | null): readonly string[] => (joined === null ? [] : joined.split(separator));
+/** A step with values that Postgres joined, which the script takes apart. */
+function* joinedStep(step: string, joined: string | null, valueCount: number, count = 0): Generator<Step> {
+  if (joined !== null) {
+    yield { step, values: [joined], count, valueCount };
+  }
+}
 
 /** Users with their e-mails and referral codes: the most there is in a large shop. */
 export async function* userSteps(trx: Kysely<Database>, shopId: string, ids?: readonly string[]): AsyncGenerator<Step> {
@@ -233,9 +240,10 @@ export async function* userSteps(trx: Kysely<Database>, shopId: string, ids?: re
     return rows;
   };
   for await (const [page] of pages(ids, read, (row) => row.last)) {
-    yield* steps("users", split(page?.users ?? null), page?.count);
-    yield* steps("emails", split(page?.emails ?? null));
-    yield* steps("codes", split(page?.codes ?? null));
+    const { users = null, emails = null, codes = null, count = 0 } = page ?? {};
+    yield* joinedStep("users", users, 14 * count, count);
+    yield* joinedStep("emails", emails, emails === null ? 0 : 2 * count);
+    yield* joinedStep("codes", codes, codes === null ? 0 : 2 * count);
   }
 }
 
@@ -319,14 +327,15 @@ export async function* recentSteps(trx: Kysely<Database>, shopId: string, horizo
         string_agg('order:' || order_id || ${separator} || position, ${separator}) as orders
       from (select position, request_id, case when events::text like '%"order_placed"%'
           then events->-1->'order_placed'->'order'->>'order_id' end as order_id
-        from commits where shop_id = ${shopId} and position > ${after} order by position limit 3000) as page`.execute(
+        from commits where shop_id = ${shopId} and position > ${after} order by position limit 2000) as page`.execute(
       trx,
     );
     const page = rows[0];
     if (page === undefined || page.last === null) {
       return;
     }
-    yield* steps("recent", [...split(page.requests), ...split(page.orders)], page.count);
+    yield* joinedStep("recent", page.requests, 3 * page.count, page.count);
+    yield* joinedStep("recent", page.orders, 0);
     after = page.last;
   }
 }
@@ -345,7 +354,7 @@ export async function* endedHoldSteps(trx: Kysely<Database>, shopId: string, hor
     return rows;
   };
   for await (const [page] of pages(undefined, read, (row) => row.last)) {
-    yield* steps("recent", split(page?.holds ?? null));
+    yield* joinedStep("recent", page?.holds ?? null, 2 * (page?.count ?? 0));
   }
 }
 

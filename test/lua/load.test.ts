@@ -55,6 +55,7 @@ describe("Load", () => {
 
   const steps: [string, Value[], object][] = [
     ["stock", ["ps5:available", 1, "ps5:held", 2], { stock: { "ps5:available": "1", "ps5:held": "2" } }],
+    ["stock", ["ps5:available\u001f1\u001fps5:held\u001f2"], { stock: { "ps5:available": "1", "ps5:held": "2" } }],
     ["holds", ["h1:user", ""], { holds: { "h1:user": "" } }],
     ["users", ["u1:balance", 1], { users: { "u1:balance": "1" } }],
     ["emails", ["a@example.com", "u1"], { emails: { "a@example.com": "u1" } }],
