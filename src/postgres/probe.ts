@@ -25,7 +25,7 @@ export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): Pos
   const connect = async (): Promise<pg.Client> => {
     const fresh = new pg.Client({
       connectionString: url,
-      connectionTimeoutMillis: answerMs,
+      connectionTimeoutMillis: 2 * answerMs,
       application_name: "holdfast-probe",
       stream: () => sockets.open(),
     });
@@ -42,7 +42,7 @@ export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): Pos
   };
   return {
     ask: () =>
-      answeredInTime(question()).catch((error) => {
+      answeredInTime(question(), sockets).catch((error) => {
         void client?.end().catch(() => {});
         client = undefined;
         throw error;
@@ -53,11 +53,23 @@ export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): Pos
   };
 }
 
-async function answeredInTime(answer: Promise<void>): Promise<void> {
+/** Rejects when nothing at all comes from Postgres for too long: one that answers others is slow, not away. */
+async function answeredInTime(answer: Promise<void>, sockets: Sockets): Promise<void> {
   const { promise: tooLate, reject } = Promise.withResolvers<never>();
-  // After a pause of this process the answer may be there already, and is read only after the timers have run.
-  let timer = setTimeout(() => {
-    timer = setTimeout(reject, afterPauseMs, new Error("it does not answer"));
-  }, answerMs);
+  let timer: NodeJS.Timeout;
+  const wait = (): void => {
+    const before = sockets.receivedCount;
+    timer = setTimeout(() => {
+      // After a pause of this process the answer may be there already, and is read only after the timers have run.
+      timer = setTimeout(() => {
+        if (sockets.receivedCount > before) {
+          wait();
+        } else {
+          reject(new Error("it does not answer"));
+        }
+      }, afterPauseMs);
+    }, answerMs);
+  };
+  wait();
   await Promise.race([answer, tooLate]).finally(() => clearTimeout(timer));
 }

@@ -4,6 +4,8 @@ import { Socket } from "node:net";
 export interface Sockets {
   /** A socket for a new connection. */
   open(): Socket;
+  /** Bytes received on all sockets that are open: what grows is alive. */
+  readonly receivedCount: number;
   /** An outage begins: notes what each socket has received. */
   outageBegins(): void;
   /** The outage is over: ends the sockets on which nothing came since it began. What was asked on them was not answered. */
@@ -23,6 +25,9 @@ export function createSockets(): Sockets {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
       return socket;
+    },
+    get receivedCount() {
+      return [...sockets].reduce((sum, { bytesRead }) => sum + bytesRead, 0);
     },
     outageBegins: () => {
       received = new Map([...sockets].map((socket) => [socket, socket.bytesRead]));
