@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Doors } from "../helpers/holdfast.ts";
 import { isLostConnection } from "../helpers/load.ts";
+import type { CallRecord } from "../history/history.ts";
 import { type CommitSeen, type Outcome, send } from "../model/caller.ts";
 import type { Call } from "../model/decide.ts";
 import { type Belongings, bind, keep, type Mix } from "./calls.ts";
@@ -26,8 +27,8 @@ export interface CallersOptions {
 /** Callers that call until they are told to settle. */
 export interface Callers {
   readonly accepted: readonly Accepted[];
-  /** Request ids of mutations that were refused: they must not have taken effect. */
-  readonly refusedIds: readonly string[];
+  /** Every call of the shop, as its caller lived it. */
+  readonly calls: readonly CallRecord[];
   /** Shops that were created besides. */
   readonly shopIds: readonly string[];
   /** Has every caller make some more calls, and resolves when the outcome of all is known. Rejects with what is wrong. */
@@ -37,7 +38,7 @@ export interface Callers {
 /** Share of calls that repeat an accepted one: half under its request id, half under another one. */
 const repeatShare = 8;
 /** How long an attempt may take, in milliseconds. */
-const attemptMs = 2500;
+const attemptTimeoutMs = 2500;
 /** How long a caller repeats a call whose outcome is unknown, in milliseconds. */
 const patienceMs = 40_000;
 const laterReasons = new Set(["SHOP_UNAVAILABLE", "OVERLOADED", "RATE_LIMITED"]);
@@ -49,23 +50,27 @@ const makers = new Set(["PlaceOrder", "HoldStock"]);
 export function startCallers(options: CallersOptions): Callers {
   const { shopId, seed, callerCount, mix, servers } = options;
   const accepted: Accepted[] = [];
-  const refusedIds: string[] = [];
+  const calls: CallRecord[] = [];
   const shopIds: string[] = [];
   let leftCalls = Number.POSITIVE_INFINITY;
   let failure: unknown;
 
   const callOnce = async (call: Call, where: string, index: number): Promise<Outcome> => {
-    const endsAt = performance.now() + patienceMs;
+    const invokedMs = performance.now();
     for (let attempt = 0; ; attempt += 1) {
       const known = servers();
       const doors = known[(index + attempt) % known.length] as Doors;
-      const outcome = await send(doors, where, call, attemptMs).catch((error) => {
+      const attemptMs = performance.now();
+      const outcome = await send(doors, where, call, attemptTimeoutMs).catch((error) => {
         if (!isUnknown(error)) throw new Error(`${describe(call)} was neither answered nor refused: ${error}`);
         return undefined;
       });
       const isLater = outcome?.kind === "refused" && laterReasons.has(outcome.reason);
-      if (outcome !== undefined && !isLater) return outcome;
-      if (performance.now() > endsAt) {
+      if (outcome !== undefined && !isLater) {
+        if (where === shopId) calls.push({ call, invokedMs, attemptMs, returnedMs: performance.now(), outcome });
+        return outcome;
+      }
+      if (performance.now() > invokedMs + patienceMs) {
         throw new Error(`${describe(call)} has no outcome after ${patienceMs} ms: ${JSON.stringify(outcome)}`);
       }
       await sleep(Math.min(20 * (attempt + 1), 200));
@@ -75,7 +80,6 @@ export function startCallers(options: CallersOptions): Callers {
   const note = (call: Call, outcome: Outcome, mine: Belongings): void => {
     if (outcome.kind === "refused") {
       if (outcome.reason === "SHOP_FENCED") throw new Error(`${describe(call)} met a fenced shop`);
-      if (call.requestId !== "") refusedIds.push(call.requestId);
       return;
     }
     keep(call, outcome.response, mine);
@@ -125,7 +129,7 @@ export function startCallers(options: CallersOptions): Callers {
 
   return {
     accepted,
-    refusedIds,
+    calls,
     shopIds,
     settle: async (moreCalls) => {
       leftCalls = moreCalls * callerCount;

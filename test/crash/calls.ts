@@ -108,6 +108,7 @@ export const kinds = {
   readDue: (): Bound => ["GetStock", { sku: dueSku }],
   readUser: (mine: Belongings): Bound => ["GetUser", { user_id: user(mine) }],
   readSubscription: (mine: Belongings): Bound => ["GetSubscription", { user_id: user(mine) }],
+  readPending: (mine: Belongings): Bound => ["GetOrder", { order_id: mine.pending[0] ?? "no-order" }],
   readOrder: (mine: Belongings): Bound => ["GetOrder", { order_id: latest(mine.paid, "no-order") }],
 } as const;
 
@@ -153,14 +154,14 @@ export function bind(kind: Kind, mine: Belongings): Call {
   };
 }
 
-/** Notes what an accepted call made. */
+/** Notes what an accepted call made, or a read showed. */
 export function keep({ rpc, request }: Call, response: Plain, mine: Belongings): void {
   const { state, order_id } = (response.order ?? {}) as { readonly state?: number; readonly order_id?: string };
   if (rpc === "HoldStock") mine.holds.push(request.hold_id as string);
   if (rpc === "ReleaseHold" || request.hold_id === mine.holds.at(-1)) mine.holds.pop();
   if (rpc === "CreateUser") mine.users.push(request.user_id as string);
   if (rpc === "PutProduct" && request.max_per_user === undefined) mine.unlimited.push(request.sku as string);
-  if (order_id === undefined || rpc.startsWith("Get")) return;
+  if (order_id === undefined) return;
   remove(mine.pending, order_id);
   remove(mine.paid, order_id);
   if (state === 1) mine.pending.push(order_id);

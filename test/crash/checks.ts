@@ -1,6 +1,9 @@
-import { auditShop } from "../helpers/audit.ts";
+import { checkShop } from "../chaos/check-shop.ts";
 import type { HoldfastProcess } from "../helpers/holdfast.ts";
 import { until } from "../helpers/until.ts";
+import { checkHistory } from "../history/check-history.ts";
+import type { CallRecord } from "../history/history.ts";
+import { readCommits } from "../history/read-commits.ts";
 import type { Callers } from "./callers.ts";
 import type { Stage } from "./stage.ts";
 import type { Watchers } from "./watchers.ts";
@@ -9,96 +12,76 @@ import type { Watchers } from "./watchers.ts";
 export interface Aftermath {
   readonly stage: Stage;
   readonly shopId: string;
+  /** The calls that made the shop what it was when the load began. */
+  readonly opening: readonly CallRecord[];
   readonly callers: Callers;
   readonly watchers: Watchers;
   readonly rescuer: HoldfastProcess;
-  /** Whether VerifyShop is asked too. */
-  readonly isVerified: boolean;
+  /** Whether the harness changed what is in no event. */
+  readonly hasEdits: boolean;
 }
 
 /**
- * Throws what is wrong: what was acknowledged is there, once; what was refused is not; both stores agree and add up; the
- * gateway's book says what the orders say; watchers were sent the history.
+ * Throws what is wrong: what was acknowledged is there, once; both stores agree and add up; the gateway's book says what
+ * the orders say; what callers were told is strictly serializable; watchers were sent the history.
  */
 export async function checkAftermath(after: Aftermath): Promise<void> {
-  const { stage, shopId, callers, watchers } = after;
-  await paymentsSettled(after);
+  const { stage, shopId, opening, callers, watchers, rescuer, hasEdits } = after;
+  await settled(stage, shopId);
+  const commits = await readCommits(stage.postgres, shopId);
   const acknowledged = callers.accepted.map(({ commit }) => ({
     requestId: commit.request_id,
-    position: BigInt(commit.position),
+    position: commit.position,
     commitId: commit.commit_id,
   }));
-  for (const { call, commit } of callers.accepted) {
-    // A state that was reached already with the same arguments answers with the commit that reached it.
-    if (commit.request_id !== call.requestId && commit.replayed !== true)
-      throw new Error(`${call.requestId} was told of ${commit.request_id}`);
-  }
-  await auditShop({ ...stage.urls, shopId }, acknowledged);
-  await expectNone(after, "what was refused took no effect", {
-    text: "select position, request_id from commits where shop_id = $1 and request_id = any($2)",
-    values: [shopId, callers.refusedIds],
-  });
-  await expectNone(after, "a shop that was created is there, with its first commit", {
-    text: "select id from unnest($1::text[]) id left join shops on shop_id = id where head_position is distinct from 1",
-    values: [callers.shopIds],
-  });
-  await checkBook(after);
-  if (after.isVerified) await checkVerify(after);
-  const { rows } = await stage.postgres.query<{ commit_id: string }>(
-    "select commit_id from commits where shop_id = $1 order by position",
-    [shopId],
+  const calls = [...opening, ...callers.calls];
+  const wrong = [
+    ...(await checkShop({ ...stage, shopId, commits, acknowledged })),
+    ...(await checkCreatedShops(stage, callers.shopIds)),
+    ...(hasEdits ? [] : checkHistory({ shopId, currencyCode: "USD", calls, commits }).map(describe)),
+    ...(hasEdits ? [] : await checkVerify(rescuer, shopId)),
+  ];
+  if (wrong.length > 0) throw new Error(`shop ${shopId}: ${wrong.slice(0, 10).join("\n")}`);
+  await watchers.check(commits.map(({ commitId }) => commitId));
+}
+
+/** Waits until Postgres has what Redis has, knows what became of every payment, and nothing is about to become due. */
+async function settled({ redis, postgres }: Stage, shopId: string): Promise<void> {
+  const query = `select head_position, head_commit_id,
+      (select count(*) from orders where shop_id = $1 and state = 1 and payment_method = 4)
+        + (select count(*) from refunds where shop_id = $1 and not settled)
+        + (select count(*) from holds where shop_id = $1 and state = 1 and expire_time < now() + interval '1 minute') as waiting
+    from shops where shop_id = $1`;
+  await until(
+    "Postgres has everything, every payment is settled, and no hold is due",
+    async () => {
+      const [position, commitId] = await redis.hmget(`{${shopId}}:meta`, "position", "commit_id");
+      const { head_position, head_commit_id, waiting } = (await postgres.query(query, [shopId])).rows[0];
+      return head_position === position && head_commit_id === commitId && waiting === "0";
+    },
+    30_000,
   );
-  await watchers.check(rows.map((row) => row.commit_id));
 }
 
-async function paymentsSettled({ stage, shopId }: Aftermath): Promise<void> {
-  const pending = `select from orders where shop_id = $1 and state = 1 and payment_method = 4
-    union all select from refunds where shop_id = $1 and not settled`;
-  const isSettled = async () => (await stage.postgres.query(pending, [shopId])).rows.length === 0;
-  await until("every GATEWAY order and refund is settled", isSettled, 30_000);
-}
-
-async function expectNone(
-  { stage }: Aftermath,
-  promise: string,
-  query: { readonly text: string; readonly values: unknown[] },
-): Promise<void> {
-  const { rows } = await stage.postgres.query(query);
-  if (rows.length > 0) throw new Error(`${promise}, but: ${JSON.stringify(rows)}`);
-}
-
-/** Every paid GATEWAY order has one charge, every other has none; every refund was made once. */
-async function checkBook({ stage, shopId }: Aftermath): Promise<void> {
-  const { rows: orders } = await stage.postgres.query<{ order_id: string; state: number; charge_id: string }>(
-    "select order_id, state, charge_id from orders where shop_id = $1 and payment_method = 4",
-    [shopId],
+/** A shop that was created is there, with its first commit. */
+async function checkCreatedShops({ postgres }: Stage, shopIds: readonly string[]): Promise<readonly string[]> {
+  const { rows } = await postgres.query<{ id: string }>(
+    "select id from unnest($1::text[]) id left join shops on shop_id = id where head_position is distinct from 1",
+    [shopIds],
   );
-  for (const { order_id: orderId, state, charge_id } of orders) {
-    const booked = stage.stripe.charges.filter(
-      ({ metadata }) => metadata.order_id === orderId && metadata.shop_id === shopId,
-    );
-    const wanted = state === 4 ? [] : [charge_id];
-    if (JSON.stringify(booked.map(({ id }) => id)) !== JSON.stringify(wanted)) {
-      throw new Error(`order ${orderId} (state ${state}) was charged ${JSON.stringify(booked)}, and has ${charge_id}`);
+  return rows.map(({ id }) => `the shop ${id} was created, and is not there`);
+}
+
+async function checkVerify({ grpc }: HoldfastProcess, shopId: string): Promise<readonly string[]> {
+  const wrong: string[] = [];
+  for await (const { discrepancies } of grpc.admin.verifyShop({ shopId })) {
+    for (const { kind, subject, position, expected, found } of discrepancies) {
+      wrong.push(`VerifyShop: ${kind} of ${subject} at ${position} is ${found}, not ${expected}`);
     }
   }
-  const { rows: refunds } = await stage.postgres.query<{ refund_id: string }>(
-    "select refund_id from refunds where shop_id = $1 order by refund_id",
-    [shopId],
-  );
-  const made = stage.stripe.refunds.filter(({ key }) => key.startsWith(`${shopId}/`)).map(({ id }) => id);
-  const noted = refunds.map((row) => row.refund_id);
-  if (JSON.stringify(made.sort()) !== JSON.stringify(noted.sort())) {
-    throw new Error(`refunds were made: ${made}; noted: ${noted}`);
-  }
+  return wrong;
 }
 
-async function checkVerify({ rescuer, shopId }: Aftermath): Promise<void> {
-  for await (const { discrepancies } of rescuer.grpc.admin.verifyShop({ shopId })) {
-    if (discrepancies.length > 0) throw new Error(`VerifyShop found ${JSON.stringify(discrepancies, writable)}`);
-  }
-}
-
-function writable(_: string, value: unknown): unknown {
-  return typeof value === "bigint" ? Number(value) : value;
+function describe({ kind, position, text, calls }: ReturnType<typeof checkHistory>[number]): string {
+  return `${kind} at ${position}: ${text}; ${calls.map(({ call, outcome }) => JSON.stringify([call, outcome])).join(" ")}`;
 }

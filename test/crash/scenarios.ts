@@ -15,6 +15,8 @@ export interface Scenario {
   readonly prepare?: (scene: Scene) => Promise<void>;
   /** Done again and again until the victim is down. */
   readonly provoke?: (scene: Scene) => Promise<void>;
+  /** Done when the last victim is down. */
+  readonly follow?: (scene: Scene) => Promise<void>;
 }
 
 /** Where a scenario plays. */
@@ -33,8 +35,11 @@ export const scenarios = {
   /** Mixed calls through both servers. */
   load: { mix: { ...everyday, createShop: 0.3 }, alone: false },
 
+  /** The same, and Redis loses everything together with the victim: only Postgres knows what was acknowledged. */
+  bothLost: { mix: everyday, alone: false, follow: emptyRedis },
+
   /** Redis loses everything. */
-  emptied: { mix: everyday, alone: true, provoke: ({ stage }) => stage.redis.flushall().then(() => {}) },
+  emptied: { mix: everyday, alone: true, provoke: emptyRedis },
 
   /** Redis goes back to what it was when the load began. */
   lostTail: {
@@ -84,7 +89,7 @@ export const scenarios = {
   forgotten: {
     mix: { ...everyday, confirmOld: 5 },
     alone: true,
-    provoke: ({ stage }) => stage.redis.flushall().then(() => {}),
+    provoke: emptyRedis,
   },
 
   /** Products get a limit after they were sold. */
@@ -120,7 +125,7 @@ export const scenarios = {
 
   /** Orders are charged, and money is given back, at a gateway. The victim leads the payments. */
   gateway: {
-    mix: { walletOrder: 1, gatewayOrder: 6, refund: 5, readOrder: 1 },
+    mix: { walletOrder: 1, gatewayOrder: 6, refund: 5, readPending: 6 },
     alone: true,
     prepare: async ({ stage }) => {
       await stage.postgres.query(
@@ -145,11 +150,11 @@ export const reaches: Readonly<Record<CrashStep, Reach>> = {
   "start: make default shop": by("firstStart"),
   "start: seed": by("firstStart"),
   call: by("load", 40),
-  handler: by("load", 40),
+  handler: by("bothLost", 40),
   "mutation: open": by("emptied", 2),
   "mutation: read record": by("load", 3),
-  "mutation: run script": by("load", 40),
-  "mutation: become durable": by("load", 40),
+  "mutation: run script": by("bothLost", 40),
+  "mutation: become durable": by("bothLost", 40),
   "mutation: look up": by("forgotten", 4),
   "mutation: load first": by("forgotten"),
   "mutation: read commit": by("forgotten"),
@@ -167,9 +172,9 @@ export const reaches: Readonly<Record<CrashStep, Reach>> = {
   "renew: run script": by("renewal"),
   "flush: connect": by("load", 4),
   "flush: read head": by("load", 4),
-  "flush: look at log": by("load", 20),
-  "flush: append": by("load", 20),
-  "flush: release": by("load", 20),
+  "flush: look at log": by("bothLost", 20),
+  "flush: append": by("bothLost", 20),
+  "flush: release": by("bothLost", 20),
   "flush: trim": by("load", 20),
   "flush: open": by("lostTail"),
   "open: lock": by("emptied", 2),
@@ -204,6 +209,10 @@ export const reaches: Readonly<Record<CrashStep, Reach>> = {
   "consumer: acknowledge": by("load", 3),
   "watch: read commits": by("load", 2),
 };
+
+async function emptyRedis({ stage }: Scene): Promise<void> {
+  await stage.redis.flushall();
+}
 
 async function dumpShop(redis: Redis, shopId: string) {
   const keys = (await redis.keys(`{${shopId}}:*`)).sort();

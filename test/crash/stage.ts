@@ -4,8 +4,12 @@ import { promisify } from "node:util";
 import { Redis } from "ioredis";
 import { Client } from "pg";
 import { type FakeStripe, startFakeStripe } from "../helpers/fake-stripe.ts";
-import { type Clients, type HoldfastProcess, spawnHoldfast } from "../helpers/holdfast.ts";
-import { createUser, stockProduct, uniqueId } from "../helpers/shop.ts";
+import { type Doors, type HoldfastProcess, spawnHoldfast } from "../helpers/holdfast.ts";
+import { uniqueId } from "../helpers/shop.ts";
+import type { CallRecord } from "../history/history.ts";
+import { send } from "../model/caller.ts";
+import { bodyOf } from "../model/decide.ts";
+import type { Plain } from "../model/plain.ts";
 import type { Trap } from "./set-trap.ts";
 
 /** Where the stores are. */
@@ -63,16 +67,36 @@ export async function openStage(urls: Urls): Promise<Stage> {
   };
 }
 
-/** Creates a shop with what the callers of a sweep sell and spend. */
-export async function stageShop(clients: Clients): Promise<string> {
+/** What the callers of a sweep sell and spend. */
+const opening: readonly (readonly [rpc: string, request: Plain])[] = [
+  ...["s0", "s1", "s2", "due"].flatMap((sku): [string, Plain][] => [
+    ["PutProduct", { sku, title: `Title of ${sku}`, price_minor: 100 }],
+    ["AdjustStock", { sku, delta_count: sku === "s2" ? 200 : 100_000, reason: 5 }],
+  ]),
+  ...["u0", "u1", "u2"].flatMap((user_id): [string, Plain][] => [
+    ["CreateUser", { user_id, email: `${user_id}@example.com`, display_name: user_id }],
+    ["DepositFunds", { user_id, amount_minor: 1_000_000 }],
+  ]),
+];
+
+/** Creates a shop with it; returns its id, and the calls that were made of it. */
+export async function stageShop(doors: Doors): Promise<{ shopId: string; calls: readonly CallRecord[] }> {
   const shopId = uniqueId("crash");
-  await clients.admin.createShop({ shopId, currencyCode: "USD" });
-  const stock = { s0: 100_000, s1: 100_000, s2: 200, due: 1000 };
-  await Promise.all([
-    ...Object.entries(stock).map(([sku, count]) => stockProduct(clients, shopId, sku, count)),
-    ...["u0", "u1", "u2"].map((userId) => createUser(clients, shopId, userId, 1_000_000)),
-  ]);
-  return shopId;
+  await doors.grpc.admin.createShop({ shopId, currencyCode: "USD" });
+  const calls: CallRecord[] = [];
+  for (const [index, [rpc, request]] of opening.entries()) {
+    const call = {
+      rpc,
+      request: bodyOf(rpc, request),
+      requestId: `opening-${index}`,
+      door: "grpc",
+      idBy: "field",
+    } as const;
+    const invokedMs = performance.now();
+    const outcome = await send(doors, shopId, call);
+    calls.push({ call, invokedMs, attemptMs: invokedMs, returnedMs: performance.now(), outcome });
+  }
+  return { shopId, calls };
 }
 
 /** Sets a trap in a server. */

@@ -35,7 +35,7 @@ const provokeMs = 1500;
 /** Brings the victims to their traps under load, and checks what is left. Throws what is wrong. */
 export async function crash(stage: Stage, crew: Crew, { traps, scenario, seed }: Plan): Promise<void> {
   const { rescuer, victims } = crew;
-  const shopId = await stageShop(rescuer.grpc);
+  const { shopId, calls: opening } = await stageShop(rescuer);
   let known: readonly HoldfastProcess[] = [];
   const know = (victim: HoldfastProcess) => {
     known = scenario.alone ? [victim] : [victim, rescuer];
@@ -50,7 +50,9 @@ export async function crash(stage: Stage, crew: Crew, { traps, scenario, seed }:
       const victim = victims[index] as HoldfastProcess;
       victim.signal("SIGCONT");
       know(victim);
-      await reach({ stage, shopId, victim, down: (mostMs) => downWithin(victim, mostMs) }, scenario, trap, index === 0);
+      const scene = { stage, shopId, victim, down: (mostMs: number) => downWithin(victim, mostMs) };
+      await reach(scene, scenario, trap, index === 0);
+      if (index === traps.length - 1) await scenario.follow?.(scene);
     }
     for (const each of [rescuer, ...victims.slice(traps.length)]) each.signal("SIGCONT");
     known = [rescuer];
@@ -61,7 +63,15 @@ export async function crash(stage: Stage, crew: Crew, { traps, scenario, seed }:
       known = [rescuer, ...paused];
     }
     await callers.settle(laterCalls);
-    await checkAftermath({ stage, shopId, callers, watchers, rescuer, isVerified: scenario.editsTables !== true });
+    await checkAftermath({
+      stage,
+      shopId,
+      opening,
+      callers,
+      watchers,
+      rescuer,
+      hasEdits: scenario.editsTables === true,
+    });
   } finally {
     for (const each of [rescuer, ...victims]) each.signal("SIGCONT");
     await watchers.close();
