@@ -23,6 +23,7 @@ export const crashSteps = [
   "read: end what is due",
   "read: become durable",
   "read: Postgres",
+  "read alone: run script",
   "change user: read",
   "create shop: insert",
   "create shop: read back",
@@ -39,6 +40,7 @@ export const crashSteps = [
   "flush: trim",
   "flush: open",
 
+  "open: watch others",
   "open: lock",
   "open: look",
   "open: raise epoch",
@@ -50,6 +52,7 @@ export const crashSteps = [
   "rebuild: load",
   "rebuild: read log",
   "rebuild: drain log",
+  "rebuild: accept loss",
   "rebuild: set epoch",
 
   "sweep: connect",
@@ -57,6 +60,7 @@ export const crashSteps = [
   "sweep: list renewals",
   "sweep: peek",
   "sweep: flush",
+  "sweep: flush fenced",
   "sweep: expire",
   "sweep: flush expired",
   "sweep: renew",

@@ -84,7 +84,8 @@ export async function openShop(options: OpenOptions, force = false): Promise<Sho
  * keeps a connection to Postgres.
  */
 async function watchOthers({ redis, scripts, keys, onEstimate }: OpenOptions): Promise<void> {
-  const restMs = ((await redis.aside(scripts.peek, keys, [])) as number[])[6] as number;
+  const peeked = await around("open: watch others", () => redis.aside(scripts.peek, keys, []));
+  const restMs = (peeked as number[])[6] as number;
   if (restMs >= 0) {
     onEstimate?.(restMs);
   }
@@ -226,7 +227,7 @@ async function fillMissing(
     { alarm: "loss_accepted", shop: shopId, from: lost.from, to: lost.to },
     "the loss of commits was accepted",
   );
-  return acceptLoss(trx, shopId, lost);
+  return around("rebuild: accept loss", () => acceptLoss(trx, shopId, lost));
 }
 
 /** How far a log went to Postgres, and whether that is all of it. */

@@ -506,7 +506,8 @@ export class Shop {
       throw unavailable("Postgres");
     }
     const { epoch } = flusher;
-    const reply = await around("read: run script", () => this.#run(script, [epoch, this.#clock(), ...args]));
+    const run = () => this.#run(script, [epoch, this.#clock(), ...args]);
+    const reply = await around("read alone: run script", run);
     // What is due would have to be committed first, and nothing can be.
     const isAnswer = reply.kind === "OK" || reply.kind === "REFUSED";
     const isSame = isAnswer && reply.position === confirmed.position && reply.commitId === confirmed.commitId;

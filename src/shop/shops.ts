@@ -175,7 +175,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     known?.endFence(position, isAllDurable || logPosition === 0);
     if (known?.isFenced === true) {
       // Its stores may agree again: an opening or a flush tells, and nothing else is done to it.
-      await around("sweep: flush", () => known.sweep());
+      await around("sweep: flush fenced", () => known.sweep());
       return;
     }
     if (logPosition === 0 && openCount === 0 && !hasRenewals) {

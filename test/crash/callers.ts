@@ -5,8 +5,9 @@ import { isLostConnection } from "../helpers/load.ts";
 import type { CallRecord } from "../history/history.ts";
 import { type CommitSeen, type Outcome, send } from "../model/caller.ts";
 import type { Call } from "../model/decide.ts";
-import { type Belongings, bind, keep, type Mix } from "./calls.ts";
+import { type Belongings, bind, keep } from "./calls.ts";
 import { createDice, type Dice } from "./dice.ts";
+import type { Scenario } from "./scenarios.ts";
 
 /** A mutation that was accepted, as its caller was told. */
 export interface Accepted {
@@ -19,7 +20,7 @@ export interface CallersOptions {
   readonly shopId: string;
   readonly seed: number;
   readonly callerCount: number;
-  readonly mix: Mix;
+  readonly scenario: Scenario;
   /** The servers that callers know of now; a call that is repeated goes to the next one. */
   readonly servers: () => readonly Doors[];
 }
@@ -41,17 +42,18 @@ const repeatShare = 8;
 const attemptTimeoutMs = 2500;
 /** How long a caller repeats a call whose outcome is unknown, in milliseconds. */
 const patienceMs = 40_000;
-const laterReasons = new Set(["SHOP_UNAVAILABLE", "OVERLOADED", "RATE_LIMITED"]);
+const laterReasons = ["SHOP_UNAVAILABLE", "OVERLOADED", "RATE_LIMITED"];
 const unknownCodes = new Set([Code.Unavailable, Code.DeadlineExceeded, Code.ResourceExhausted]);
 /** What makes something by the id in its request: repeated under another request id, it answers with the first commit. */
 const makers = new Set(["PlaceOrder", "HoldStock"]);
 
 /** Starts callers on a shop that has what `stageShop` puts in. */
 export function startCallers(options: CallersOptions): Callers {
-  const { shopId, seed, callerCount, mix, servers } = options;
+  const { shopId, seed, callerCount, scenario, servers } = options;
   const accepted: Accepted[] = [];
   const calls: CallRecord[] = [];
   const shopIds: string[] = [];
+  const later = new Set([...laterReasons, ...(scenario.fences === true ? ["SHOP_FENCED"] : [])]);
   let leftCalls = Number.POSITIVE_INFINITY;
   let failure: unknown;
 
@@ -65,7 +67,7 @@ export function startCallers(options: CallersOptions): Callers {
         if (!isUnknown(error)) throw new Error(`${describe(call)} was neither answered nor refused: ${error}`);
         return undefined;
       });
-      const isLater = outcome?.kind === "refused" && laterReasons.has(outcome.reason);
+      const isLater = outcome?.kind === "refused" && later.has(outcome.reason);
       if (outcome !== undefined && !isLater) {
         if (where === shopId) calls.push({ call, invokedMs, attemptMs, returnedMs: performance.now(), outcome });
         return outcome;
@@ -105,7 +107,7 @@ export function startCallers(options: CallersOptions): Callers {
       await repeat(mine.dice.from(accepted), mine, index);
       return;
     }
-    const call = bind(mine.dice.weighted(mix), mine);
+    const call = bind(mine.dice.weighted(scenario.mix), mine);
     if (call.rpc === "CreateShop") {
       const fresh = `${shopId}-${mine.fresh("s")}`;
       await callOnce(call, fresh, index);

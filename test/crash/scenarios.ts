@@ -1,4 +1,5 @@
 import type { Redis } from "ioredis";
+import { RebuildMode } from "../../gen/holdfast/v1/admin_service_pb.js";
 import type { CrashStep } from "../../src/crash-point.ts";
 import type { HoldfastProcess } from "../helpers/holdfast.ts";
 import { everyday, type Mix } from "./calls.ts";
@@ -15,7 +16,9 @@ export interface Scenario {
   readonly prepare?: (scene: Scene) => Promise<void>;
   /** Done again and again until the victim is down. */
   readonly provoke?: (scene: Scene) => Promise<void>;
-  /** Done when the last victim is down. */
+  /** Whether callers meet a fence, which ends without anybody's doing or with what `follow` does. */
+  readonly fences?: true;
+  /** Done when the last victim is down, and the others go on. */
   readonly follow?: (scene: Scene) => Promise<void>;
 }
 
@@ -24,6 +27,7 @@ export interface Scene {
   readonly stage: Stage;
   readonly shopId: string;
   readonly victim: HoldfastProcess;
+  readonly rescuer: HoldfastProcess;
   /** Resolves when the victim is down, and after so many milliseconds at the latest. */
   readonly down: (mostMs: number) => Promise<void>;
 }
@@ -77,12 +81,61 @@ export const scenarios = {
   stalled: {
     mix: everyday,
     alone: true,
-    provoke: async ({ stage, shopId, down }) => {
-      await stage.postgres.query("begin");
-      await stage.postgres.query("select from shops where shop_id = $1 for update", [shopId]);
-      await down(3000);
-      await stage.postgres.query("rollback");
+    provoke: holdRow,
+  },
+
+  /** Redis loses everything while somebody else has the shop's row. */
+  contended: {
+    mix: everyday,
+    alone: true,
+    provoke: async (scene) => {
+      await emptyRedis(scene);
+      await holdRow(scene);
     },
+  },
+
+  /** Postgres takes no connections. */
+  away: {
+    mix: { ...everyday, readStock: 30 },
+    alone: true,
+    provoke: async ({ stage, down }) => {
+      const allow = "update pg_database set datallowconn = $1 where datname = current_database()";
+      await stage.postgres.query(allow, [false]);
+      await stage.postgres.query(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+      );
+      await down(2000);
+      await stage.postgres.query(allow, [true]);
+    },
+  },
+
+  /** Postgres refuses a commit because of what it holds, until an operator mends that. */
+  fenced: {
+    mix: everyday,
+    alone: true,
+    fences: true,
+    prepare: async ({ stage, shopId }) => {
+      await stage.postgres.query(
+        `alter table shops add constraint crash_fence check (shop_id <> '${shopId}' or head_position < 40) not valid`,
+      );
+    },
+    follow: async ({ stage }) => {
+      await stage.postgres.query("alter table shops drop constraint crash_fence");
+    },
+  },
+
+  /** Redis knows of commits that Postgres does not have, and an operator accepts their loss. */
+  lossAccepted: {
+    mix: everyday,
+    alone: true,
+    editsTables: true,
+    fences: true,
+    provoke: async ({ stage, shopId, victim }) => {
+      await stage.redis.hincrby(`{${shopId}}:meta`, "flushed", 1000);
+      // The victim is to die of it.
+      await acceptLoss(victim, shopId).catch(() => {});
+    },
+    follow: ({ rescuer, shopId }) => acceptLoss(rescuer, shopId),
   },
 
   /** Redis loses what calls did long ago, which Postgres still knows. */
@@ -163,6 +216,7 @@ export const reaches: Readonly<Record<CrashStep, Reach>> = {
   "read: end what is due": by("dueRead"),
   "read: become durable": by("load", 4),
   "read: Postgres": by("load", 4),
+  "read alone: run script": by("away"),
   "change user: read": by("load", 4),
   "create shop: insert": by("load"),
   "create shop: read back": by("load"),
@@ -177,6 +231,7 @@ export const reaches: Readonly<Record<CrashStep, Reach>> = {
   "flush: release": by("bothLost", 20),
   "flush: trim": by("load", 20),
   "flush: open": by("lostTail"),
+  "open: watch others": by("contended"),
   "open: lock": by("emptied", 2),
   "open: look": by("emptied", 2),
   "open: raise epoch": by("olderEpoch"),
@@ -188,12 +243,14 @@ export const reaches: Readonly<Record<CrashStep, Reach>> = {
   "rebuild: load": by("emptied", 16),
   "rebuild: read log": by("forced"),
   "rebuild: drain log": by("forced"),
+  "rebuild: accept loss": by("lossAccepted"),
   "rebuild: set epoch": by("lostTail"),
   "sweep: connect": by("load"),
   "sweep: list shops": by("load"),
   "sweep: list renewals": by("load"),
   "sweep: peek": by("load"),
   "sweep: flush": by("stalled"),
+  "sweep: flush fenced": by("fenced"),
   "sweep: expire": by("due"),
   "sweep: flush expired": by("due"),
   "sweep: renew": by("renewal"),
@@ -212,6 +269,18 @@ export const reaches: Readonly<Record<CrashStep, Reach>> = {
 
 async function emptyRedis({ stage }: Scene): Promise<void> {
   await stage.redis.flushall();
+}
+
+/** Keeps the shop's row until the victim is down. */
+async function holdRow({ stage, shopId, down }: Scene): Promise<void> {
+  await stage.postgres.query("begin");
+  await stage.postgres.query("select from shops where shop_id = $1 for update", [shopId]);
+  await down(3000);
+  await stage.postgres.query("rollback");
+}
+
+async function acceptLoss({ grpc }: HoldfastProcess, shopId: string): Promise<void> {
+  for await (const _ of grpc.admin.rebuildShop({ shopId, mode: RebuildMode.ACCEPT_LOSS }));
 }
 
 async function dumpShop(redis: Redis, shopId: string) {

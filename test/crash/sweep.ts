@@ -43,18 +43,19 @@ export async function crash(stage: Stage, crew: Crew, { traps, scenario, seed }:
   know(victims[0] as HoldfastProcess);
   if (scenario.alone) for (const each of [rescuer, ...victims.slice(1)]) each.signal("SIGSTOP");
   const servers = () => known;
-  const callers = startCallers({ shopId, seed, callerCount, mix: scenario.mix, servers });
+  const callers = startCallers({ shopId, seed, callerCount, scenario, servers });
   const watchers = startWatchers({ shopId, servers });
   try {
     for (const [index, trap] of traps.entries()) {
       const victim = victims[index] as HoldfastProcess;
       victim.signal("SIGCONT");
       know(victim);
-      const scene = { stage, shopId, victim, down: (mostMs: number) => downWithin(victim, mostMs) };
+      const scene = { stage, shopId, victim, rescuer, down: (mostMs: number) => downWithin(victim, mostMs) };
       await reach(scene, scenario, trap, index === 0);
-      if (index === traps.length - 1) await scenario.follow?.(scene);
+      if (index < traps.length - 1) continue;
+      for (const each of [rescuer, ...victims.slice(traps.length)]) each.signal("SIGCONT");
+      await scenario.follow?.(scene);
     }
-    for (const each of [rescuer, ...victims.slice(traps.length)]) each.signal("SIGCONT");
     known = [rescuer];
     const paused = victims.filter((_, index) => traps[index]?.signal === "SIGSTOP");
     if (paused.length > 0) {
