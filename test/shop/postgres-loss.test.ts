@@ -68,6 +68,8 @@ describe("a Postgres that lost its tail", () => {
     const state = await readRedisState(redis.url, shopId);
     await copies.putBack(copy);
     expect(await headOf(shopId)).toBe(head - 11);
+    const listed = await persist(() => holdfast.grpc.users.listWalletEntries({ shopId, userId: "user-after" }));
+    expect(listed?.entries.length, "a user who was acknowledged is not refused meanwhile").toBeGreaterThan(0);
     await expect.poll(() => headOf(shopId), { timeout: 8000, interval: 50 }).toBe(head);
     await auditShop({ ...urls(), shopId }, acknowledged);
     const found = await persist(() => holdfast.grpc.users.getUser({ shopId, userId: "user-after" }));
