@@ -1,3 +1,4 @@
+import { Code } from "@connectrpc/connect";
 import { Redis } from "ioredis";
 import { Client } from "pg";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -111,6 +112,30 @@ describe("a Postgres that lost its tail", () => {
       expect(Number(answer?.asOf?.position), rpc).toBeGreaterThanOrEqual(Number(acknowledged.at(-1)?.position));
     }
     await auditShop({ ...urls(), shopId }, acknowledged);
+  });
+
+  test("takes back nothing that a watcher was told, while it is healed", async () => {
+    const shopId = await createShop(holdfast.grpc, { stock: { ps5: 100 }, users });
+    const copy = await copyDatabase();
+    await useShop(shopId, "after");
+    const head = await headOf(shopId);
+    const bookmarks: number[] = [];
+    const request = { shopId, bookmarkInterval: { nanos: 10_000_000 }, maxCommitsPerMessage: 1000 };
+    const ending = new AbortController();
+    const watching = (async () => {
+      for await (const { message } of holdfast.grpc.events.watchEvents(request, { signal: ending.signal })) {
+        if (message.case === "bookmark" || message.case === "caughtUp") bookmarks.push(Number(message.value.position));
+      }
+    })();
+    const watched = watching.catch((error) => error);
+    await expect.poll(() => bookmarks.at(-1), { timeout: 5000 }).toBe(head);
+    await restoreDatabase(copy);
+    const toldCount = bookmarks.length;
+    await expect.poll(() => headOf(shopId), { timeout: 8000, interval: 50 }).toBe(head);
+    await expect.poll(() => bookmarks.length, { timeout: 5000 }).toBeGreaterThan(toldCount + 10);
+    expect([...new Set(bookmarks)]).toEqual([head]);
+    ending.abort();
+    expect(await watched).toMatchObject({ code: Code.Canceled });
   });
 
   test("under load loses nothing and sells nothing twice", async () => {
