@@ -116,7 +116,7 @@ describe("a Postgres that lost its tail", () => {
 
   test("takes back nothing that a watcher was told, while it is healed", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { ps5: 100 }, users });
-    const copy = await copyDatabase();
+    const copy = await copies.take();
     await useShop(shopId, "after");
     const head = await headOf(shopId);
     const bookmarks: number[] = [];
@@ -129,7 +129,7 @@ describe("a Postgres that lost its tail", () => {
     })();
     const watched = watching.catch((error) => error);
     await expect.poll(() => bookmarks.at(-1), { timeout: 5000 }).toBe(head);
-    await restoreDatabase(copy);
+    await copies.putBack(copy);
     const toldCount = bookmarks.length;
     await expect.poll(() => headOf(shopId), { timeout: 8000, interval: 50 }).toBe(head);
     await expect.poll(() => bookmarks.length, { timeout: 5000 }).toBeGreaterThan(toldCount + 10);
