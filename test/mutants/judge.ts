@@ -26,20 +26,22 @@ export interface Judge {
 
 /** Creates a judge; `postgresUrl` is a server on which it may create databases, `sound` an unchanged copy of the tree. */
 export function createJudge(postgresUrl: string, sound: Tree): Judge {
-  const soundRuns = new Map<string, Promise<TestResults>>();
+  const soundRuns = new Map<string, Promise<TestResults | undefined>>();
   /** Runs tests without a mutant, each selection once. */
-  const runSound = (selection: TestSelection): Promise<TestResults> => {
+  const runSound = (selection: TestSelection): Promise<TestResults | undefined> => {
     const key = JSON.stringify(selection);
     const run = soundRuns.get(key) ?? runTests(sound.folder, selection);
     soundRuns.set(key, run);
     return run;
   };
   const passesSound = async ({ file, name }: FailedTest): Promise<boolean> =>
-    (await runSound({ files: [file] })).passed.has(`${file} > ${name}`);
+    (await runSound({ files: [file] }))?.passed.has(`${file} > ${name}`) === true;
 
   return {
     whyUnfit: async (patch) => {
-      const { failed, broken, passed } = await runSound(selectionOf(patch));
+      const results = await runSound(selectionOf(patch));
+      if (results === undefined) return "does not end without the patch";
+      const { failed, broken, passed } = results;
       const [first] = failed;
       if (first !== undefined) return `fails without the patch: ${first.name}: ${first.why}`;
       return broken[0] ?? (passed.size === 0 ? `${patch.testFile} has no test "${patch.testName ?? ""}"` : undefined);
@@ -50,9 +52,11 @@ export function createJudge(postgresUrl: string, sound: Tree): Judge {
       if (refusal !== undefined) return { kind: "invalid", text: `does not apply: ${refusal}` };
       const dead = await whyDeadTree(tree.folder, postgresUrl, true);
       if (dead !== undefined) return { kind: "invalid", text: `does not start: ${dead}` };
-      const { failed, broken } = await runTests(tree.folder, selectionOf(patch));
+      const results = await runTests(tree.folder, selectionOf(patch));
+      if (results === undefined) return { kind: "survived", text: "the test does not end" };
+      const { failed, broken } = results;
       const killer = failed.find((each) => !each.isTimeout);
-      if (killer !== undefined) return killed(killer);
+      if (killer !== undefined) return { kind: "killed", text: titleOf(killer) };
       return { kind: "survived", text: failed[0]?.why ?? broken[0] ?? patch.testFile };
     },
     judgeDrawn: async (mutant) => {
@@ -64,16 +68,20 @@ export function createJudge(postgresUrl: string, sound: Tree): Judge {
       if (known !== undefined) return { kind: "equivalent", text: known.why };
       for (const files of candidatesOf(mutant.file)) {
         const killer = await firstKiller(tree, files);
-        if (killer !== undefined) return killed(killer);
+        if (killer !== undefined) return { kind: "killed", text: killer };
       }
       return { kind: "survived", text: "no test fails" };
     },
   };
 
-  async function firstKiller(tree: Tree, files: readonly string[]): Promise<FailedTest | undefined> {
-    const { failed } = await runTests(tree.folder, { files });
-    for (const each of failed) {
-      if (await passesSound(each)) return each;
+  /** Which of these tests fails, and does not without the mutant; or that they go on for ever, as they do not without it. */
+  async function firstKiller(tree: Tree, files: readonly string[]): Promise<string | undefined> {
+    const results = await runTests(tree.folder, { files });
+    if (results === undefined) {
+      return (await runSound({ files })) === undefined ? undefined : `${files.join(", ")}, which never end`;
+    }
+    for (const each of results.failed) {
+      if (await passesSound(each)) return titleOf(each);
     }
     return undefined;
   }
@@ -83,6 +91,6 @@ function selectionOf({ testFile, testName }: MutantPatch): TestSelection {
   return { files: [testFile], name: testName };
 }
 
-function killed({ file, name }: FailedTest): Verdict {
-  return { kind: "killed", text: `${file} > ${name}` };
+function titleOf({ file, name }: FailedTest): string {
+  return `${file} > ${name}`;
 }

@@ -118,4 +118,6 @@ async function main(): Promise<number> {
   return survivedCount + invalidCount === 0 ? 0 : 1;
 }
 
+// What is left to remove is removed at the exit.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 process.exitCode = await main();

@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 /** Which tests of a tree run. */
@@ -41,35 +40,56 @@ interface Report {
   }[];
 }
 
-/** How long a run may take, in milliseconds: a mutant may hang in its set-up. */
-const runMs = 600_000;
+/** How long a run may take, in milliseconds: a mutant may go round in circles, where no time-out of a test is noticed. */
+const runMs = 300_000;
 
-/** Runs tests in a tree, up to the first failure, and reads what vitest reports. */
-export async function runTests(folder: string, { files, name }: TestSelection): Promise<TestResults> {
-  const reportFolder = mkdtempSync(join(tmpdir(), "holdfast-mutant-report-"));
-  const reportPath = join(reportFolder, "report.json");
+/** How long vitest has to end its own servers when it is told to, in milliseconds. */
+const graceMs = 5_000;
+
+/** Runs tests in a tree, up to the first failure, and reads what vitest reports; undefined when they do not end. */
+export async function runTests(folder: string, { files, name }: TestSelection): Promise<TestResults | undefined> {
+  // PostgreSQL is another user, and has to reach its own folder in here.
+  const temporary = mkdtempSync(join(folder, "tests-"));
+  for (const each of [folder, temporary]) chmodSync(each, 0o711);
+  const reportPath = join(temporary, "report.json");
   const vitest = ["node_modules/vitest/vitest.mjs", "run", ...files, "--reporter=json", `--outputFile=${reportPath}`];
   const options = ["--maxWorkers=1", "--bail=1", ...(name === undefined ? [] : ["-t", name])];
   try {
-    const output = await runNode(folder, [...vitest, ...options]);
-    return summarize(folder, readReport(reportPath, output));
+    const output = await runNode(folder, [...vitest, ...options], temporary);
+    return output === undefined ? undefined : summarize(folder, readReport(reportPath, output));
   } finally {
-    rmSync(reportFolder, { recursive: true, force: true });
+    // Servers of tests that had to be ended may need a moment to end too.
+    rmSync(temporary, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 });
   }
 }
 
-async function runNode(folder: string, args: readonly string[]): Promise<string> {
-  const child = spawn(process.execPath, args, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+/** Runs Node in a process group of its own, which ends with it. Undefined when it had to be ended. */
+async function runNode(folder: string, args: readonly string[], temporary: string): Promise<string | undefined> {
+  const env = { ...process.env, TMPDIR: temporary };
+  const child = spawn(process.execPath, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
+  const endGroup = (): void => endProcesses(-(child.pid as number));
+  process.once("exit", endGroup);
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.on("data", (data) => {
       output += data;
     });
   }
-  const timer = setTimeout(() => child.kill(), runMs);
-  await once(child, "close");
-  clearTimeout(timer);
-  return output;
+  const timers = [setTimeout(() => child.kill(), runMs), setTimeout(endGroup, runMs + graceMs)];
+  const startedMs = performance.now();
+  await once(child, "exit");
+  timers.forEach(clearTimeout);
+  process.off("exit", endGroup);
+  endGroup();
+  return performance.now() - startedMs < runMs ? output : undefined;
+}
+
+function endProcesses(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // None is left.
+  }
 }
 
 function readReport(path: string, output: string): Report {

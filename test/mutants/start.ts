@@ -19,7 +19,7 @@ const purchase: readonly (readonly [rpc: string, body: object])[] = [
 ];
 
 /** How long a server may take to start, and a call to be answered, in milliseconds. */
-const patienceMs = 30_000;
+const patienceMs = 120_000;
 
 /**
  * Starts `holdfast serve` of a tree on an empty Redis and an empty database, so that all its code and scripts are loaded, and
