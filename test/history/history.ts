@@ -70,6 +70,11 @@ export interface History {
   readonly commits: readonly CommitRecord[];
   /** HOLDFAST_HOLD_SECONDS of the servers, in ms. Default 600,000. */
   readonly holdMs?: number;
+  /**
+   * Redis may have been away at times. Live reads are then answered from PostgreSQL as of its newest commit, and may show
+   * what became due since as not ended yet (issue 4, 7: "GetX answered from Postgres with its as_of"). Default false.
+   */
+  readonly mayLackRedis?: boolean;
   /** What to add to times of calls for the time of clocks, in ms. Default: by this process' clock, now. */
   readonly originMs?: number;
 }

@@ -230,6 +230,8 @@ export class Replay {
     const to = Math.max(from, Math.min(next, Math.ceil(returnedMs + this.#originMs) + clockSlackMs));
     const told = toldTimes(this.#shop, outcome).filter((time) => time >= from && time <= to);
     yield* [...told, from, to];
+    const isRead = outcome?.kind === "answered" && outcome.asOf !== undefined;
+    if (isRead && this.#history.mayLackRedis === true) yield timeMs;
     for (let now = from + 1; now < to; now += 1) yield now;
   }
 
