@@ -90,7 +90,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
       const list = listName("ListProducts", shopIdOf(req));
       const count = pageCount(req.pageSize);
       const after = pageTokens.read(list, req.pageToken);
-      const { value: rows } = await readSnapshot(shops, req, ctx, (db, shopId) =>
+      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
         listProducts(db, shopId, after, count + 1),
       );
       const page = rows.slice(0, count);
@@ -149,7 +149,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
       const count = pageCount(req.pageSize);
       const key = pageTokens.read(list, req.pageToken);
       const before = key === "" ? undefined : Number(key);
-      const { value: rows } = await readSnapshot(shops, req, ctx, (db, shopId) =>
+      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
         listHolds(db, shopId, req.userId, before, count + 1),
       );
       const page = rows.slice(0, count);

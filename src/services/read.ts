@@ -9,7 +9,7 @@ import { messageFromLog } from "../shop/messages.ts";
 import type { Shops } from "../shop/shops.ts";
 import { shopIdOf } from "./deps.ts";
 
-/** A live read of Postgres: it shows every commit that was acknowledged before it began. Refuses an unknown shop. */
+/** A read of Postgres that shows every commit that was acknowledged before it began. Refuses an unknown shop. */
 export async function readRecord<Value>(
   shops: Shops,
   req: { readonly shopId: string },
@@ -41,7 +41,10 @@ export async function readLive<Value>(
   return found ?? readSnapshot(shops, req, ctx, recorded);
 }
 
-/** Reads Postgres as it is, together with the shop's head, for lists and history. Refuses an unknown shop. */
+/**
+ * Reads Postgres together with the shop's head, not behind what this process knows to be durable: a Postgres that lost its newest
+ * commits gets them back from Redis first. Refuses an unknown shop.
+ */
 export async function readSnapshot<Value>(
   shops: Shops,
   req: { readonly shopId: string },
@@ -52,15 +55,17 @@ export async function readSnapshot<Value>(
   ctx.throwIfEnded();
   shops.require("Postgres");
   await shops.get(shopId).settle(ctx);
-  const found = await around("read: Postgres", () => readAsOf(shops.db, shopId, (trx) => read(trx, shopId)));
-  if (found === undefined) {
-    throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
-  }
-  if (found.position < shops.get(shopId).durablePosition) {
-    // Postgres lost its newest commits: with Redis they come back, without it nobody can say what they were.
+  for (;;) {
+    const found = await around("read: Postgres", () => readAsOf(shops.db, shopId, (trx) => read(trx, shopId)));
+    if (found === undefined) {
+      throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
+    }
+    if (found.position >= shops.get(shopId).durablePosition) {
+      return found;
+    }
     shops.require("Redis");
+    await shops.get(shopId).observe(ctx);
   }
-  return found;
 }
 
 /** The value, or the refusal of what does not exist. */

@@ -112,7 +112,7 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
       const count = pageCount(req.pageSize);
       const key = pageTokens.read(list, req.pageToken);
       const before = key === "" ? undefined : Number(key);
-      const { value: rows } = await readSnapshot(shops, req, ctx, (db, shopId) =>
+      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
         listUsers(db, shopId, before, count + 1),
       );
       const page = rows.slice(0, count);
@@ -150,13 +150,10 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
       const list = listName("ListWalletEntries", shopIdOf(req), req.userId);
       const count = pageCount(req.pageSize);
       const before = ledgerKeyOf(pageTokens.read(list, req.pageToken));
-      const read = async (db: Parameters<typeof findUser>[0], shopId: string) => {
+      const found = await readRecord(shops, req, ctx, async (db, shopId) => {
         const user = await findUser(db, shopId, req.userId);
         return user && listWalletEntries(db, shopId, req.userId, before, count + 1);
-      };
-      const seen = await readSnapshot(shops, req, ctx, read);
-      // A Postgres that was put back knows no user who was created since: a refusal is looked at again when it is healed.
-      const found = seen.value === undefined ? await readRecord(shops, req, ctx, read) : seen;
+      });
       const rows = required(found, "USER_NOT_FOUND", "user", req.userId);
       const page = rows.slice(0, count);
       const last = page.at(-1);
