@@ -14,7 +14,7 @@ export interface NamedPlan {
 
 /** The steps that are passed in an opening of a shop that Redis lost: where two crashes in a row say most. */
 const openingSteps = crashSteps.filter(
-  (step) => /^(open|rebuild): /.test(step) && reaches[step].scenario !== "olderEpoch" && !step.endsWith(" log"),
+  (step) => /^(open|rebuild): /.test(step) && ["emptied", "lostTail"].includes(reaches[step].scenario),
 );
 
 /** All plans of a sweep; the seed chooses at which pass of a point the trap is, and what callers do. */

@@ -96,7 +96,7 @@ export const scenarios = {
 
   /** Postgres takes no connections. */
   away: {
-    mix: { ...everyday, readStock: 30 },
+    mix: { readStock: 50, walletOrder: 1 },
     alone: true,
     provoke: async ({ stage, down }) => {
       const allow = "update pg_database set datallowconn = $1 where datname = current_database()";

@@ -116,14 +116,18 @@ async function takenOver(stage: Stage, accepted: readonly unknown[]): Promise<vo
   );
 }
 
-/** Starts victims anew in the place of those that died, and has each serve. */
+/** Starts victims anew in the place of those that died, and waits until every server serves. */
 export async function replaceDead(stage: Stage, crew: Crew, count: number): Promise<void> {
   for (let index = 0; index < Math.max(count, crew.victims.length); index += 1) {
     const victim = crew.victims[index];
-    if (victim !== undefined && !(await isDown(victim))) continue;
-    const started = await stage.spawn();
-    crew.victims[index] = started;
-    const { stats } = await started.grpc.admin.getShopStats({ shopId: "default" });
-    if (stats === undefined) throw new Error("a server that was started again does not serve");
+    if (victim === undefined || (await isDown(victim))) crew.victims[index] = await stage.spawn();
+  }
+  for (const { grpc } of [crew.rescuer, ...crew.victims]) {
+    const serves = () =>
+      grpc.admin.getShopStats({ shopId: "default" }).then(
+        () => true,
+        () => false,
+      );
+    await until("every server serves", serves, 20_000);
   }
 }
