@@ -28,13 +28,16 @@ export function plansOf(seed: number): readonly NamedPlan[] {
 }
 
 function single(point: CrashPoint, seed: number, signal: Trap["signal"]): NamedPlan[] {
-  const { scenario, hits } = reaches[stepOf(point)];
+  const { scenario: usual, hits } = reaches[stepOf(point)];
   const dice = createDice(seed);
+  const isLoad = point.endsWith("rebuild: load");
   // Every step of a rebuild loads something else.
-  const chosen = point.endsWith("rebuild: load") && signal === "SIGKILL" ? range(hits) : [dice.between(1, hits)];
+  const chosen = isLoad && signal === "SIGKILL" ? range(hits) : [dice.between(1, hits)];
   const verb = signal === "SIGKILL" ? "kill" : "pause";
   return chosen.flatMap((hit): NamedPlan[] => {
     const trap = { point, hit, signal };
+    // With the log, and without it.
+    const scenario = isLoad && hit % 2 === 0 ? "forced" : usual;
     const name = `${verb} ${point} #${hit}`;
     if (scenario === "firstStart") return signal === "SIGKILL" ? [{ name, plan: undefined, trap }] : [];
     return [{ name, plan: { traps: [trap], scenario: scenarios[scenario], seed }, trap }];
