@@ -13,7 +13,7 @@ const stoppedMs = 3000;
 const awayMs = 5000;
 
 /** How long a server may take to start again while its stores are being broken, in milliseconds. */
-const restartMs = 30_000;
+const restartMs = 60_000;
 
 /** What loses commits from Redis: never in a round in which PostgreSQL loses some, too. */
 const redisLosses = [
@@ -165,6 +165,7 @@ export async function dropAnswers(proxies: readonly TcpProxy[], random: Random):
     void random.from(proxies).dropAnswer(() => true);
     await pause(random.between(20, 150));
   }
+  for (const proxy of proxies) proxy.dropNoMore();
 }
 
 export async function cutAgain(proxies: readonly TcpProxy[], random: Random): Promise<void> {

@@ -15,6 +15,8 @@ export interface TcpProxy {
    * then. Resolves when that has happened.
    */
   dropAnswer(match: RequestMatch): Promise<void>;
+  /** Drops no answers any more that nobody has asked for yet. */
+  dropNoMore(): void;
   /** Keeps the next request that matches, and what follows it on its connection. Resolves when there is one. */
   hold(match: RequestMatch): Promise<void>;
   /** Forwards what was kept. */
@@ -142,6 +144,9 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
       return () => found;
     },
     dropAnswer: (match) => wish(drops, match),
+    dropNoMore: () => {
+      drops.length = 0;
+    },
     hold: (match) => wish(holds, match),
     release: () => {
       for (const pair of pairs) {
