@@ -66,6 +66,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     for (let index = 0; index < flushConnectionCount; index += 1) {
       flushConnections.push(openFlushConnection({ url: databaseUrl, onError, sockets }));
     }
+    // Connected before anybody calls: how long a first connection takes says nothing of whether Postgres is there.
+    await probe.ask().catch(() => {});
     const shops = await createShops({
       scripts,
       redis,

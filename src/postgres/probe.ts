@@ -14,39 +14,53 @@ export interface PostgresProbeOptions {
   readonly sockets: Sockets;
 }
 
-/** How long Postgres may take to answer or to take a connection, in milliseconds: statements may wait, this one has no reason to. */
+/** How long Postgres may take to answer, in milliseconds: statements may wait, this one has no reason to. */
 const answerMs = 1000;
+/** How long it may take to take a connection, in milliseconds. */
+const connectMs = 5000;
 /** What it gets besides once that time is over, in milliseconds: this process may have been paused. */
 const afterPauseMs = 100;
 
 /** Creates a probe; it connects when it is first asked, and anew after each failure. */
 export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): PostgresProbe {
   let client: pg.Client | undefined;
+  let isThere = true;
   const connect = async (): Promise<pg.Client> => {
     const fresh = new pg.Client({
       connectionString: url,
-      connectionTimeoutMillis: 2 * answerMs,
+      connectionTimeoutMillis: connectMs,
       application_name: "holdfast-probe",
       stream: () => sockets.open(),
     });
-    fresh.on("error", () => {}); // the next question fails, and tells
+    // A connection that is lost by itself says nothing of Postgres: whether a new one can be made does.
+    fresh.on("error", () => {
+      client = client === fresh ? undefined : client;
+    });
     await fresh.connect();
     return fresh;
   };
   const question = async (): Promise<void> => {
-    client ??= await connect();
-    const { rows } = await client.query("select current_setting('transaction_read_only') as is_read_only");
+    const asked = client ?? (await connect());
+    client = asked;
+    const { rows } = await asked.query("select current_setting('transaction_read_only') as is_read_only");
     if (rows[0]?.is_read_only === "on") {
       throw new Error("it takes no writes");
     }
   };
   return {
-    ask: () =>
-      answeredInTime(question(), sockets).catch((error) => {
-        void client?.end().catch(() => {});
-        client = undefined;
-        throw error;
-      }),
+    ask: async () => {
+      // To make a connection takes a busy Postgres long. One that is away is asked again soon, so that its return is noticed.
+      const silenceMs = client === undefined && isThere ? connectMs : answerMs;
+      isThere = await answeredInTime(question(), silenceMs, sockets).then(
+        () => true,
+        (error) => {
+          void client?.end().catch(() => {});
+          client = undefined;
+          isThere = false;
+          throw error;
+        },
+      );
+    },
     close: async () => {
       await client?.end();
     },
@@ -54,7 +68,7 @@ export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): Pos
 }
 
 /** Rejects when nothing at all comes from Postgres for too long: one that answers others is slow, not away. */
-async function answeredInTime(answer: Promise<void>, sockets: Sockets): Promise<void> {
+async function answeredInTime(answer: Promise<void>, silenceMs: number, sockets: Sockets): Promise<void> {
   const { promise: tooLate, reject } = Promise.withResolvers<never>();
   let timer: NodeJS.Timeout;
   const wait = (): void => {
@@ -68,7 +82,7 @@ async function answeredInTime(answer: Promise<void>, sockets: Sockets): Promise<
           reject(new Error("it does not answer"));
         }
       }, afterPauseMs);
-    }, answerMs);
+    }, silenceMs);
   };
   wait();
   await Promise.race([answer, tooLate]).finally(() => clearTimeout(timer));
