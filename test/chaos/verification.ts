@@ -30,8 +30,9 @@ export async function checkVerification({ shopId, server, redis, random }: Finis
   try {
     const falseAlarms = await verify();
     if (falseAlarms.length > 0) return [`VerifyShop finds what the harness does not: ${write(falseAlarms)}`];
+    const firstPosition = await redis.hget(`{${shopId}}:meta`, "position");
     const before = await readRedisState(redis, shopId);
-    const { subject, wasPosition } = await spoil(redis, shopId, random);
+    const subject = await spoil(redis, shopId, random);
     const named = await verify();
     for await (const _ of doors.grpc.admin.rebuildShop({ shopId })) {
       // it tells how far it is
@@ -42,20 +43,15 @@ export async function checkVerification({ shopId, server, redis, random }: Finis
         ? []
         : [`VerifyShop finds ${write(named)}, not ${subject}`]),
       // What became due meanwhile changes the state, rightly.
-      ...(wasPosition === after.last[0] ? differences(before, after) : []),
+      ...(firstPosition === after.last[0] ? differences(before, after) : []),
     ];
   } finally {
     doors.close();
   }
 }
 
-/** Changes one level or wallet by hand. */
-async function spoil(
-  redis: Redis,
-  shopId: string,
-  random: Random,
-): Promise<{ subject: string; wasPosition: string | null }> {
-  const wasPosition = await redis.hget(`{${shopId}}:meta`, "position");
+/** Changes one level or wallet by hand; returns whose. */
+async function spoil(redis: Redis, shopId: string, random: Random): Promise<string> {
   const choices = [
     { key: "stock", ending: ":available", kind: "sku" },
     { key: "stock", ending: ":held", kind: "sku" },
@@ -66,7 +62,7 @@ async function spoil(
   const fields = (await redis.hkeys(`{${shopId}}:${key}`)).filter((field) => field.endsWith(ending)).sort();
   const field = random.from(fields);
   await redis.hincrby(`{${shopId}}:${key}`, field, 1);
-  return { subject: `${kind}:${field.slice(0, -ending.length)}`, wasPosition };
+  return `${kind}:${field.slice(0, -ending.length)}`;
 }
 
 /** What a rebuild made different. It forgets ids that only an earlier turn of the memory had, never one of its own. */
