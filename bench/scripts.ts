@@ -1,3 +1,4 @@
+import type { Redis } from "ioredis";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -222,7 +223,7 @@ class Bench {
   /** The CPU time of one call in microseconds, as Redis counted it over a round. */
   async measure({ script, args, tail, prepare }: Case, from: number, count: number): Promise<number> {
     await prepare?.(this, from, count);
-    const { connection } = this.#runner;
+    const connection = this.#runner.connections[0] as Redis;
     // The log of a running shop is trimmed to its margin.
     await connection.xtrim(keys.log as string, "MAXLEN", 10_000);
     await connection.call("CONFIG", "RESETSTAT");

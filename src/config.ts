@@ -22,7 +22,7 @@ export interface Config {
   readonly grpcAddress: ListenAddress;
   /** HOLDFAST_HTTP_ADDR. Default 127.0.0.1:8080. */
   readonly httpAddress: ListenAddress;
-  /** REDIS_URL. Empty: a private Redis is started. More than one: the nodes of a Redis Cluster, not supported yet. */
+  /** REDIS_URL. Empty: a private Redis is started. More than one: nodes of a Redis Cluster; some of them suffice. */
   readonly redisUrls: readonly string[];
   /** DATABASE_URL. Undefined: an embedded PostgreSQL is started. */
   readonly databaseUrl: string | undefined;
@@ -276,8 +276,11 @@ function refuseSamePort(env: Environment, grpcAddress: ListenAddress, httpAddres
   );
 }
 
+const acceptedRedis =
+  "redis://host:port or rediss://host:port, or several nodes of a Redis Cluster separated by commas (Sentinel is not supported)";
+
 function readRedisUrls(env: Environment): readonly string[] | undefined {
-  return read(env, "REDIS_URL", "one address, redis://host:port or rediss://host:port", (text) => {
+  return read(env, "REDIS_URL", acceptedRedis, (text) => {
     const urls = text.split(",").map((url) => url.trim());
     return urls.every((url) => hasProtocol(url, ["redis:", "rediss:"])) ? urls : undefined;
   });

@@ -62,11 +62,8 @@ async function openStores(config: Config) {
     started.push(server);
     return server;
   };
-  if (config.redisUrls.length > 1) {
-    throw new StartError("REDIS_URL names several nodes: Redis Cluster is not supported yet, give one address");
-  }
   const [redis, postgres] = await Promise.allSettled([
-    config.redisUrls[0] === undefined ? keep(startPrivateRedis(options)) : { url: config.redisUrls[0] },
+    config.redisUrls.length === 0 ? keep(startPrivateRedis(options)) : { url: config.redisUrls.join(",") },
     config.databaseUrl === undefined ? keep(startEmbeddedPostgres(options)) : { url: config.databaseUrl },
   ]);
   const stop = async (): Promise<void> => {

@@ -60,7 +60,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     await around("start: migrate", () => (options.migratesOnStart ? migrate(db) : requireCurrentSchema(db)));
     const runner = await connectRedis({ url: redisUrl, commandTimeoutMs: 5000, onError });
     redis = runner;
-    await checkRedis(redis.connection);
+    await checkRedis(redis.connections);
     const scripts = loadScripts();
     await around("start: load functions", () => runner.load(scripts.placeOrder.library));
     for (let index = 0; index < flushConnectionCount; index += 1) {

@@ -124,7 +124,7 @@ describe("loadConfig", () => {
     ["HOLDFAST_GRPC_ADDR", "[::g]:1", "host:port"],
     ["HOLDFAST_HTTP_ADDR", "127.0.0.1:-1", "host:port"],
     ["HOLDFAST_HTTP_ADDR", "127.0.0.1:50051", "a port of its own"],
-    ["REDIS_URL", "localhost:6379", "accepted is one address, redis://host:port"],
+    ["REDIS_URL", "localhost:6379", "accepted is redis://host:port"],
     ["REDIS_URL", "redis://a,,redis://b", "redis://host:port"],
     ["REDIS_URL", "http://a", "redis://host:port"],
     ["DATABASE_URL", "mysql://a/b", "postgres://"],

@@ -1,4 +1,4 @@
-import { Redis } from "ioredis";
+import { Cluster, Redis } from "ioredis";
 import { Client } from "pg";
 import { sku } from "./flash-sale.ts";
 
@@ -40,16 +40,29 @@ export interface StoreAddresses {
 /** Reads both stores with plain SQL and plain Redis commands. */
 export async function readStores({ redisUrl, databaseUrl, shopId }: StoreAddresses): Promise<StoreRecords> {
   const client = new Client({ connectionString: databaseUrl });
-  const redis = new Redis(redisUrl, { lazyConnect: true });
+  const redis = await openRedis(redisUrl);
   // Commands report a lost connection to their callers.
   redis.on("error", () => {});
   try {
-    await Promise.all([client.connect(), redis.connect()]);
+    await client.connect();
     return { postgres: await readPostgres(client, shopId), redis: await readRedis(redis, shopId) };
   } finally {
     redis.disconnect();
     await client.end();
   }
+}
+
+/** A client that only reads, of one Redis or of the cluster that the first address belongs to. */
+async function openRedis(redisUrl: string): Promise<Redis | Cluster> {
+  const urls = redisUrl.split(",");
+  const node = new Redis(urls[0] as string);
+  const isCluster = /^cluster_enabled:1/m.test(await node.info("cluster"));
+  if (!isCluster) {
+    return node;
+  }
+  const { username, password, tls } = node.options;
+  node.disconnect();
+  return new Cluster(urls, { redisOptions: { username, password, tls } });
 }
 
 const numbersQuery = `
@@ -85,7 +98,7 @@ async function readPostgres(client: Client, shopId: string): Promise<StoreRecord
   return { ...(numbers as Omit<StoreRecords["postgres"], "orderIds">), orderIds };
 }
 
-async function readRedis(redis: Redis, shopId: string): Promise<StoreRecords["redis"]> {
+async function readRedis(redis: Redis | Cluster, shopId: string): Promise<StoreRecords["redis"]> {
   const levels = await redis.hmget(`{${shopId}}:stock`, `${sku}:available`, `${sku}:held`, `${sku}:sold`);
   const [availableCount = Number.NaN, heldCount = Number.NaN, soldCount = Number.NaN] = levels.map(Number);
   const headPosition = Number(await redis.hget(`{${shopId}}:meta`, "position"));
@@ -98,7 +111,7 @@ async function readRedis(redis: Redis, shopId: string): Promise<StoreRecords["re
   };
 }
 
-async function sumWallets(redis: Redis, key: string): Promise<number> {
+async function sumWallets(redis: Redis | Cluster, key: string): Promise<number> {
   // HSCAN may name a field twice.
   const balances = new Map<string, number>();
   for (let cursor: string | undefined; cursor !== "0"; ) {

@@ -1,8 +1,12 @@
 import type { Redis } from "ioredis";
 import { StartError } from "../start-error.ts";
 
-/** Checks that Redis is new enough (functions came with 7.0) and never lets go of state by itself. */
-export async function checkRedis(redis: Redis): Promise<void> {
+/** Checks that Redis, each of its masters, is new enough (functions came with 7.0) and never lets go of state by itself. */
+export async function checkRedis(masters: readonly Redis[]): Promise<void> {
+  await Promise.all(masters.map(checkMaster));
+}
+
+async function checkMaster(redis: Redis): Promise<void> {
   const server = await redis.info("server");
   const version = /^redis_version:(\d+)\.(\d+)/m.exec(server);
   if (version === null || Number(version[1]) < 7) {

@@ -148,7 +148,7 @@ export class LuaShop {
 
   constructor(runner: ScriptRunner) {
     this.#runner = runner;
-    this.redis = runner.connection;
+    this.redis = runner.connections[0] as Redis;
   }
 
   /** Runs a script and returns what Redis answered. */
@@ -274,7 +274,7 @@ export function useShops(): { open(): Promise<LuaShop>; empty(): Promise<LuaShop
     await redis?.stop();
   });
   const empty = async () => {
-    await runner.connection.flushall();
+    await (runner.connections[0] as Redis).flushall();
     return new LuaShop(runner);
   };
   return { empty, open: async () => openShop(await empty()) };

@@ -1,3 +1,4 @@
+import type { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { shopKeys } from "../../src/shop/keys.ts";
 import { connectRedis, type ScriptRunner } from "../../src/shop/redis.ts";
@@ -104,7 +105,7 @@ describe("a runner", () => {
   const keys = shopKeys("shop");
   const connect = (url: string) => connectRedis({ url, commandTimeoutMs: 10_000, onError: () => {} });
   const libraryNames = async () => {
-    const found = (await runner.connection.call("FUNCTION", "LIST")) as string[][];
+    const found = (await (runner.connections[0] as Redis).call("FUNCTION", "LIST")) as string[][];
     return found.map((fields) => fields[fields.indexOf("library_name") + 1]).sort();
   };
   const emptyPeek = ["", 0, "", -1, expect.any(Number), -1];
@@ -117,12 +118,12 @@ describe("a runner", () => {
     await redis?.stop();
   });
   beforeEach(async () => {
-    await runner.connection.call("FUNCTION", "FLUSH");
+    await (runner.connections[0] as Redis).call("FUNCTION", "FLUSH");
   });
 
   test("loads the library, removes those of other versions, and leaves everybody else's alone", async () => {
     const load = (name: string) =>
-      runner.connection.call(
+      (runner.connections[0] as Redis).call(
         "FUNCTION",
         "LOAD",
         `#!lua name=${name}\nredis.register_function("f_${name}", function() end)`,
@@ -140,7 +141,7 @@ describe("a runner", () => {
     await Promise.all([runner, ...others].map((each) => each.load(library)));
     await Promise.all(others.map((each) => each.close()));
     expect(await libraryNames()).toEqual([library.name]);
-    await runner.connection.call("FUNCTION", "FLUSH");
+    await (runner.connections[0] as Redis).call("FUNCTION", "FLUSH");
     const runs = [runner.run(scripts.peek, keys, []), runner.aside(scripts.peek, keys, [])];
     expect(await Promise.all(runs)).toEqual([emptyPeek, emptyPeek]);
   });
@@ -154,20 +155,30 @@ describe("a runner", () => {
   });
 
   test("starts on a full Redis, and has it load the library once there is room", async () => {
-    await runner.connection.config("SET", "maxmemory", "1");
+    await (runner.connections[0] as Redis).config("SET", "maxmemory", "1");
     try {
       await runner.load(library);
       expect(await libraryNames()).toEqual([]);
       expect(await runner.run(scripts.peek, keys, [])).toEqual(emptyPeek);
     } finally {
-      await runner.connection.config("SET", "maxmemory", "0");
+      await (runner.connections[0] as Redis).config("SET", "maxmemory", "0");
     }
     expect(await runner.run(scripts.peek, keys, [])).toEqual(emptyPeek);
     expect(await libraryNames()).toEqual([library.name]);
   });
 
   test("says what is missing when it may not load", async () => {
-    await runner.connection.call("ACL", "SETUSER", "reader", "on", ">secret", "~*", "&*", "+@all", "-function");
+    await (runner.connections[0] as Redis).call(
+      "ACL",
+      "SETUSER",
+      "reader",
+      "on",
+      ">secret",
+      "~*",
+      "&*",
+      "+@all",
+      "-function",
+    );
     const limited = await connect(redis.url.replace("//", "//reader:secret@"));
     await expect(limited.load(library)).rejects.toThrow(StartError);
     await expect(limited.load(library)).rejects.toThrow(/does not take Holdfast's functions: NOPERM/);

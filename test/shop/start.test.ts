@@ -197,9 +197,14 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
       says: /HOLDFAST_DURABILITY is "maybe".*postgres or redis/,
     },
     {
-      name: "REDIS_URL names several servers",
+      name: "REDIS_URL names several servers that nobody is at",
       prepare: async () => ({ redisUrl: "redis://127.0.0.1:1,redis://127.0.0.1:2" }),
-      says: /REDIS_URL.*Redis Cluster is not supported yet, give one address/,
+      says: /Redis Cluster cannot be reached: .*ECONNREFUSED.*REDIS_URL/,
+    },
+    {
+      name: "REDIS_URL names several servers that are no cluster",
+      prepare: async () => ({ redisUrl: `${stores.redis.url},${stores.redis.url}` }),
+      says: /REDIS_URL names several servers, and 127\.0\.0\.1:\d+ is no node of a Redis Cluster/,
     },
     {
       name: "a seed file has a key that is none, at seed",
