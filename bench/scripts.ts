@@ -1,8 +1,8 @@
-import type { Redis } from "ioredis";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { Redis } from "ioredis";
 import { startPrivateRedis } from "../src/dev/private-redis.ts";
 import { makeId } from "../src/shop/ids.ts";
 import { shopKeys } from "../src/shop/keys.ts";
