@@ -91,7 +91,11 @@ export async function connectRedis(options: RedisOptions): Promise<ScriptRunner>
   // ioredis would send a command again when its answer was lost: the script would run twice.
   const once = { maxRetriesPerRequest: 0, enableOfflineQueue: false, commandTimeout: commandTimeoutMs };
   const commands = await connect("holdfast-commands", once);
-  if ((await modeOf(commands)) === "cluster") {
+  const mode = await modeOf(commands).catch((error: unknown) => {
+    commands.disconnect();
+    throw error;
+  });
+  if (mode === "cluster") {
     commands.disconnect();
     return connectCluster(options);
   }
