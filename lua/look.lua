@@ -3,7 +3,8 @@
 --
 -- KEYS  meta, log
 -- ARGV  head_position, head_commit_id, token, durable_epoch, force ("1" = rebuild in any case)
--- OK      ADOPT | KEEP epoch, token, next_epoch | SEALED epoch, head_in_log, flushed, position
+-- OK      ADOPT | KEEP epoch, token, next_epoch | SEALED epoch, head_in_log, flushed, position, was_whole (1 = the state was that
+--         after the log's last entry, as far as anybody knows)
 -- @include is_integer, bad_arguments, whole
 
 if not is_integer(head_position, 1, 9007199254740991) or token == "" or not is_integer(durable_epoch, 0, 9007199254740991) then
@@ -21,4 +22,5 @@ end
 local next_epoch = string.format("%d", math.max(tonumber(durable_epoch), tonumber(at[1] or 0), tonumber(at[3] or 0)) + 1)
 redis.call("HDEL", meta, "epoch", "ready_time")
 redis.call("HSET", meta, "token", token, "next_epoch", next_epoch, "loaded", "0")
-return { "SEALED", next_epoch, head_in_log and 1 or 0, tonumber(at[5] or 0), tonumber(at[6] or 0) }
+local was_whole = at[4] == whole and at[1] and force ~= "1"
+return { "SEALED", next_epoch, head_in_log and 1 or 0, tonumber(at[5] or 0), tonumber(at[6] or 0), was_whole and 1 or 0 }

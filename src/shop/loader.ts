@@ -4,12 +4,14 @@ import type { ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
 
 /**
- * Sends the numbered steps of one rebuild to `lua/load.lua`. A few are on their way at once, so that Redis never waits for
+ * Sends the numbered steps of one rebuild to `lua/load.lua` and `lua/forget.lua`. A few are on their way at once, so that Redis never waits for
  * the next one; the script itself refuses a step whose predecessor did not run.
  */
 export interface Loader {
   /** Sends a step; waits when too many are on their way. Throws what an earlier step failed with. `restMs`: for those who wait. */
   load(step: string, values: readonly (string | number)[], restMs?: number): Promise<void>;
+  /** Sends a step to `lua/forget.lua`, in the same row. */
+  forget(kind: string, ids: readonly string[]): Promise<void>;
   /** Waits until every step has run. */
   settle(): Promise<void>;
   readonly stepCount: number;
@@ -26,20 +28,27 @@ export function createLoader(
 ): Loader {
   const inFlight: Promise<void>[] = [];
   let stepCount = 0;
-  const send = async (args: readonly (string | number)[]): Promise<void> => {
-    if ((await around("rebuild: load", () => redis.aside(scripts.load, keys, args))) !== 1) {
+  const send = async (name: "load" | "forget", args: readonly (string | number)[]): Promise<void> => {
+    if ((await redis.aside(scripts[name], keys, args)) !== 1) {
       throw superseded();
     }
   };
+  const follow = async (sent: Promise<void>): Promise<void> => {
+    sent.catch(() => {}); // whoever waits for it below hears of it; after a failure nobody waits for those behind
+    stepCount += 1;
+    inFlight.push(sent);
+    if (inFlight.length > maxInFlight) {
+      await inFlight.shift();
+    }
+  };
   return {
-    load: async (step, values, restMs = -1) => {
-      const sent = send([token, stepCount, Math.round(restMs), step, ...values]);
-      sent.catch(() => {}); // whoever waits for it below hears of it; after a failure nobody waits for those behind
-      stepCount += 1;
-      inFlight.push(sent);
-      if (inFlight.length > maxInFlight) {
-        await inFlight.shift();
-      }
+    load: (step, values, restMs = -1) => {
+      const args = [token, stepCount, Math.round(restMs), step, ...values];
+      return follow(around("rebuild: load", () => send("load", args)));
+    },
+    forget: (kind, ids) => {
+      const args = [token, stepCount, kind, ...ids];
+      return follow(around("rebuild: forget", () => send("forget", args)));
     },
     settle: async () => {
       while (inFlight.length > 0) {

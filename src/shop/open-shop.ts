@@ -10,13 +10,16 @@ import { allowLongStatements, inSavepoint, lockHead, setEpoch } from "../postgre
 import { Refusal } from "../refusal.ts";
 import { commitsMissing, Fenced, poisonCommit } from "./fence.ts";
 import type { ShopKeys } from "./keys.ts";
-import { ahead, createLoader } from "./loader.ts";
+import { ahead, createLoader, type Loader } from "./loader.ts";
 import { type LogEntry, parseEntries } from "./log-entry.ts";
+import { countsAlike, findLostTail, type LostTail } from "./lost-tail.ts";
 import { createProgress, type RebuildProgress } from "./progress.ts";
 import { measureRebuild, rebuildSteps } from "./rebuild.ts";
 import { appendRecordable, projectReadable } from "./recordable.ts";
 import type { ScriptRunner } from "./redis.ts";
+import { forgetSteps, type Reload, reloadSteps } from "./reload.ts";
 import type { Scripts } from "./scripts.ts";
+import { type Touched, touchedBy } from "./touched.ts";
 
 /**
  * OPEN: makes Redis and Postgres agree on one shop, whatever happened: first start, an empty Redis, a lost tail, a fork, a
@@ -132,7 +135,7 @@ async function prepare(options: OpenOptions, trx: Kysely<Database>, force: boole
       return { ...head, epoch: next };
     };
   }
-  const [, next, headInLog, flushed, position] = reply as [string, string, number, number, number];
+  const [, next, headInLog, flushed, position, wasWhole] = reply as [string, string, number, number, number, number];
   const rebuilt = await rebuild(options, trx, {
     head,
     token,
@@ -140,6 +143,7 @@ async function prepare(options: OpenOptions, trx: Kysely<Database>, force: boole
     headInLog: headInLog === 1,
     flushed,
     position,
+    wasWhole: wasWhole === 1,
   });
   return async () => {
     requireDone(await around("open: finish", () => redis.run(scripts.finish, keys, [token, next])));
@@ -163,18 +167,94 @@ interface Sealed {
   readonly flushed: number;
   /** The position of the last commit in Redis. */
   readonly position: number;
+  /** Whether the state was that after this commit, and nobody doubts it. */
+  readonly wasWhole: boolean;
 }
 
 async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Sealed): Promise<ShopHead> {
-  const { shopId, logger } = options;
-  const { head, next, headInLog } = sealed;
-  if (!headInLog) {
-    requireNothingMissing(options, sealed, head);
+  if (!sealed.headInLog) {
+    requireNothingMissing(options, sealed, sealed.head);
   }
   // The row lock may have been lost while Redis was asked (a killed session): any statement here tells, before the clear.
-  await around("rebuild: lock again", () => lockHead(trx, shopId));
-
+  await around("rebuild: lock again", () => lockHead(trx, options.shopId));
   const loader = createLoader(options, sealed.token, () => new Superseded());
+  const part = await findReload(options, trx, sealed);
+  const newest =
+    part === undefined
+      ? await rebuildAll(options, trx, sealed, loader)
+      : await reload(options, trx, sealed, loader, part);
+  await around("rebuild: set epoch", () => setEpoch(trx, options.shopId, sealed.next));
+  return { ...newest, epoch: sealed.next };
+}
+
+/** What has to be reloaded of a shop whose Redis lost its newest commits; undefined when that is all of it. */
+async function findReload(
+  options: OpenOptions,
+  trx: Kysely<Database>,
+  { head, token, headInLog, position, wasWhole }: Sealed,
+): Promise<Reload | undefined> {
+  if (headInLog || !wasWhole || (options.mode ?? "keep all") !== "keep all") {
+    return undefined;
+  }
+  const log = { ...options, token };
+  const tail = requireOurs(await findLostTail(trx, log, position, head));
+  const touched = tail === undefined ? undefined : touchedIfKnown(tail);
+  if (tail === undefined || touched === undefined || !requireOurs(await countsAlike(trx, log, touched.skus))) {
+    return undefined;
+  }
+  return { tail, touched };
+}
+
+function requireOurs<Value>(found: Value | "superseded"): Value {
+  if (found === "superseded") {
+    throw new Superseded();
+  }
+  return found;
+}
+
+/** What a tail touched; undefined when it cannot be read, as after a newer version: then nothing but all of it is sure. */
+function touchedIfKnown({ lost, divergent }: LostTail): Touched | undefined {
+  try {
+    return touchedBy([lost, divergent.toReversed()]);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Takes the lost and the divergent commits back: see `reload.ts`. */
+async function reload(
+  { shopId, marginCommits, logger }: OpenOptions,
+  trx: Kysely<Database>,
+  { head, next }: Sealed,
+  loader: Loader,
+  part: Reload,
+): Promise<ShopHead> {
+  const startedAt = performance.now();
+  for (const { kind, ids } of forgetSteps(part)) {
+    await loader.forget(kind, ids);
+  }
+  for await (const { step, values } of ahead(reloadSteps(trx, shopId, head, part, marginCommits))) {
+    await loader.load(step, values);
+  }
+  await loader.settle();
+  const { lost, divergent, commonPosition } = part.tail;
+  const counts = { lost: lost.length, divergent: divergent.length, steps: loader.stepCount };
+  const reloadedMs = Math.round(performance.now() - startedAt);
+  logger.info(
+    { shop: shopId, epoch: next, position: head.position, commonPosition, ...counts, reloadedMs },
+    "shop caught up with Postgres",
+  );
+  return head;
+}
+
+async function rebuildAll(
+  options: OpenOptions,
+  trx: Kysely<Database>,
+  sealed: Sealed,
+  loader: Loader,
+): Promise<ShopHead> {
+  const { shopId, logger } = options;
+  const { head, next, headInLog } = sealed;
   await loader.load("clear", [headInLog ? "1" : "0"]);
   await loader.settle();
   const drained = headInLog ? await drain(options, trx, head) : { head, isWhole: false };
@@ -197,12 +277,11 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
     progress.loaded(count, valueCount);
   }
   await loader.settle();
-  await around("rebuild: set epoch", () => setEpoch(trx, shopId, next));
   logger.info(
     { shop: shopId, epoch: next, position: newest.position, steps: loader.stepCount, rebuiltMs: progress.elapsedMs() },
     head.epoch === 0 ? "shop opened" : "shop rebuilt from Postgres",
   );
-  return { ...newest, epoch: next };
+  return newest;
 }
 
 /** Fences a shop whose Postgres does not have what it had, unless an operator accepted the loss. */

@@ -282,6 +282,27 @@ export async function* statsSteps(trx: Kysely<Database>, shopId: string): AsyncG
   yield* steps("stats", counts.filter(([, count]) => count !== 0).flat());
 }
 
+/** The same without the users of each tier, and with zeros in the place of what was. */
+export async function* totalSteps(trx: Kysely<Database>, shopId: string): AsyncGenerator<Step> {
+  yield* steps("stats", (await totals(trx, shopId)).flat());
+}
+
+/** Counts some users of whom no tier has anyone any more. */
+export async function* tierCountSteps(
+  trx: Kysely<Database>,
+  shopId: string,
+  ids: readonly string[],
+): AsyncGenerator<Step> {
+  const { rows } = await sql<{ tier: string; count: number }>`
+    select tier, count(*) as count from users where shop_id = ${shopId} and user_id = any(${ids}) group by 1`.execute(
+    trx,
+  );
+  yield* steps(
+    "count",
+    rows.flatMap(({ tier, count }) => [`tier:${tier}`, count]),
+  );
+}
+
 /** What a shop's stats hold besides the users of each tier. */
 export async function totals(trx: Kysely<Database>, shopId: string): Promise<[string, number][]> {
   const shop = await trx.selectFrom("shops").selectAll().where("shop_id", "=", shopId).executeTakeFirstOrThrow();
@@ -340,8 +361,35 @@ export async function* recentSteps(trx: Kysely<Database>, shopId: string, horizo
   }
 }
 
+/** The records of some orders, with their last changes. */
+export async function* knownOrderSteps(
+  trx: Kysely<Database>,
+  shopId: string,
+  ids: readonly string[],
+): AsyncGenerator<Step> {
+  type Row = { id: string; createPosition: number; position: number };
+  const read = async (range: Range): Promise<Row[]> => {
+    const { rows } = await sql<Row>`
+      select order_id as id, create_position as "createPosition", position
+      from orders where shop_id = ${shopId} and ${inRange("order_id", range)}`.execute(trx);
+    return rows;
+  };
+  for await (const rows of pages(ids, read, (row) => row.id)) {
+    const values = rows.flatMap(({ id, createPosition, position }) => [
+      `order:${id}`,
+      position === createPosition ? createPosition : `${createPosition} ${position}`,
+    ]);
+    yield* steps("recent", values, rows.length);
+  }
+}
+
 /** Holds that ended after a position. */
-export async function* endedHoldSteps(trx: Kysely<Database>, shopId: string, horizon: number): AsyncGenerator<Step> {
+export async function* endedHoldSteps(
+  trx: Kysely<Database>,
+  shopId: string,
+  horizon: number,
+  ids?: readonly string[],
+): AsyncGenerator<Step> {
   type Page = Joined & { holds: string | null };
   const read = async (range: Range): Promise<Page[]> => {
     const { rows } = await sql<Page>`
@@ -353,7 +401,7 @@ export async function* endedHoldSteps(trx: Kysely<Database>, shopId: string, hor
     );
     return rows;
   };
-  for await (const [page] of pages(undefined, read, (row) => row.last)) {
+  for await (const [page] of pages(ids, read, (row) => row.last)) {
     yield* joinedStep("recent", page?.holds ?? null, 2 * (page?.count ?? 0));
   }
 }
@@ -403,7 +451,16 @@ function logValues(row: LogRow): (string | number)[] {
   return [row.position, fields.length, ...fields];
 }
 
-/** The last step: where the shop stands, and up to when ids were let go. */
+/** The last step of a reload: where the shop stands. */
+export async function catchUpStep(trx: Kysely<Database>, shopId: string, head: ShopHead): Promise<Step> {
+  return {
+    step: "catch_up",
+    values: [head.position, head.commitId, await timeOf(trx, shopId, head.position)],
+    count: 0,
+  };
+}
+
+/** The last step of a rebuild: where the shop stands, and up to when ids were let go. */
 export async function headStep(trx: Kysely<Database>, shopId: string, head: ShopHead, horizon: number): Promise<Step> {
   const [time, forgotten] = [await timeOf(trx, shopId, head.position), await timeOf(trx, shopId, horizon)];
   return { step: "head", values: [head.position, head.commitId, time, forgotten], count: 0 };

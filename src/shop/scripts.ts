@@ -38,6 +38,7 @@ export interface Scripts {
   readonly expireHolds: Script;
   readonly extendHold: Script;
   readonly finish: Script;
+  readonly forget: Script;
   readonly fulfillOrder: Script;
   readonly getHold: Script;
   readonly getOrder: Script;
@@ -50,6 +51,7 @@ export interface Scripts {
   readonly load: Script;
   readonly loadLimits: Script;
   readonly look: Script;
+  readonly lookBack: Script;
   readonly observe: Script;
   readonly peek: Script;
   readonly placeOrder: Script;

@@ -1,7 +1,7 @@
-import type { Redis } from "ioredis";
 import { RebuildMode } from "../../gen/holdfast/v1/admin_service_pb.js";
 import type { CrashStep } from "../../src/crash-point.ts";
 import type { HoldfastProcess } from "../helpers/holdfast.ts";
+import { copyShop, restoreShop, type ShopCopy } from "../helpers/redis-state.ts";
 import { everyday, type Mix } from "./calls.ts";
 import type { Stage } from "./stage.ts";
 
@@ -33,7 +33,7 @@ export interface Scene {
 }
 
 /** A copy of a shop's keys, as it was before. */
-const copies = new Map<string, readonly (readonly [key: string, dump: Buffer])[]>();
+const copies = new Map<string, ShopCopy>();
 
 export const scenarios = {
   /** Mixed calls through both servers. */
@@ -50,9 +50,9 @@ export const scenarios = {
     mix: everyday,
     alone: true,
     prepare: async ({ stage, shopId }) => {
-      copies.set(shopId, await dumpShop(stage.redis, shopId));
+      copies.set(shopId, await copyShop(stage.redis, shopId));
     },
-    provoke: ({ stage, shopId }) => restoreShop(stage.redis, shopId),
+    provoke: ({ stage, shopId }) => restoreShop(stage.redis, shopId, copies.get(shopId) ?? []),
   },
 
   /** The state is rebuilt although the log is whole: what it holds beyond Postgres' head is taken along. */
@@ -239,6 +239,9 @@ export const reaches: Readonly<Record<CrashStep, Reach>> = {
   "open: keep": by("olderEpoch"),
   "open: finish": by("emptied"),
   "rebuild: lock again": by("emptied"),
+  "rebuild: look back": by("lostTail"),
+  "rebuild: read lost": by("lostTail"),
+  "rebuild: forget": by("lostTail", 4),
   "rebuild: count": by("emptied"),
   "rebuild: load": by("emptied", 16),
   "rebuild: read log": by("forced"),
@@ -281,19 +284,4 @@ async function holdRow({ stage, shopId, down }: Scene): Promise<void> {
 
 async function acceptLoss({ grpc }: HoldfastProcess, shopId: string): Promise<void> {
   for await (const _ of grpc.admin.rebuildShop({ shopId, mode: RebuildMode.ACCEPT_LOSS }));
-}
-
-async function dumpShop(redis: Redis, shopId: string) {
-  const keys = (await redis.keys(`{${shopId}}:*`)).sort();
-  const dumps = await Promise.all(keys.map(async (key) => [key, await redis.dumpBuffer(key)] as const));
-  return dumps.filter((each): each is [string, Buffer] => each[1] !== null);
-}
-
-/** Puts the copy in the place of what is there, at once. */
-async function restoreShop(redis: Redis, shopId: string): Promise<void> {
-  const present = await redis.keys(`{${shopId}}:*`);
-  const all = redis.multi();
-  if (present.length > 0) all.del(...present);
-  for (const [key, dump] of copies.get(shopId) ?? []) all.restore(key, 0, dump);
-  await all.exec();
 }

@@ -1,4 +1,5 @@
 import { Redis } from "ioredis";
+import { shopKeys } from "../../src/shop/keys.ts";
 
 /** What Redis holds of a shop, in a form that two copies can be compared in. */
 export interface RedisState {
@@ -38,7 +39,8 @@ export type ShopCopy = readonly (readonly [key: string, dump: Buffer])[];
 
 /** Copies all keys of a shop at one moment. */
 export async function copyShop(redis: Redis, shopId: string): Promise<ShopCopy> {
-  const keys = await redis.keys(`{${shopId}}:*`);
+  // Not those that are there: one may be made before they are read.
+  const keys = Object.values(shopKeys(shopId));
   const pipeline = redis.multi();
   for (const key of keys) pipeline.dumpBuffer(key);
   const results = (await pipeline.exec()) ?? [];
@@ -50,8 +52,7 @@ export async function copyShop(redis: Redis, shopId: string): Promise<ShopCopy> 
 
 /** Puts a copy back in place of what is there, at one moment: Redis has lost what it did since. */
 export async function restoreShop(redis: Redis, shopId: string, copy: ShopCopy): Promise<void> {
-  const keys = await redis.keys(`{${shopId}}:*`);
-  const pipeline = redis.multi().del(...keys);
+  const pipeline = redis.multi().del(...Object.values(shopKeys(shopId)));
   for (const [key, dump] of copy) pipeline.restore(key, 0, dump);
   const results = await pipeline.exec();
   const failed = results?.find(([error]) => error !== null);

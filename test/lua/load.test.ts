@@ -70,6 +70,7 @@ describe("Load", () => {
       ["request:r1", 1, "hold:h1", "1 2 EXPIRED"],
       { recent_0: { "request:r1": "1", "hold:h1": "1 2 EXPIRED" } },
     ],
+    ["count", ["tier:free", 2, "tier:pro", -1], { stats: { "tier:free": "2", "tier:pro": "-1" } }],
     ["due", [startMs, "h1", 5, "h2"], { due: { h1: String(startMs), h2: "5" } }],
     ["due_skus", [0, "ps5:1:h1"], { due_skus: { "ps5:1:h1": "0" } }],
     [
@@ -107,6 +108,59 @@ describe("Load", () => {
       turn_position: "0",
     });
     expect(await expectNoChange(shop, () => load(shop, 2, ...head))).toBe(0);
+  });
+
+  test("adds counts to what is there", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    await load(shop, 0, "count", ["tier:free", 2, "tier:pro", 1]);
+    expect((await shop.dump()).stats).toEqual({ users: "1", "tier:free": "3", "tier:pro": "1" });
+  });
+
+  test("remembers ids in the half of the memory that is in use, and begins with the first when it is cleared", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    await shop.setMeta({ bucket: 1 });
+    const recent = ["recent", ["request:new", 7]] as const;
+    expect(await changesOf(shop, () => load(shop, 0, ...recent))).toEqual({
+      recent_1: { "request:new": "7" },
+      meta: { loaded: "1" },
+    });
+    await load(shop, 1, "clear", [0]);
+    expect(await changesOf(shop, () => load(shop, 2, ...recent))).toEqual({
+      recent_0: { "request:new": "7" },
+      meta: { loaded: "3" },
+    });
+    expect((await shop.dump()).meta).toMatchObject({ bucket: "0" });
+  });
+
+  test("ends with catching up: where the shop stands, with the memory as it is", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    const memory = { bucket: 1, forgotten: startMs - 5, forgotten_position: 2, turn_time: startMs, turn_position: 3 };
+    await shop.setMeta({ ...memory, flushed: 4 });
+    const stands = {
+      position: "9",
+      commit_id: birthId,
+      time: String(startMs + 99),
+      flushed: "9",
+      loaded: "all, layout 2",
+    };
+    expect(await changesOf(shop, () => load(shop, 0, "catch_up", [9, birthId, startMs + 99]))).toEqual({
+      meta: stands,
+    });
+    expect(await expectNoChange(shop, () => load(shop, 1, "catch_up", [9, birthId, startMs]))).toBe(0);
+  });
+
+  test("does not catch up with a memory that is ahead: what only commits told that are gone", async () => {
+    const shop = await shops.open();
+    await call.given(shop);
+    const later = startMs + 1_000_000;
+    await shop.setMeta({ forgotten: later, forgotten_position: 100, turn_time: later, turn_position: 100 });
+    await load(shop, 0, "catch_up", [9, birthId, startMs + 1]);
+    const time = String(startMs + 1);
+    const least = { forgotten: time, forgotten_position: "9", turn_time: time, turn_position: "9" };
+    expect((await shop.dump()).meta).toMatchObject(least);
   });
 
   test("notes when the shop will be ready, until a rebuild ends or another one begins", async () => {
@@ -171,6 +225,10 @@ describe("Load", () => {
     ["head", [1, "x", 0, 0]],
     ["head", [1, birthId, "x", 0]],
     ["head", [1, birthId, 0, "x"]],
+    ["catch_up", [1, birthId]],
+    ["catch_up", [0, birthId, 0]],
+    ["catch_up", [1, "x", 0]],
+    ["count", ["tier:free"]],
   ])("does not count %s with the values %j as a step", async (step, values) => {
     const shop = await shops.open();
     await call.given(shop);
