@@ -23,6 +23,8 @@ const redisLosses = [
   "old snapshot",
   "fork",
   "failover",
+  "forced failover",
+  "master comes back empty",
   "partition",
 ];
 
@@ -95,14 +97,14 @@ export const commonFaults: readonly Fault[] = [
     name: "postgres refuses",
     uses: ["postgres network"],
     weight: 0.5,
-    without: ["fork", "partition"],
+    without: ["fork", "partition", "forced failover"],
     run: ({ world }) => forAWhile(postgresProxies(world), awayMs, "refuse", "accept"),
   },
   {
     name: "postgres hangs",
     uses: ["postgres network"],
     weight: 0.5,
-    without: ["fork", "partition"],
+    without: ["fork", "partition", "forced failover"],
     run: ({ world }) => forAWhile(postgresProxies(world), awayMs, "freeze", "thaw"),
   },
   {

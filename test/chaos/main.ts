@@ -2,18 +2,30 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { clusterFaults } from "./cluster-faults.ts";
+import { startClusterWorld } from "./cluster-world.ts";
+import type { Fault } from "./fault.ts";
 import { runChaos, type Totals } from "./run.ts";
 import { singleFaults } from "./single-faults.ts";
 import { startSingleWorld } from "./single-world.ts";
+import type { World } from "./world.ts";
 
-const usage = `usage: npm run chaos [-- --rounds 20] [--seed S] [--first 0] [--faults a,b] [--servers 3] [--callers 32]
+const usage = `usage: npm run chaos [-- --cluster] [--rounds 20] [--seed S] [--first 0] [--faults a,b] [--servers 3] [--callers 32]
 
 Sells through several servers while servers, Redis, PostgreSQL and the networks between them break, round after round, and
 checks after each that nothing was lost, sold or charged twice, and that every answer was true. --faults draws from these
 only; --first R --rounds 1 repeats a round: the same things break, in whatever order the callers come.
 
-faults: ${singleFaults.map(({ name }) => name).join(", ")}
+With --cluster, Redis is a Redis Cluster of three masters and three replicas, all on this machine.
+
+faults: ${namesOf(singleFaults)}
+
+faults of a cluster: ${namesOf(clusterFaults)}
 `;
+
+function namesOf<Kind extends World>(faults: readonly Fault<Kind>[]): string {
+  return faults.map(({ name }) => name).join(", ");
+}
 
 /** Undefined for options that do not exist. */
 function parseOptions() {
@@ -21,13 +33,14 @@ function parseOptions() {
     rounds: { type: "string", default: "20" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     first: { type: "string", default: "0" },
-    faults: { type: "string", default: singleFaults.map(({ name }) => name).join(",") },
+    faults: { type: "string" },
+    cluster: { type: "boolean", default: false },
     servers: { type: "string", default: "3" },
     callers: { type: "string", default: "32" },
     help: { type: "boolean" },
   } as const;
   try {
-    const { rounds, seed, first, faults, servers, callers, help } = parseArgs({ options }).values;
+    const { rounds, seed, first, faults, cluster, servers, callers, help } = parseArgs({ options }).values;
     const numbers = {
       roundCount: Number(rounds),
       seed: Number(seed),
@@ -35,10 +48,12 @@ function parseOptions() {
       serverCount: Number(servers),
       callerCount: Number(callers),
     };
-    const names = faults.split(",").map((name) => name.trim());
-    const chosen = singleFaults.filter(({ name }) => names.includes(name));
-    const isRight = Object.values(numbers).every((each) => Number.isSafeInteger(each) && each >= 0);
-    return help === true || !isRight || chosen.length < names.length ? undefined : { ...numbers, faults: chosen };
+    const known = (cluster ? clusterFaults : singleFaults).map(({ name }) => name);
+    const names = faults?.split(",").map((name) => name.trim()) ?? known;
+    const isRight =
+      Object.values(numbers).every((each) => Number.isSafeInteger(each) && each >= 0) &&
+      names.every((name) => known.includes(name));
+    return help === true || !isRight ? undefined : { ...numbers, isCluster: cluster, names };
   } catch {
     return undefined;
   }
@@ -62,21 +77,19 @@ function describe(totals: Totals, roundCount: number, seed: number): string {
   ].join("\n");
 }
 
-async function main(): Promise<number> {
-  const options = parseOptions();
-  if (options === undefined) {
-    process.stdout.write(usage);
-    return 1;
-  }
-  const { seed, roundCount, serverCount, ...rest } = options;
-  const folder = await mkdtemp(join(tmpdir(), "holdfast-chaos-"));
-  // PostgreSQL does not run as root and has to reach its own, closed folder in here.
-  await chmod(folder, 0o711);
-  say(`seed ${seed}`);
-  const world = await startSingleWorld(folder, serverCount, {});
+type Options = NonNullable<ReturnType<typeof parseOptions>>;
+
+/** Runs the rounds in a world and takes it away again. */
+async function runIn<Kind extends World>(
+  world: Kind,
+  faults: readonly Fault<Kind>[],
+  { names, ...options }: Options,
+  folder: string,
+): Promise<number> {
+  const drawn = faults.filter(({ name }) => names.includes(name));
   try {
-    const totals = await runChaos({ world, seed, roundCount, ...rest, folder, say });
-    process.stdout.write(describe(totals, roundCount, seed));
+    const totals = await runChaos({ ...options, world, faults: drawn, folder, say });
+    process.stdout.write(describe(totals, options.roundCount, options.seed));
     await world.close();
     await rm(folder, { recursive: true, force: true });
     return 0;
@@ -85,6 +98,21 @@ async function main(): Promise<number> {
     await world.close();
     return 1;
   }
+}
+
+async function main(): Promise<number> {
+  const options = parseOptions();
+  if (options === undefined) {
+    process.stdout.write(usage);
+    return 1;
+  }
+  const folder = await mkdtemp(join(tmpdir(), "holdfast-chaos-"));
+  // PostgreSQL does not run as root and has to reach its own, closed folder in here.
+  await chmod(folder, 0o711);
+  say(`seed ${options.seed}`);
+  return options.isCluster
+    ? runIn(await startClusterWorld(folder, options.serverCount, {}), clusterFaults, options, folder)
+    : runIn(await startSingleWorld(folder, options.serverCount, {}), singleFaults, options, folder);
 }
 
 process.exitCode = await main();

@@ -12,6 +12,8 @@ export interface RedisCluster {
   readonly url: string;
   /** The node that serves a shop, as the nodes that run now say. */
   masterOf(shopId: string): Promise<RedisNode>;
+  /** The nodes that serve slots. */
+  masters(): Promise<readonly RedisNode[]>;
   /** A replica of the node that serves a shop. */
   replicaOf(shopId: string): Promise<RedisNode>;
   /** Moves a shop's slot to another master, key by key, with `between` run after each key. Returns that master. */
@@ -85,6 +87,8 @@ export async function startRedisCluster(folder: string): Promise<RedisCluster> {
       .map(({ url }) => url)
       .join(","),
     masterOf,
+    masters: async () =>
+      [...new Set(mergeClaims(await views()))].flatMap((each) => (each === undefined ? [] : nodeAt(each))),
     replicaOf,
     useRedis: async (shopId, work) => (await masterOf(shopId)).use(work),
     migrate: async (shopId, between) => {
