@@ -2,6 +2,8 @@ import { rm } from "node:fs/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { loadConfig } from "../../src/config.ts";
+import { runDemo } from "../../src/demo/run-demo.ts";
 import { slotOf } from "../../src/shop/cluster-slots.ts";
 import { shopKeys } from "../../src/shop/keys.ts";
 import { connectRedis, RedisUnavailable } from "../../src/shop/redis.ts";
@@ -125,6 +127,18 @@ test("computes slots as Redis does", async () => {
     }
   });
 });
+
+test("holds the demo's sale, and the audit agrees", async () => {
+  const written: string[] = [];
+  const exitCode = await runDemo({
+    config: loadConfig({}),
+    values: { buyers: "60", stock: "20" },
+    openStores: async () => ({ redisUrl: cluster.url, databaseUrl: database.url, stop: async () => {} }),
+    output: { write: (text) => written.push(text) },
+  });
+  expect(written.join("")).toContain("Everybody agrees.");
+  expect(exitCode).toBe(0);
+}, 30_000);
 
 test("shops on all nodes sell while the slot of one goes to another node, key by key", async () => {
   const shopIds = await openShops();
