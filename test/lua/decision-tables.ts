@@ -147,6 +147,15 @@ export function describeMutation(shops: Shops, call: GoodCall): void {
     },
   );
 
+  test("changes nothing when the log does not take its entry: what may fail comes first", async () => {
+    const shop = await prepare(shops, call);
+    // The log goes on further than meta knows: XADD fails, and no other write does.
+    await shop.redis.xadd(shop.keys.log as string, "9000000000-0", "v", "1");
+    await expectNoChange(shop, () =>
+      expect(shop.run(script, args, tail)).rejects.toThrow("equal or smaller than the target stream top item"),
+    );
+  });
+
   test("asks for a look-up of an id as old as what the memory let go or a minute younger, or from the future", async () => {
     const shop = await prepare(shops, call);
     await shop.setMeta({ forgotten: startMs });
