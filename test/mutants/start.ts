@@ -96,12 +96,20 @@ async function doorOf(child: ChildProcess): Promise<string> {
   });
 }
 
+/** Calls until the server is not busy any more: a server of a busy machine may take its stores for away. */
 async function call(http: string, rpc: string, body: object): Promise<void> {
-  const answer = await fetch(`${http}/holdfast.v1.${rpc}`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(patienceMs),
-  });
-  if (!answer.ok) throw new Error(`${rpc} answers ${answer.status}: ${await answer.text()}`);
+  const givesUpAt = performance.now() + patienceMs;
+  for (;;) {
+    const answer = await fetch(`${http}/holdfast.v1.${rpc}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "idempotency-key": rpc.replace("/", ".") },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(patienceMs),
+    });
+    if (answer.ok) return;
+    if (answer.status !== 503 || performance.now() > givesUpAt) {
+      throw new Error(`${rpc} answers ${answer.status}: ${await answer.text()}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
 }
