@@ -7,12 +7,14 @@ import { answerParent } from "./child.ts";
 export interface HoldfastRequest {
   readonly redisUrl: string;
   readonly databaseUrl: string;
+  /** What it logs, on the standard error; default "warn". */
+  readonly logLevel?: "info" | "warn";
 }
 
 // All of Holdfast, with its default settings, on free ports.
-answerParent<HoldfastRequest>(async (stores) => {
+answerParent<HoldfastRequest>(async ({ logLevel = "warn", ...stores }) => {
   const config = loadConfig({ HOLDFAST_GRPC_ADDR: "127.0.0.1:0", HOLDFAST_HTTP_ADDR: "127.0.0.1:0" });
-  const logger = pino({ level: "warn" }, pino.destination(2));
+  const logger = pino({ level: logLevel }, pino.destination(2));
   const { grpcPort } = await startServer({ config, ...stores, logger });
   return grpcPort;
 });

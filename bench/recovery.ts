@@ -6,19 +6,23 @@ import { Client } from "pg";
 import { RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 import { AdminService } from "../gen/holdfast/v1/admin_service_pb.js";
 import { InventoryService } from "../gen/holdfast/v1/inventory_service_pb.js";
+import { OrderService } from "../gen/holdfast/v1/order_service_pb.js";
+import { PaymentMethod } from "../gen/holdfast/v1/resources_pb.js";
+import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
 import { createGrpcTransport } from "../src/demo/grpc-transport.ts";
 import { startChild } from "./child.ts";
 import { readCpuTimeUs } from "./cpu-time.ts";
 import type { HoldfastRequest } from "./holdfast-server.ts";
-import { fillLargeShop } from "./large-shop.ts";
+import { fillLargeShop, type LargeShop } from "./large-shop.ts";
+import { largeShopUser, loseTail } from "./lost-tail.ts";
 import { type BenchStores, startStores } from "./stores.ts";
 import { median } from "./tables.ts";
 
 const usage = `usage: npm run bench:recovery [-- --rounds N] [-- --users N] [-- --skus N] [-- --holds N] [-- --orders N] [-- --verify]
 
 Fills a large shop in PostgreSQL, empties Redis and measures how long the shop takes to answer again, what its callers are told
-meanwhile, and how much longer another shop's calls take. Then the newest 1,000 commits are taken away from Redis. On private
-servers; takes about five minutes. --verify ends with VerifyShop.
+meanwhile, and how much longer another shop's calls take. Then Redis goes back to what it was 1,000
+commits ago, as after a failover to a replica that lagged. On private servers; takes about five minutes. --verify ends with VerifyShop.
 `;
 
 const shopId = "large";
@@ -41,7 +45,12 @@ type Clients = ReturnType<typeof createClients>;
 function createClients(target: string, cleanUp: AsyncDisposableStack) {
   const transport = createGrpcTransport({ target, connectionCount: 1 });
   cleanUp.defer(() => transport.close());
-  return { admin: createClient(AdminService, transport), inventory: createClient(InventoryService, transport) };
+  return {
+    admin: createClient(AdminService, transport),
+    inventory: createClient(InventoryService, transport),
+    orders: createClient(OrderService, transport),
+    users: createClient(UserService, transport),
+  };
 }
 
 /** What happened while the shop was away. */
@@ -144,6 +153,38 @@ async function recover(
   };
 }
 
+/** Commits that Redis loses. */
+const lostCommits = 1000;
+
+/** Calls of four kinds, as many commits as Redis is to lose; `round` makes their ids new ones. */
+async function useShop({ orders, users, inventory }: Clients, shop: LargeShop, round: number): Promise<void> {
+  const calls = [
+    (id: string, lines: Lines) =>
+      orders.placeOrder({ shopId, orderId: id, paymentMethod: PaymentMethod.EXTERNAL, lines }),
+    (id: string, lines: Lines, userId: string) => inventory.holdStock({ shopId, holdId: id, userId, lines }),
+    (_: string, __: Lines, userId: string) => users.depositFunds({ shopId, userId, amountMinor: 100n }),
+    (id: string) => users.createUser({ shopId, userId: id, email: `${id}@example.com` }),
+  ];
+  const caller = async (first: number): Promise<void> => {
+    for (let made = first; made < lostCommits; made += 20) {
+      const number = round * lostCommits + made;
+      const lines = [{ sku: `sku-${(number % shop.skuCount) + 1}`, quantity: 1 }];
+      const userId = largeShopUser((number % shop.userCount) + 1);
+      await calls[made % calls.length]?.(`lost-${number}`, lines, userId);
+    }
+  };
+  await Promise.all(Array.from({ length: 20 }, (_, first) => caller(first)));
+}
+
+type Lines = { sku: string; quantity: number }[];
+
+/** Redis goes back by so many commits: how long until the shop answers again, in seconds. */
+async function catchUp(clients: Clients, stores: BenchStores, shop: LargeShop, round: number): Promise<number> {
+  const answered = () => untilAnswered(() => clients.inventory.getStock({ shopId, sku: "sku-1" }));
+  const use = () => useShop(clients, shop, round);
+  return (await loseTail(stores.redisUrl, use, () => time(answered))) / 1000;
+}
+
 /** A caller with 30 s, who comes back when it is told to: then `seconds` is more than a rebuild. */
 async function untilAnswered<Value>(call: () => Promise<Value>): Promise<Value> {
   for (;;) {
@@ -191,7 +232,7 @@ async function main(): Promise<void> {
   cleanUp.defer(() => redis.disconnect());
   const { databaseUrl, redisUrl } = stores;
   const child = startChild("./holdfast-server.ts", cleanUp);
-  const port = await child.ask<number>({ redisUrl, databaseUrl } satisfies HoldfastRequest);
+  const port = await child.ask<number>({ redisUrl, databaseUrl, logLevel: "info" } satisfies HoldfastRequest);
   const clients = createClients(`127.0.0.1:${port}`, cleanUp);
   await clients.admin.createShop({ shopId, currencyCode: "USD" });
   await clients.admin.createShop({ shopId: otherShopId, currencyCode: "USD" });
@@ -218,6 +259,12 @@ async function main(): Promise<void> {
     process.stdout.write(`| ${cells.join(" | ")} |\n`);
   }
   process.stdout.write(`\nmedian of ${rounds.length}: ${median(rounds.map((each) => each.seconds)).toFixed(1)} s\n`);
+  const caughtUp: number[] = [];
+  for (let round = 0; round < rounds.length; round += 1) {
+    caughtUp.push(await catchUp(clients, stores, shop, round));
+  }
+  const seconds = caughtUp.map((each) => each.toFixed(2));
+  process.stdout.write(`\nafter ${lostCommits} lost commits: ${seconds.join(", ")} s until the first answer\n`);
   if (values.verify === true) {
     for await (const { discrepancies, checkedCount, done } of clients.admin.verifyShop({ shopId })) {
       if (done || discrepancies.length > 0) {
