@@ -231,6 +231,30 @@ async function expectReload({ seed, shop, kind, copy }: Case): Promise<void> {
   expect(lost + divergent).toBeGreaterThan(0);
 }
 
+test("a fork that lost leaves nothing behind: no hold, no count of units, no id", async () => {
+  const { inventory, orders, users } = main.grpc;
+  const lines = [{ sku: "a", quantity: 2 }];
+  const shopId = await createShop(main.grpc, { stock: { a: 50 }, users: { u1: 9000, u2: 9000 } });
+  await inventory.putProduct({ shopId, sku: "a", maxPerUser: 2 });
+  await expect.poll(async () => new Set(await here.hmget(`{${shopId}}:meta`, "position", "flushed")).size).toBe(1);
+  common.set(shopId, await positionOf(here, shopId));
+  await withFork([shopId], async (fork) => {
+    await fork.grpc.inventory.holdStock({ shopId, holdId: "h", userId: "u1", lines });
+    await fork.grpc.orders.placeOrder({ shopId, orderId: "o", requestId: "r", userId: "u2", lines });
+    await fork.grpc.users.createUser({ shopId, userId: "u3", email: "u3@example.com", ownReferralCode: "U3" });
+    await users.depositFunds({ shopId, userId: "u1", amountMinor: 1n });
+  });
+  await takeFork(shopId);
+  await main.server.store.shops.get(shopId).reopen();
+  expect(told(shopId).at(-1)).toMatchObject({ msg: "shop caught up with Postgres", lost: 1, divergent: 3 });
+  expect(await here.exists(`{${shopId}}:limits`, `{${shopId}}:holds`, `{${shopId}}:due_skus`)).toBe(0);
+  const placed = await orders.placeOrder({ shopId, orderId: "o", requestId: "r", userId: "u2", lines });
+  expect(placed).toMatchObject({ commit: { replayed: false }, balanceMinor: 8800n });
+  await inventory.holdStock({ shopId, holdId: "h", userId: "u1", lines });
+  await users.createUser({ shopId, userId: "u4", email: "u3@example.com", ownReferralCode: "U3" });
+  await expectAsRebuilt(shopId, "");
+});
+
 describe("a Redis that lost its tail", () => {
   /** A shop whose Redis forgets what `work` does. */
   async function lose(work: (shopId: string) => Promise<unknown>): Promise<string> {
