@@ -43,6 +43,9 @@ export async function createClusterMap(options: RedisOptions): Promise<ClusterMa
   const nodeAt = (address: string): ClusterNode => {
     const known = nodes.get(address);
     if (known !== undefined) {
+      if (known.idleSinceMs !== undefined) {
+        known.idleSinceMs = performance.now(); // it serves nothing yet, and a slot is on its way to it
+      }
       return known;
     }
     const node = createClusterNode({
@@ -69,12 +72,15 @@ export async function createClusterMap(options: RedisOptions): Promise<ClusterMa
     closeIdle();
   };
 
-  /** A node that serves nothing any more may still owe answers: it is left alone for as long as they may take. */
+  /**
+   * A node that serves nothing may still owe answers, and closing would pass them off as scripts that did not run: it is left
+   * alone for as long as they may take, a library and then a script.
+   */
   const closeIdle = (): void => {
     const nowMs = performance.now();
     for (const [address, node] of nodes) {
       node.idleSinceMs = masters.includes(node) ? undefined : (node.idleSinceMs ?? nowMs);
-      if (node.idleSinceMs !== undefined && nowMs - node.idleSinceMs > options.commandTimeoutMs) {
+      if (node.idleSinceMs !== undefined && nowMs - node.idleSinceMs > 2 * options.commandTimeoutMs) {
         nodes.delete(address);
         node.close();
       }
