@@ -88,7 +88,8 @@ async function runIn<Kind extends World>(
 ): Promise<number> {
   const drawn = faults.filter(({ name }) => names.includes(name));
   try {
-    const totals = await runChaos({ ...options, world, faults: drawn, folder, say });
+    const flags = options.isCluster ? "--cluster " : "";
+    const totals = await runChaos({ ...options, world, faults: drawn, folder, say, flags });
     process.stdout.write(describe(totals, options.roundCount, options.seed));
     await world.close();
     await rm(folder, { recursive: true, force: true });

@@ -17,6 +17,8 @@ export interface RunOptions<Kind extends World> {
   /** What a failed round leaves is written here. */
   readonly folder: string;
   readonly say: (text: string) => void;
+  /** Options, each with a space behind it, that a repetition of a round needs besides its seed and number. Default none. */
+  readonly flags?: string;
 }
 
 /** What all rounds of a run came to. */
@@ -75,8 +77,12 @@ async function runOne<Kind extends World>(options: RunOptions<Kind>, index: numb
   }
 }
 
-function describeRound<Kind extends World>({ seed }: RunOptions<Kind>, index: number, names: string): string {
-  return `seed ${seed}, round ${index} (${names}), again with: npm run chaos -- --seed ${seed} --first ${index} --rounds 1`;
+function describeRound<Kind extends World>(
+  { seed, flags = "" }: RunOptions<Kind>,
+  index: number,
+  names: string,
+): string {
+  return `seed ${seed}, round ${index} (${names}), again with: npm run chaos -- ${flags}--seed ${seed} --first ${index} --rounds 1`;
 }
 
 function add<Kind extends World>(totals: Totals, faults: readonly Fault<Kind>[], result: RoundResult): void {
