@@ -7,16 +7,26 @@ const own: Readonly<Record<string, readonly string[]>> = {
   "consumers.ts": ["services/consumers"],
   "default-shop.ts": ["shop/start", "services/admin-service"],
   "event-batch.ts": ["services/event-service", "services/watch-events"],
-  "flusher.ts": ["shop/lost-answers", "shop/redis-loss", "shop/postgres-loss", "services/availability"],
+  "fence.ts": ["services/fences"],
+  "flusher.ts": [
+    "shop/lost-answers",
+    "shop/redis-loss",
+    "shop/postgres-loss",
+    "services/availability",
+    "services/outages",
+  ],
   "ids.ts": ["shop/forgotten-ids", "shop/replay"],
   "keys.ts": ["shop/replay"],
   "load-limits.ts": ["services/order-life-cycles", "services/inventory-service"],
+  "loader.ts": ["shop/rebuilt-shop", "shop/slow-rebuild", "shop/partial-reload"],
   "log-entry.ts": ["shop/rebuilt-shop", "shop/replay"],
   "messages.ts": ["shop/replay", "services/user-service"],
   "open-shop.ts": ["shop/redis-loss", "shop/postgres-loss", "services/availability", "services/admin-service"],
+  "opening.ts": ["shop/slow-rebuild"],
   "order-change.ts": ["shop/cold-orders", "services/order-life-cycles"],
   "outage.ts": ["services/availability", "shop/lost-answers"],
   "preflight.ts": ["shop/start"],
+  "progress.ts": ["shop/slow-rebuild", "services/admin-service"],
   "projection.ts": [
     "shop/ledger",
     "services/order-service",
@@ -24,21 +34,36 @@ const own: Readonly<Record<string, readonly string[]>> = {
     "services/subscription-service",
   ],
   "rebuild.ts": ["shop/rebuilt-shop", "services/admin-service", "shop/redis-loss"],
-  "redis.ts": ["shop/lost-answers", "shop/start", "lua/functions"],
+  "rebuild-steps.ts": ["shop/rebuilt-shop", "shop/partial-reload", "services/admin-service"],
+  "recordable.ts": ["services/fences"],
+  "redis.ts": ["shop/lost-answers", "shop/start", "lua/functions", "services/outages"],
   "refusals.ts": ["services/inventory-service", "services/order-service", "server/refusals"],
   "reply.ts": ["services/order-service", "shop/replay"],
   "script-files.ts": ["lua/scripts", "lua/functions"],
   "scripts.ts": ["lua/scripts", "lua/functions"],
-  "shop.ts": ["shop/replay", "shop/lost-answers", "shop/forgotten-ids", "shop/cold-orders", "services/availability"],
+  "shop.ts": [
+    "shop/lost-answers",
+    "shop/forgotten-ids",
+    "shop/cold-orders",
+    "services/availability",
+    "services/outages",
+  ],
   "shops.ts": ["shop/postgres-loss", "shop/processes", "shop/hold-expiry", "services/admin-service"],
-  "store-state.ts": ["services/availability", "shop/start"],
+  "store-state.ts": ["services/outages", "services/availability", "shop/start"],
+  "units.ts": ["services/order-life-cycles", "shop/rebuilt-shop"],
   "waiters.ts": ["shop/redis-loss", "shop/lost-answers", "services/availability"],
   "watch-hub.ts": ["services/watch-events"],
   "watch.ts": ["services/watch-events"],
 };
 
 /** The tests of scripts that are not an RPC's. */
-const aboutOpening = ["shop/rebuilt-shop", "shop/redis-loss", "shop/postgres-loss", "shop/lost-answers"];
+const aboutOpening = [
+  "shop/rebuilt-shop",
+  "shop/partial-reload",
+  "shop/redis-loss",
+  "shop/postgres-loss",
+  "shop/lost-answers",
+];
 
 /** Folders whose tests run at last, when nothing that is closer has failed. */
 const rest = ["model", "services", "shop", "verify", "workers", "lua"];

@@ -217,6 +217,16 @@ describe("without Redis", () => {
   }, 40_000);
 });
 
+test("what was decided and recorded leaves its place to the next, however many there are", async () => {
+  const server = await startHoldfast({ ...stores.urls, limits: { maxBacklogCommits: 3 } });
+  const shopId = await createShop(server.grpc, { stock: { a: 1 } });
+  for (let count = 2; count <= 12; count += 1) {
+    const { stock } = await server.grpc.inventory.adjustStock({ shopId, sku: "a", deltaCount: 1n, reason: 1 });
+    expect(stock?.availableCount).toBe(BigInt(count));
+  }
+  await server.stop();
+});
+
 test("the log of a shop stays within its limit while Postgres is slow, whoever commits", async () => {
   const limits = { maxBacklogCommits: 100 };
   const slow = await startProxy(stores.database.url);
