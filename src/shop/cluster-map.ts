@@ -89,7 +89,9 @@ export async function createClusterMap(options: RedisOptions): Promise<ClusterMa
 
   const learn = async (): Promise<void> => {
     learntAtMs = performance.now();
-    const asked = masters.filter(({ commands }) => commands.status === "ready");
+    const connected = masters.filter(({ commands }) => commands.status === "ready");
+    const usable = connected.filter(({ isUsable }) => isUsable);
+    const asked = usable.length > 0 ? usable : connected;
     const views = await Promise.all(asked.map(({ commands, host }) => askView(commands, host)));
     const known = views.filter((view) => view !== undefined);
     if (known.length > 0) {
@@ -97,10 +99,10 @@ export async function createClusterMap(options: RedisOptions): Promise<ClusterMa
     }
     // Nobody whom this process knows as a master is there: any other node knows who is now.
     const urls = [...addresses.map((address) => urlOfNode(seeds[0], address)), ...seeds];
-    const found = await Promise.all(urls.map((url) => askStranger(url).catch(() => undefined)));
-    const views2 = found.filter((view) => view !== undefined);
-    if (views2.length > 0 && !isClosed) {
-      take(views2);
+    const answers = await Promise.all(urls.map((url) => askStranger(url).catch(() => undefined)));
+    const others = answers.filter((view) => view !== undefined);
+    if (others.length > 0 && !isClosed) {
+      take(others);
     }
   };
   let learning: Promise<void> | undefined;
@@ -128,7 +130,15 @@ export async function createClusterMap(options: RedisOptions): Promise<ClusterMa
     get generation() {
       return generation;
     },
-    nodeFor: (slot, address = slots[slot]) => (address === undefined ? undefined : nodeAt(address)),
+    nodeFor: (slot, address = slots[slot]) => {
+      if (address === undefined) {
+        return undefined;
+      }
+      const node = nodeAt(address);
+      // A slot on its way is asked for at a node that may serve nothing yet.
+      node.idleSinceMs = undefined;
+      return node;
+    },
     moved: (slot, address) => {
       if (slots[slot] !== address) {
         slots[slot] = address;

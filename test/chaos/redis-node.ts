@@ -20,15 +20,16 @@ export interface RedisNode {
   use<Value>(work: (client: Redis) => Promise<Value>): Promise<Value>;
 }
 
-/** Makes a node with a folder under `parent`; it does not run yet. `settings` are those of redis.conf. */
+/** Makes a node with a folder under `parent`; it does not run yet. `settings` are those of redis.conf; `port`: default any. */
 export async function createRedisNode(
   parent: string,
   name: string,
   settings: Readonly<Record<string, string>> = {},
+  chosenPort?: number,
 ): Promise<RedisNode> {
   const folder = join(parent, name);
   await mkdir(folder, { recursive: true });
-  const port = await chooseFreePort();
+  const port = chosenPort ?? (await chooseFreePort());
   const url = `redis://127.0.0.1:${port}`;
   const flags = Object.entries({ port: String(port), bind: "127.0.0.1", dir: folder, save: "", ...settings });
   let server: ChildProcess | undefined;
@@ -51,7 +52,11 @@ export async function createRedisNode(
         flags.flatMap(([key, value]) => [`--${key}`, value]),
         { stdio: "ignore" },
       );
-      await use((client) => client.ping());
+      const failed = once(server, "exit").then(([code]) => {
+        throw new Error(`redis-server on port ${port} ended with exit code ${code}`);
+      });
+      failed.catch(() => {}); // later it may end as it likes
+      await use((client) => Promise.race([client.ping(), failed]));
     },
     kill: async () => {
       if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;

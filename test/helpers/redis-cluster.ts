@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { mergeClaims, parseClusterNodes, slotOf } from "../../src/shop/cluster-slots.ts";
 import { createRedisNode, type RedisNode } from "../chaos/redis-node.ts";
-import { chooseFreePort } from "./free-port.ts";
+import { chooseLastingPort } from "./free-port.ts";
 import { until } from "./until.ts";
 
 /** Three masters and three replicas of a test's own; they end with the process that started them. */
@@ -35,9 +35,9 @@ export async function startRedisCluster(folder: string): Promise<RedisCluster> {
   const nodes: RedisNode[] = [];
   const busPorts: number[] = [];
   for (let index = 0; index < 6; index += 1) {
-    const busPort = await chooseFreePort();
+    const busPort = await chooseLastingPort();
     busPorts.push(busPort);
-    nodes.push(await createRedisNode(folder, `cluster-${index}`, settingsOf(busPort)));
+    nodes.push(await createRedisNode(folder, `cluster-${index}`, settingsOf(busPort), await chooseLastingPort()));
   }
   await Promise.all(nodes.map((node) => node.start("empty")));
   await form(nodes, busPorts);
