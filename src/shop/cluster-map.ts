@@ -62,6 +62,9 @@ export async function createClusterMap(options: RedisOptions): Promise<ClusterMa
   };
 
   const take = (views: readonly ClusterView[]): void => {
+    if (isClosed) {
+      return; // what is connected to now nobody would close
+    }
     const learnt = mergeClaims(views);
     if (learnt.some((address, slot) => address !== slots[slot])) {
       generation += 1;
@@ -101,7 +104,7 @@ export async function createClusterMap(options: RedisOptions): Promise<ClusterMa
     const urls = [...addresses.map((address) => urlOfNode(seeds[0], address)), ...seeds];
     const answers = await Promise.all(urls.map((url) => askStranger(url).catch(() => undefined)));
     const others = answers.filter((view) => view !== undefined);
-    if (others.length > 0 && !isClosed) {
+    if (others.length > 0) {
       take(others);
     }
   };
