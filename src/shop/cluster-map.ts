@@ -133,15 +133,7 @@ export async function createClusterMap(options: RedisOptions): Promise<ClusterMa
     get generation() {
       return generation;
     },
-    nodeFor: (slot, address = slots[slot]) => {
-      if (address === undefined) {
-        return undefined;
-      }
-      const node = nodeAt(address);
-      // A slot on its way is asked for at a node that may serve nothing yet.
-      node.idleSinceMs = undefined;
-      return node;
-    },
+    nodeFor: (slot, address = slots[slot]) => (address === undefined ? undefined : nodeAt(address)),
     moved: (slot, address) => {
       if (slots[slot] !== address) {
         slots[slot] = address;
