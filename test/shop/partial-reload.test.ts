@@ -1,5 +1,6 @@
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { chooseCalls } from "../chaos/callers/choose-call.ts";
 import { Random } from "../chaos/callers/random.ts";
 import { View } from "../chaos/callers/view.ts";
@@ -261,6 +262,8 @@ describe("a Redis that lost its tail", () => {
     const shopId = await createShop(main.grpc, { stock: { a: 50, b: 50 }, users: { u1: 9000, u2: 9000 } });
     await main.grpc.inventory.putProduct({ shopId, sku: "a", maxPerUser: 9 });
     await main.grpc.orders.placeOrder({ shopId, userId: "u1", lines: [{ sku: "b", quantity: 2 }] });
+    const waiting = { paymentMethod: PaymentMethod.EXTERNAL, lines: [{ sku: "b", quantity: 1 }] };
+    await main.grpc.orders.placeOrder({ shopId, orderId: "older", ...waiting });
     await flushed(shopId);
     const copy = await copyShop(here, shopId);
     await work(shopId);
@@ -299,6 +302,19 @@ describe("a Redis that lost its tail", () => {
     expect(other.commit).toMatchObject({ position: again.commit?.position ?? 0n });
     const limit = main.grpc.orders.placeOrder({ shopId, userId: "u1", lines: [{ sku: "a", quantity: 8 }] });
     await expect(limit).rejects.toThrow(/may have 9/);
+  });
+
+  test("still knows an order that was placed before, and changed by a lost commit", async () => {
+    const { orders } = main.grpc;
+    const shopId = await lose((lostId) => orders.confirmOrder({ shopId: lostId, orderId: "older" }));
+    await main.server.store.shops.get(shopId).reopen();
+    expect(told(shopId).at(-1)).toMatchObject({ msg: "shop caught up with Postgres", lost: 1 });
+    const position = await positionOf(here, shopId);
+    const lines = [{ sku: "b", quantity: 1 }];
+    const again = orders.placeOrder({ shopId, orderId: "older", paymentMethod: PaymentMethod.EXTERNAL, lines });
+    expect((await again).order).toMatchObject({ orderId: "older" });
+    expect(await positionOf(here, shopId), "it made no second one").toBe(position);
+    await expectAsRebuilt(shopId, "");
   });
 
   test.each<[string, (shopId: string) => Promise<unknown>, (shopId: string) => Promise<unknown>]>([
