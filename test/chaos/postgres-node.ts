@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { rm } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { Client } from "pg";
@@ -15,7 +15,7 @@ export interface PostgresNode {
   start(): Promise<void>;
   /** Copies the data folder; the server is down meanwhile. */
   keepCopy(): Promise<void>;
-  /** Puts the copied data folder in place of the present one. The server must be down. */
+  /** Puts the copied data folder in place of the present one, once. The server must be down. */
   putBack(): Promise<void>;
   /** Runs statements of the harness. */
   use<Value>(work: (client: Client) => Promise<Value>): Promise<Value>;
@@ -41,10 +41,14 @@ export async function startPostgresNode(dataDir: string): Promise<PostgresNode> 
     },
     keepCopy: async () => {
       await server.stop();
-      await replaceFolder(copy, folder);
+      await rm(copy, { recursive: true, force: true });
+      await promisify(execFile)("cp", ["-a", folder, copy]); // with its owners: PostgreSQL takes none but its own files
       await start();
     },
-    putBack: () => replaceFolder(folder, copy),
+    putBack: async () => {
+      await rm(folder, { recursive: true, force: true });
+      await rename(copy, folder);
+    },
     use: async (work) => {
       const client = new Client({ connectionString: server.url });
       client.on("error", () => {}); // the query that it hits reports it
@@ -53,10 +57,4 @@ export async function startPostgresNode(dataDir: string): Promise<PostgresNode> 
     },
     stop: () => server.stop(),
   };
-}
-
-/** Copies a folder with its owners: PostgreSQL takes none but its own files. */
-async function replaceFolder(to: string, from: string): Promise<void> {
-  await rm(to, { recursive: true, force: true });
-  await promisify(execFile)("cp", ["-a", from, to]);
 }
