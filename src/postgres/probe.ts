@@ -25,6 +25,8 @@ const afterPauseMs = 100;
 export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): PostgresProbe {
   let client: pg.Client | undefined;
   let isThere = true;
+  /** Counts the questions given up: a connection that is made for one of them is ended. */
+  let givenUpCount = 0;
   const connect = async (): Promise<pg.Client> => {
     const fresh = new pg.Client({
       connectionString: url,
@@ -40,7 +42,12 @@ export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): Pos
     return fresh;
   };
   const question = async (): Promise<void> => {
+    const before = givenUpCount;
     const asked = client ?? (await connect());
+    if (givenUpCount !== before) {
+      void asked.end().catch(() => {});
+      throw new Error("nobody waits for the answer any more");
+    }
     client = asked;
     const { rows } = await asked.query("select current_setting('transaction_read_only') as is_read_only");
     if (rows[0]?.is_read_only === "on") {
@@ -54,6 +61,7 @@ export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): Pos
       isThere = await answeredInTime(question(), silenceMs, sockets).then(
         () => true,
         (error) => {
+          givenUpCount += 1;
           void client?.end().catch(() => {});
           client = undefined;
           isThere = false;
@@ -62,6 +70,7 @@ export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): Pos
       );
     },
     close: async () => {
+      givenUpCount += 1;
       await client?.end();
     },
   };

@@ -113,6 +113,19 @@ export function readAsOf<Value>(
     });
 }
 
+/** When the newest commit of a shop was made, by the shop's clock. */
+export async function readHeadTime(db: Kysely<Database>, shopId: string): Promise<Date> {
+  const { commit_time } = await db
+    .selectFrom("shops")
+    .innerJoin("commits", (join) =>
+      join.onRef("commits.shop_id", "=", "shops.shop_id").onRef("commits.position", "=", "shops.head_position"),
+    )
+    .select("commit_time")
+    .where("shops.shop_id", "=", shopId)
+    .executeTakeFirstOrThrow();
+  return commit_time;
+}
+
 /** The first commit of a shop: it is born with it. */
 export interface ShopBirth {
   readonly shopId: string;

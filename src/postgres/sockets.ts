@@ -4,7 +4,7 @@ import { Socket } from "node:net";
 export interface Sockets {
   /** A socket for a new connection. */
   open(): Socket;
-  /** Bytes received on all sockets that are open: what grows is alive. */
+  /** Bytes received on all sockets so far: what grows is alive. */
   readonly receivedCount: number;
   /** An outage begins: notes what each socket has received. */
   outageBegins(): void;
@@ -18,16 +18,20 @@ const graceMs = 300;
 /** Creates the list of the sockets of one process. */
 export function createSockets(): Sockets {
   const sockets = new Set<Socket>();
+  let closedCount = 0;
   let received = new Map<Socket, number>();
   return {
     open: () => {
       const socket = new Socket();
       sockets.add(socket);
-      socket.once("close", () => sockets.delete(socket));
+      socket.once("close", () => {
+        sockets.delete(socket);
+        closedCount += socket.bytesRead;
+      });
       return socket;
     },
     get receivedCount() {
-      return [...sockets].reduce((sum, { bytesRead }) => sum + bytesRead, 0);
+      return [...sockets].reduce((sum, { bytesRead }) => sum + bytesRead, closedCount);
     },
     outageBegins: () => {
       received = new Map([...sockets].map((socket) => [socket, socket.bytesRead]));

@@ -38,3 +38,15 @@ export async function listShopsToRenew(db: Kysely<Database>, nowMs: number): Pro
     where period_end_time <= ${new Date(nowMs)} and (price_credits > 0 or scheduled_tier <> '')`.execute(db);
   return rows.map((row) => row.shop_id);
 }
+
+/** When the end of a user's period will do something; undefined = never. */
+export async function findRenewalTime(db: Kysely<Database>, shopId: string, userId: string): Promise<Date | undefined> {
+  const row = await db
+    .selectFrom("subscriptions")
+    .select("period_end_time")
+    .where("shop_id", "=", shopId)
+    .where("user_id", "=", userId)
+    .where((where) => where.or([where("price_credits", ">", 0), where("scheduled_tier", "<>", "")]))
+    .executeTakeFirst();
+  return row?.period_end_time;
+}

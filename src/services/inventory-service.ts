@@ -2,7 +2,13 @@ import { create } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Kysely } from "kysely";
 import * as pb from "../../gen/holdfast/v1/inventory_service_pb.js";
-import { type CartLine, HoldSchema, ProductSchema, StockLevelSchema } from "../../gen/holdfast/v1/resources_pb.js";
+import {
+  type CartLine,
+  HoldSchema,
+  HoldState,
+  ProductSchema,
+  StockLevelSchema,
+} from "../../gen/holdfast/v1/resources_pb.js";
 import { findHold, findProduct, listHolds, listProducts } from "../postgres/inventory.ts";
 import { listName } from "../postgres/page-token.ts";
 import { type RecordedLevel, readLevels } from "../postgres/recorded.ts";
@@ -16,7 +22,7 @@ import { LimitsMissing } from "../shop/shop.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { endedHold, holdPosition } from "./ended-hold.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { freshen, messageFromRow, notFound, pageCount, readLive, readRecord, readSnapshot, required } from "./read.ts";
+import { messageFromRow, notFound, pageCount, readEnding, readLive, readRecord, required } from "./read.ts";
 
 /** InventoryService: products, stock and holds. */
 export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.InventoryService> {
@@ -138,8 +144,11 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
 
     async getHold(req, ctx) {
       const { holdId } = req;
-      await freshen(shops, () => shops.get(shopIdOf(req)).read(scripts.getHold, [holdId], { holdId }, ctx, true));
-      const found = await readSnapshot(shops, req, ctx, (db, shopId) => findHold(db, shopId, req.holdId));
+      const endDue = () => shops.get(shopIdOf(req)).read(scripts.getHold, [holdId], { holdId }, ctx, true);
+      const found = await readEnding(shops, req, ctx, endDue, async (db, shopId) => {
+        const hold = await findHold(db, shopId, holdId);
+        return { value: hold, dueTime: hold?.state === HoldState.ACTIVE ? hold.expire_time : undefined };
+      });
       const row = required(found, "HOLD_NOT_FOUND", "hold", req.holdId);
       return create(pb.GetHoldResponseSchema, { hold: messageFromRow(HoldSchema, row), asOf: readPoint(found) });
     },

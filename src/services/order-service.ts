@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import * as pb from "../../gen/holdfast/v1/order_service_pb.js";
-import { OrderSchema, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { OrderSchema, OrderState, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { findOrder, listOrders } from "../postgres/orders.ts";
 import { listName } from "../postgres/page-token.ts";
 import { findUser } from "../postgres/users.ts";
@@ -11,7 +11,7 @@ import { type Deps, shopIdOf } from "./deps.ts";
 import { endedHold } from "./ended-hold.ts";
 import { cartArguments } from "./inventory-service.ts";
 import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
-import { freshen, messageFromRow, pageCount, readRecord, readSnapshot, required } from "./read.ts";
+import { messageFromRow, pageCount, readEnding, readRecord, required } from "./read.ts";
 
 /** OrderService: sells, and sees orders through to their end. An unpaid order waits as long as a hold lasts. */
 export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.OrderService> {
@@ -89,8 +89,12 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
 
     async getOrder(req, ctx) {
       const due = { holdId: `order/${req.orderId}` };
-      await freshen(shops, () => shops.get(shopIdOf(req)).read(scripts.getOrder, [req.orderId], due, ctx, true));
-      const found = await readSnapshot(shops, req, ctx, (db, shopId) => findOrder(db, shopId, req.orderId));
+      const endDue = () => shops.get(shopIdOf(req)).read(scripts.getOrder, [req.orderId], due, ctx, true);
+      const found = await readEnding(shops, req, ctx, endDue, async (db, shopId) => {
+        const order = await findOrder(db, shopId, req.orderId);
+        const isPending = order?.state === OrderState.PENDING_PAYMENT;
+        return { value: order, dueTime: (isPending && order.expire_time) || undefined };
+      });
       const row = required(found, "ORDER_NOT_FOUND", "order", req.orderId);
       return create(pb.GetOrderResponseSchema, { order: messageFromRow(OrderSchema, row), asOf: readPoint(found) });
     },

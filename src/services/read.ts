@@ -2,7 +2,7 @@ import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import type { Kysely } from "kysely";
 import { around } from "../crash-point.ts";
 import type { Database } from "../postgres/schema.ts";
-import { type AsOf, readAsOf } from "../postgres/shops.ts";
+import { type AsOf, readAsOf, readHeadTime } from "../postgres/shops.ts";
 import { type Reason, Refusal } from "../refusal.ts";
 import type { CallContext } from "../server/call-context.ts";
 import { messageFromLog } from "../shop/messages.ts";
@@ -25,8 +25,36 @@ export async function readRecord<Value>(
  * is away it is left out, where everything acknowledged is in Postgres: the answer is as of Postgres' newest commit then, and
  * shows what became due since as not ended yet.
  */
-export async function freshen(shops: Shops, ask: () => Promise<unknown>): Promise<void> {
-  await (shops.acksDurable ? shops.whileRedisAnswers(ask) : ask());
+export async function freshen<Value>(shops: Shops, ask: () => Promise<Value>): Promise<Value | undefined> {
+  return shops.acksDurable ? shops.whileRedisAnswers(ask) : ask();
+}
+
+/** A record that may end by itself, and when it does. */
+export interface Ending<Value> {
+  readonly value: Value;
+  /** Undefined = never. */
+  readonly dueTime: Date | undefined;
+}
+
+/** A live read of a record that may end by itself, after `ask` had its end committed if that was due. */
+export async function readEnding<Value>(
+  shops: Shops,
+  req: { readonly shopId: string },
+  ctx: CallContext,
+  ask: () => Promise<object>,
+  read: (db: Kysely<Database>, shopId: string) => Promise<Ending<Value>>,
+): Promise<AsOf<Value>> {
+  for (;;) {
+    const asked = await freshen(shops, ask);
+    const { value: seen, ...at } = await readSnapshot(shops, req, ctx, async (db, shopId) => {
+      const { value, dueTime } = await read(db, shopId);
+      return { value, isOver: dueTime !== undefined && dueTime <= (await readHeadTime(db, shopId)) };
+    });
+    // What became due after it was looked at, and before the newest commit of the snapshot, has to be ended first.
+    if (!seen.isOver || asked === undefined) {
+      return { ...at, value: seen.value };
+    }
+  }
 }
 
 /** A live read of Redis, or of Postgres while Redis is away, as of its newest commit. Refuses an unknown shop. */
@@ -55,16 +83,17 @@ export async function readSnapshot<Value>(
   ctx.throwIfEnded();
   shops.require("Postgres");
   await shops.get(shopId).settle(ctx);
+  let leastPosition = shops.get(shopId).durablePosition;
   for (;;) {
     const found = await around("read: Postgres", () => readAsOf(shops.db, shopId, (trx) => read(trx, shopId)));
     if (found === undefined) {
       throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
     }
-    if (found.position >= shops.get(shopId).durablePosition) {
+    if (found.position >= leastPosition) {
       return found;
     }
     shops.require("Redis");
-    await shops.get(shopId).observe(ctx);
+    leastPosition = await shops.get(shopId).observe(ctx);
   }
 }
 

@@ -4,13 +4,14 @@ import * as pb from "../../gen/holdfast/v1/user_service_pb.js";
 import { around } from "../crash-point.ts";
 import { type LedgerKey, listWalletEntries } from "../postgres/ledger.ts";
 import { listName } from "../postgres/page-token.ts";
+import { findRenewalTime } from "../postgres/subscriptions.ts";
 import { findUser, findUserByEmail, listUsers } from "../postgres/users.ts";
 import { Refusal } from "../refusal.ts";
 import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
-import { freshen, messageFromRow, pageCount, readRecord, readSnapshot, required } from "./read.ts";
+import { messageFromRow, pageCount, readEnding, readRecord, required } from "./read.ts";
 import { makeReferralCode } from "./referral-code.ts";
 
 /** UserService: users and their wallets. */
@@ -84,10 +85,11 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
     async getUser(req, ctx) {
       const { userId } = req;
       // A period of theirs that is over is renewed first: tier and credits follow from it.
-      await freshen(shops, () =>
-        shops.get(shopIdOf(req)).read(scripts.getSubscription, [userId], { userId }, ctx, true),
-      );
-      const found = await readSnapshot(shops, req, ctx, (db, shopId) => findUser(db, shopId, userId));
+      const endDue = () => shops.get(shopIdOf(req)).read(scripts.getSubscription, [userId], { userId }, ctx, true);
+      const found = await readEnding(shops, req, ctx, endDue, async (db, shopId) => ({
+        value: await findUser(db, shopId, userId),
+        dueTime: await findRenewalTime(db, shopId, userId),
+      }));
       const row = required(found, "USER_NOT_FOUND", "user", req.userId);
       return create(pb.GetUserResponseSchema, { user: messageFromRow(UserSchema, row), asOf: readPoint(found) });
     },

@@ -57,7 +57,8 @@ export function createClusterHints(map: ClusterMap): ClusterHints {
       }
     },
     moveFromAway: () => {
-      if (node?.isUsable === false || (node !== undefined && !map.masters.includes(node))) {
+      const isLost = node === undefined || !node.isUsable || !map.masters.includes(node);
+      if (isLost && listeners.size > 0) {
         void subscribe();
       }
     },

@@ -262,7 +262,7 @@ async function rebuildAll(
   if (headInLog && !drained.isWhole) {
     logger.warn(
       { shop: shopId, from: drained.head.position + 1, to: sealed.position },
-      "commits that Postgres cannot take are discarded; who made them was never answered",
+      "commits that Postgres cannot take are discarded",
     );
     await loader.load("clear", ["0"]);
   }

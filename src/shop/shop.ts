@@ -302,10 +302,10 @@ export class Shop {
 
   /**
    * Waits until Postgres has everything this shop committed so far, whatever Redis acknowledges alone and whatever Postgres
-   * lost: afterwards a read of Postgres shows it.
+   * lost: afterwards a read of Postgres shows it. Returns the position of the newest such commit.
    */
-  async observe(caller: Caller): Promise<void> {
-    await this.read(this.#deps.scripts.observe, [], {}, caller, true);
+  async observe(caller: Caller): Promise<number> {
+    return (await this.read(this.#deps.scripts.observe, [], {}, caller, true)).position;
   }
 
   /** The same where Redis acknowledges alone; elsewhere everything acknowledged is in Postgres already. */
@@ -368,7 +368,9 @@ export class Shop {
 
   /** Somebody made this position durable. */
   noteDurable(position: number): void {
-    this.#durablePosition = Math.max(this.#durablePosition, position);
+    if (Number.isSafeInteger(position)) {
+      this.#durablePosition = Math.max(this.#durablePosition, position);
+    }
   }
 
   /** Postgres went away: who only looked need not wait for it. */
@@ -502,7 +504,7 @@ export class Shop {
    */
   async #readConfirmed(script: Script, args: readonly (string | number)[]): Promise<Observed> {
     const [flusher, confirmed] = [this.#openFlusher, this.#confirmed];
-    if (flusher === undefined || confirmed === undefined) {
+    if (flusher === undefined || confirmed === undefined || confirmed.position < this.#durablePosition) {
       throw unavailable("Postgres");
     }
     const { epoch } = flusher;
