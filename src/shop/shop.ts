@@ -173,15 +173,23 @@ export class Shop {
     let lookedUp = "0";
     let record: readonly (string | number)[] = mutation.record === undefined ? [] : [0, ""];
     let recordEpoch = 0;
+    let hasRun = false;
     caller.throwIfEnded();
     this.#admit();
     for (;;) {
       caller.throwIfEnded();
+      const isOpen = this.#openFlusher !== undefined;
       const flusher =
         this.#openFlusher ?? (await tries.attempt(() => around("mutation: open", () => this.#ready(caller))));
       if (flusher === undefined) {
         continue;
       }
+      if (!isOpen && !hasRun) {
+        // An opening may take long: who was let in before it may be gone by now, or one too many.
+        caller.throwIfEnded();
+        this.#admit();
+      }
+      hasRun = true;
       const { epoch, head } = flusher;
       if (mutation.record !== undefined && recordEpoch !== epoch) {
         // What was read in another epoch may be of a history that is gone.

@@ -1,4 +1,6 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
+import { Code, ConnectError } from "@connectrpc/connect";
 import type { Redis } from "ioredis";
 import { openDoors } from "../helpers/holdfast.ts";
 import { type RedisState, readRedisState } from "../helpers/redis-state.ts";
@@ -22,9 +24,12 @@ export async function checkVerification({ shopId, server, redis, random }: Finis
   const doors = openDoors(server.grpc, server.http);
   const verify = async (): Promise<readonly string[]> => {
     const found: string[] = [];
-    for await (const { discrepancies } of doors.grpc.admin.verifyShop({ shopId })) {
-      found.push(...discrepancies.map(({ kind, subject }) => `${kind} ${subject}`));
-    }
+    await whenAvailable(async () => {
+      found.length = 0;
+      for await (const { discrepancies } of doors.grpc.admin.verifyShop({ shopId })) {
+        found.push(...discrepancies.map(({ kind, subject }) => `${kind} ${subject}`));
+      }
+    });
     return found;
   };
   try {
@@ -34,9 +39,11 @@ export async function checkVerification({ shopId, server, redis, random }: Finis
     const before = await readRedisState(redis, shopId);
     const subject = await spoil(redis, shopId, random);
     const named = await verify();
-    for await (const _ of doors.grpc.admin.rebuildShop({ shopId })) {
-      // it tells how far it is
-    }
+    await whenAvailable(async () => {
+      for await (const _ of doors.grpc.admin.rebuildShop({ shopId })) {
+        // it tells how far it is
+      }
+    });
     const after = await readRedisState(redis, shopId);
     return [
       ...(named.some((each) => each.endsWith(` ${subject}`))
@@ -86,4 +93,18 @@ function differences(before: RedisState, after: RedisState): readonly string[] {
 /** Stats that are 0 say what no stats say; any other field stays. */
 function withoutZeros(name: string, hash: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
   return Object.fromEntries(Object.entries(hash).filter(([, value]) => name !== "stats" || value !== "0"));
+}
+
+/** Does it again as long as a store seems away: on a busy machine one that is slow does. */
+async function whenAvailable(work: () => Promise<void>): Promise<void> {
+  for (let attempt = 0; attempt < 50; attempt += 1) {
+    const error: unknown = await work().then(
+      () => undefined,
+      (failure: unknown) => failure,
+    );
+    if (error === undefined) return;
+    if (!(error instanceof ConnectError) || error.code !== Code.Unavailable) throw error;
+    await pause(200);
+  }
+  throw new Error("the server stays unavailable");
 }
