@@ -1,5 +1,5 @@
 import { Redis } from "ioredis";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import type { Scripts } from "../../src/shop/scripts.ts";
 import { auditShop } from "../helpers/audit.ts";
@@ -7,6 +7,7 @@ import { type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
 import { commitOf, persist, startLoad } from "../helpers/load.ts";
 import { startProxy, type TcpProxy } from "../helpers/proxy.ts";
 import { createShop, uniqueId } from "../helpers/shop.ts";
+import { until } from "../helpers/until.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
 
 const stores = useStores();
@@ -18,6 +19,8 @@ beforeAll(async () => {
   [redis, postgres] = await Promise.all([startProxy(stores.redis.url), startProxy(stores.database.url)]);
   holdfast = await startHoldfast({ redisUrl: redis.url, databaseUrl: postgres.url });
 });
+// A connection that the test before cut may make a store seem away for a moment.
+beforeEach(() => until("both stores are there", () => holdfast.server.store.shops.awayStore() === undefined));
 afterAll(async () => {
   await holdfast?.stop();
   await Promise.all([redis?.stop(), postgres?.stop()]);
