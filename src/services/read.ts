@@ -23,7 +23,7 @@ export async function readRecord<Value>(
 /**
  * Does what a live read needs Redis for before it reads Postgres: what is due is ended, what Postgres lost is healed. While Redis
  * is away it is left out, where everything acknowledged is in Postgres: the answer is as of Postgres' newest commit then, and
- * shows what became due since as not ended yet.
+ * shows what is due as not ended yet.
  */
 export async function freshen<Value>(shops: Shops, ask: () => Promise<Value>): Promise<Value | undefined> {
   return shops.acksDurable ? shops.whileRedisAnswers(ask) : ask();

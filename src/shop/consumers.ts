@@ -30,7 +30,7 @@ export interface Consumers {
 /** What consumers need. */
 export interface ConsumersOptions {
   readonly db: Kysely<Database>;
-  readonly redis: Pick<ScriptRunner, "publish" | "subscribe">;
+  readonly redis: Pick<ScriptRunner, "database" | "publish" | "subscribe">;
   readonly logger: Logger;
   /** How often the rows of all watched consumers are looked at, in milliseconds, as hints may be lost; default 1,000. */
   readonly lookMs?: number;
@@ -77,7 +77,7 @@ export async function createConsumers({ db, redis, logger, lookMs = 1000 }: Cons
     }
   }, lookMs);
 
-  await redis.subscribe(consumerChannel, (key) => {
+  await redis.subscribe(consumerChannel(redis.database), (key) => {
     void look([...sessions].filter((session) => keyOf(session) === key));
   });
 
@@ -87,7 +87,7 @@ export async function createConsumers({ db, redis, logger, lookMs = 1000 }: Cons
       const position = await around("consumer: take", () => takeConsumer(db, name, session.id));
       sessions.add(session);
       // Without Redis the older watch finds out with its next look.
-      redis.publish(consumerChannel, keyOf(name)).catch(() => {});
+      redis.publish(consumerChannel(redis.database), keyOf(name)).catch(() => {});
       return { position, taken: session.taking.signal, end: () => void sessions.delete(session) };
     },
     close: () => clearInterval(timer),

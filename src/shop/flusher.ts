@@ -244,7 +244,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     options.onDurable(before, fresh);
     const newest = fresh.at(-1) as LogEntry;
     const hint = `${shopId} ${newest.position} ${newest.commitId}`;
-    const trim = [epoch, newest.position, options.marginCommits, hintChannel, hint];
+    const trim = [epoch, newest.position, options.marginCommits, hintChannel(redis.database), hint];
     around("flush: trim", () => redis.aside(scripts.trimLog, keys, trim)).catch((error) =>
       logger[isStoreAway(error) ? "debug" : "warn"](
         { err: error, shop: shopId },

@@ -25,8 +25,12 @@ export function shopKeys(shopId: string): ShopKeys {
   return Object.fromEntries(keyNames.map((name) => [name, `{${shopId}}:${name}`]));
 }
 
-/** The pub/sub channel on which processes tell each other that a shop's durable head moved. */
-export const hintChannel = "holdfast:durable";
+/** The pub/sub channel on which the processes of one Redis database tell each other that a shop's durable head moved. */
+export function hintChannel(database: number): string {
+  return `holdfast:durable:${database}`;
+}
 
-/** The pub/sub channel on which processes tell each other that a watch took a consumer. */
-export const consumerChannel = "holdfast:consumers";
+/** The pub/sub channel on which the processes of one Redis database tell each other that a watch took a consumer. */
+export function consumerChannel(database: number): string {
+  return `holdfast:consumers:${database}`;
+}

@@ -77,6 +77,7 @@ export async function connectCluster(options: RedisOptions): Promise<ScriptRunne
         throw classified(error);
       });
     },
+    database: 0,
     get generation() {
       return map.generation;
     },

@@ -19,6 +19,8 @@ export interface ScriptRunner {
   subscribe(channel: string, onHint: (message: string) => void): Promise<void>;
   /** Sends a message to whoever subscribed to a channel, once; it may be lost. Throws RedisUnavailable. */
   publish(channel: string, message: string): Promise<void>;
+  /** The number of the database that the keys are in. Channels are not: deployments on two databases share them all. */
+  readonly database: number;
   /**
    * How often a connection was made or a slot changed hands: while it stays the same, all commands of a shop went to one and
    * the same server, which has lost nothing. After a reconnect it may be another one.
@@ -116,6 +118,7 @@ export async function connectRedis(options: RedisOptions): Promise<ScriptRunner>
       return generation;
     },
     connections: [commands],
+    database: commands.options.db ?? 0,
     load: (library) => exchangeLibraries(commands, library),
     run: (script, keys, args) => evaluate(commands, script, keys, args),
     aside: (script, keys, args) => evaluate(reads, script, keys, args),

@@ -138,7 +138,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     return shop;
   };
 
-  await redis.subscribe(hintChannel, (message) => {
+  await redis.subscribe(hintChannel(redis.database), (message) => {
     const [shopId = "", position] = message.split(" ");
     hubs.get(shopId)?.hint(Number(position));
     shops.get(shopId)?.noteDurable(Number(position));

@@ -58,6 +58,7 @@ const redisFaults: readonly Fault<ClusterWorld>[] = [
   {
     name: "forced failover",
     uses: ["redis"],
+    forks: true,
     weight: 2,
     run: async ({ world, shopId }) => {
       const master = await world.cluster.masterOf(shopId);
@@ -70,6 +71,7 @@ const redisFaults: readonly Fault<ClusterWorld>[] = [
   {
     name: "partition",
     uses: ["redis"],
+    forks: true,
     weight: 3,
     run: async ({ world, shopId, random }) => {
       const master = await world.cluster.masterOf(shopId);

@@ -19,6 +19,8 @@ export interface Fault<Kind extends World = World> {
   readonly weight: number;
   /** Names of faults that may not come with it, because both together can lose a commit from both stores. */
   readonly without?: readonly string[];
+  /** For a while two masters may take the same shop. */
+  readonly forks?: boolean;
   /** Before the callers begin. */
   readonly prepare?: (context: FaultContext<Kind>) => Promise<void>;
   /** Does it, and takes back what does not mend itself. */

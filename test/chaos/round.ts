@@ -117,7 +117,15 @@ async function check<Kind extends World>(
       const violations = [
         ...found,
         ...(await workload.checkWatchers(commits)),
-        ...checkAnswers(shopId, mayHaveLackedRedis(plan.faults, serverLogs), workload.calls, commits),
+        ...checkHistory({
+          shopId,
+          currencyCode: "USD",
+          calls: workload.calls,
+          commits,
+          holdMs,
+          mayLackRedis: mayHaveLackedRedis(plan.faults, serverLogs),
+          mayFork: plan.faults.some(({ forks }) => forks === true),
+        }).map(({ kind, position, text }) => `${kind} at ${position}: ${text}`),
         ...world.servers.flatMap(({ diedAlone = [] }) => diedAlone),
       ];
       const server = random.from(world.servers).address;
@@ -126,17 +134,6 @@ async function check<Kind extends World>(
       return { violations: [...violations, ...later], commits };
     }),
   );
-}
-
-/** Whether there is one order of all calls in which each answer is right. */
-function checkAnswers(
-  shopId: string,
-  mayLackRedis: boolean,
-  calls: readonly CallRecord[],
-  commits: readonly CommitRecord[],
-) {
-  const found = checkHistory({ shopId, currencyCode: "USD", calls, commits, holdMs, mayLackRedis });
-  return found.map(({ kind, position, text }) => `${kind} at ${position}: ${text}`);
 }
 
 /** Whether a server may have answered without Redis: a fault took it away, or the machine was so slow that it seemed away. */

@@ -51,6 +51,7 @@ const redisFaults: readonly Fault<SingleWorld>[] = [
   {
     name: "fork",
     uses: ["redis", "redis network"],
+    forks: true,
     weight: 3,
     run: async ({ world, random }) => {
       const { replica, servers } = world;

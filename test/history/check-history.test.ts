@@ -32,6 +32,25 @@ function withCommit(history: History, commit: CommitRecord): History {
   return { ...history, commits: history.commits.map((each) => (each.position === commit.position ? commit : each)) };
 }
 
+/** A history whose last calls, so many, and its last commit happened so many milliseconds later. */
+function later(history: History, callCount: number, ms: number): History {
+  const { calls, commits } = structuredClone(history);
+  const last = commits.at(-1) as CommitRecord;
+  const moved = calls.slice(-callCount).map((each) => {
+    const commit = (each.outcome as AnsweredOutcome).commit;
+    const seen = commit === undefined ? {} : { commit: { ...commit, commit_time: commit.commit_time + ms } };
+    const { invokedMs, attemptMs, returnedMs } = each;
+    const times = { invokedMs: invokedMs + ms, attemptMs: attemptMs + ms, returnedMs: returnedMs + ms };
+    return { ...each, ...times, outcome: { ...each.outcome, ...seen } as Outcome };
+  });
+  const lateCommit = { ...last, timeMs: last.timeMs + ms };
+  return {
+    ...history,
+    calls: [...calls.slice(0, -callCount), ...moved],
+    commits: [...commits.slice(0, -1), lateCommit],
+  };
+}
+
 /** An order that was made when somebody else's was not seen, put behind it. */
 function orderUnseen(shop: SimulatedShop, phoneCount: number): History {
   const other = openShop(phoneCount);
@@ -215,6 +234,32 @@ describe("a history is rejected when", () => {
     const history = replaced(shop.history, read, late);
     expect(kindsOf(history)).toEqual(["wrong answer"]);
     expect(kindsOf({ ...history, mayLackRedis: true })).toEqual([]);
+  });
+
+  test("an answer rests on a hold that was due before a commit of other goods", () => {
+    const shop = openShop(5);
+    shop.call("PutProduct", { sku: "case", price_minor: 10 });
+    shop.call("HoldStock", { hold_id: "h", lines: onePhone.lines, hold_duration: 1000 });
+    shop.call("AdjustStock", { sku: "case", delta_count: 1, reason: 5 });
+    shop.call("GetStock", { sku: "phone" });
+    expect(kindsOf(shop.history)).toEqual([]);
+    const history = later(shop.history, 2, 3000);
+    expect(kindsOf(history)).toEqual(["wrong answer"]);
+    expect(kindsOf({ ...history, mayLackRedis: true })).toEqual([]);
+  });
+
+  test("an answer was given at a time after the next commit's, and there was one master", () => {
+    const shop = openShop(5);
+    shop.call("PreviewTierChange", { user_id: "u", tier: "pro" });
+    shop.call("AdjustStock", { sku: "phone", delta_count: 1, reason: 5 });
+    expect(kindsOf(shop.history)).toEqual([]);
+    const quoteMs = shop.now - 20;
+    const early = { ...(shop.commits.at(-1) as CommitRecord), timeMs: quoteMs - 10 };
+    const history = withCommit(shop.history, early);
+    expect(kindsOf(history)).toContain("wrong answer");
+    const quotes = (each: History) => checkHistory(each).filter(({ text }) => text.includes("PreviewTierChange"));
+    expect(quotes(history)).toHaveLength(1);
+    expect(quotes({ ...history, mayFork: true })).toEqual([]);
   });
 
   test("there is a commit that nobody asked for", () => {

@@ -21,7 +21,8 @@ import { clockSlackMs, Replay } from "./replay.ts";
  * Time: a commit was decided at its own time. A refusal or a read was decided at an unknown time after the commit it
  * observed, not after the next one, and between its attempt and its answer; it must be right at one of these milliseconds.
  *
- * Where Redis may have been away (`mayLackRedis`), a live read may also be right at the time of the commit it observed.
+ * Where two masters may have taken the shop at once (`mayFork`), it may be after the next one, which the other master made.
+ * Where Redis may have been away (`mayLackRedis`), a live read may also show what is due, and not ended by a commit yet.
  *
  * Left out: ListHolds, ListOrders, ListUsers, ListWalletEntries, ListTierChanges (each answer needs a look at everything
  * there is, at every position it may be right at); and what a user's e-mail address and name are in replays.

@@ -72,9 +72,14 @@ export interface History {
   readonly holdMs?: number;
   /**
    * Redis may have been away at times. Live reads are then answered from PostgreSQL as of its newest commit, and may show
-   * what became due since as not ended yet (issue 4, 7: "GetX answered from Postgres with its as_of"). Default false.
+   * what is due as not ended yet, because only Redis can end it. Default false.
    */
   readonly mayLackRedis?: boolean;
+  /**
+   * Two Redis masters may have taken the shop at once: what one of them answered may then be later, by its clock, than the
+   * next commit, which the other made meanwhile. Default false.
+   */
+  readonly mayFork?: boolean;
   /** What to add to times of calls for the time of clocks, in ms. Default: by this process' clock, now. */
   readonly originMs?: number;
 }

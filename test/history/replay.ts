@@ -225,13 +225,14 @@ export class Replay {
   /** The milliseconds at which a call may have been decided; those that an answer tells of come first, then all. */
   *#timesOf({ outcome, attemptMs, returnedMs }: CallRecord): Generator<number> {
     const { position, timeMs } = this.#shop;
-    const next = this.#history.commits[position]?.timeMs ?? Number.POSITIVE_INFINITY;
+    const following = this.#history.mayFork === true ? undefined : this.#history.commits[position];
+    const next = following?.timeMs ?? Number.POSITIVE_INFINITY;
     const from = Math.max(timeMs, Math.floor(attemptMs + this.#originMs) - clockSlackMs);
     const to = Math.max(from, Math.min(next, Math.ceil(returnedMs + this.#originMs) + clockSlackMs));
     const told = toldTimes(this.#shop, outcome).filter((time) => time >= from && time <= to);
     yield* [...told, from, to];
     const isRead = outcome?.kind === "answered" && outcome.asOf !== undefined;
-    if (isRead && this.#history.mayLackRedis === true) yield timeMs;
+    if (isRead && this.#history.mayLackRedis === true) yield Math.min(timeMs, beforeNextDue(this.#shop));
     for (let now = from + 1; now < to; now += 1) yield now;
   }
 
@@ -239,6 +240,11 @@ export class Replay {
     const who = calls.map(({ call, outcome }) => `${describe(call)}\n  was ${write(outcome)}`);
     this.#violations.push({ kind, position, calls, text: [what, ...who].join("\n  ") });
   }
+}
+
+/** The last millisecond at which nothing that is open is due. */
+function beforeNextDue(shop: Shop): number {
+  return Math.min(...openItems(shop).map((item) => dueTime(item) as number)) - 1;
 }
 
 /** Times that an answer lets conclude: when a quote takes effect, and how long to wait for the next hold that is due. */

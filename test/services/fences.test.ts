@@ -186,6 +186,24 @@ test("a log of the wrong type fences the shop, VerifyShop ends, and it goes on w
   await expectWhole(one.grpc, shopId);
 }, 30_000);
 
+test("a Redis that lost the right to run functions, is away: no shop is fenced", async () => {
+  const shopId = await createShop(one.grpc, { stock: { a: 9 } });
+  const unavailable = { code: Code.Unavailable, reason: "SHOP_UNAVAILABLE", retryMs: expect.any(Number) };
+  await redis.call("ACL", "SETUSER", "default", "-fcall", "-fcall_ro");
+  try {
+    for (const [rpc, call] of Object.entries(decisions(one.grpc, shopId)).filter(([rpc]) => !rpc.startsWith("Get"))) {
+      expect(await refusalOf(call()), rpc).toMatchObject(unavailable);
+    }
+    expect((await one.grpc.inventory.getStock({ shopId, sku: "a" })).stock?.availableCount).toBe(9n);
+    expect(await refusalOf(rebuild(one.grpc, shopId))).toMatchObject(unavailable);
+  } finally {
+    await redis.call("ACL", "SETUSER", "default", "+fcall", "+fcall_ro");
+  }
+  expect((await persist(() => one.grpc.orders.placeOrder({ shopId, ...sale })))?.commit?.durable).toBe(true);
+  expect([...alarmsOf(one, shopId), ...alarmsOf(two, shopId)]).toEqual([]);
+  await expectWhole(one.grpc, shopId);
+}, 30_000);
+
 describe("a Postgres that was put back to where the log does not reach", () => {
   let copies: DatabaseCopies;
   beforeAll(() => {
