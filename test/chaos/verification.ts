@@ -73,7 +73,8 @@ async function spoil(redis: Redis, shopId: string, random: Random): Promise<stri
 }
 
 /** What a rebuild made different. It forgets ids that only an earlier turn of the memory had, never one of its own. */
-function differences(before: RedisState, after: RedisState): readonly string[] {
+function differences(whole: RedisState, after: RedisState): readonly string[] {
+  const before = { ...whole, hashes: withoutEarlyCounts(whole.hashes, after.hashes) };
   const parts = [
     ...Object.keys(before.hashes).map(
       (name) => [name, withoutZeros(name, before.hashes[name]), withoutZeros(name, after.hashes[name])] as const,
@@ -88,6 +89,32 @@ function differences(before: RedisState, after: RedisState): readonly string[] {
       ([name, left, right]) =>
         `a rebuild changes ${name}: ${write(left).slice(0, 2000)} to ${write(right).slice(0, 2000)}`,
     );
+}
+
+type Hashes = RedisState["hashes"];
+
+/**
+ * A first limit makes Redis count what users had of a product before it decides; when that call is refused in the end, it
+ * goes on counting, and a rebuild, which knows of no limit, does not.
+ */
+function withoutEarlyCounts(before: Hashes, after: Hashes): Hashes {
+  const isCounted = (hashes: Hashes, terms: string): boolean => hashes.stock?.[terms]?.split(" ")[1] === "1";
+  const early = Object.keys(before.stock ?? {}).filter(
+    (field) => field.endsWith(":terms") && isCounted(before, field) && !isCounted(after, field),
+  );
+  const stock = Object.entries(before.stock ?? {}).map(([field, value]) =>
+    early.includes(field) ? [field, plainTerms(value.replace(/^0 1 /, "0 0 "))] : [field, value],
+  );
+  const skus = early.map((field) => field.slice(0, -":terms".length));
+  const limits = Object.entries(before.limits ?? {}).filter(
+    ([field]) => !skus.some((sku) => field.endsWith(`:${sku}`)),
+  );
+  return { ...before, stock: Object.fromEntries(stock), limits: Object.fromEntries(limits) };
+}
+
+/** Terms that say nothing are empty. */
+function plainTerms(terms: string): string {
+  return terms === "0 0 0 0 0" ? "" : terms;
 }
 
 /** Stats that are 0 say what no stats say; any other field stays. */
