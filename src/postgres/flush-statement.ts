@@ -50,9 +50,9 @@ const parts: readonly Part[] = [
     ) => `insert into products (shop_id, sku, title, price_minor, max_per_user, sale_start_time, sale_end_time, withdrawn,
         limit_tracked, create_time, update_time, position)
       select shop_id, r.sku, r.title, r.price_minor, r.max_per_user, ${farTime("sale_start_time")}, ${farTime("sale_end_time")}, r.withdrawn,
-        r.max_per_user > 0, ${time("create_time")}, ${time("update_time")}, r.position
+        r.limit_tracked, ${time("create_time")}, ${time("update_time")}, r.position
       from cas, json_to_recordset(${rows}) as r(sku text, title text, price_minor bigint, max_per_user bigint, sale_start_time float8,
-        sale_end_time float8, withdrawn boolean, create_time float8, update_time float8, position bigint)
+        sale_end_time float8, withdrawn boolean, limit_tracked boolean, create_time float8, update_time float8, position bigint)
       ${orReplace("sku", ["title", "price_minor", "max_per_user", "sale_start_time", "sale_end_time", "withdrawn", "update_time", "position"])},
         limit_tracked = products.limit_tracked or excluded.limit_tracked`,
   },

@@ -6,7 +6,7 @@ import type { LogEntry } from "./log-entry.ts";
  */
 export interface Projection {
   readonly commits: LogEntry[];
-  readonly products: Map<string, ProductJson>;
+  readonly products: Map<string, ProductRow>;
   readonly stock: Map<string, StockJson>;
   readonly holds: Map<string, HoldJson>;
   readonly orders: Map<string, OrderJson>;
@@ -56,6 +56,12 @@ export interface ProductJson {
   create_time: number;
   update_time: number;
   position: number;
+}
+
+/** A product's row. */
+export interface ProductRow extends ProductJson {
+  /** Whether one of the commits gave it a limit, which a later one may have taken away. */
+  readonly limit_tracked: boolean;
 }
 
 /** A StockLevel in an event. */
@@ -304,7 +310,8 @@ const projections: { [Name in EventName]-?: (into: Projection, payload: Payload<
     }
   },
   product_put: (into, { product, created }) => {
-    into.products.set(product.sku, product);
+    const limit_tracked = product.max_per_user > 0 || into.products.get(product.sku)?.limit_tracked === true;
+    into.products.set(product.sku, { ...product, limit_tracked });
     if (created) {
       into.counters.product_count += 1;
       into.stock.set(product.sku, { sku: product.sku, available_count: 0, held_count: 0, sold_count: 0 });

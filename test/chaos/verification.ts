@@ -2,6 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Redis } from "ioredis";
+import { Store } from "../../gen/holdfast/v1/admin_service_pb.js";
 import { openDoors } from "../helpers/holdfast.ts";
 import { type RedisState, readRedisState } from "../helpers/redis-state.ts";
 import type { ServerAddress } from "./callers/open-servers.ts";
@@ -27,7 +28,11 @@ export async function checkVerification({ shopId, server, redis, random }: Finis
     await whenAvailable(async () => {
       found.length = 0;
       for await (const { discrepancies } of doors.grpc.admin.verifyShop({ shopId })) {
-        found.push(...discrepancies.map(({ kind, subject }) => `${kind} ${subject}`));
+        found.push(
+          ...discrepancies.map(
+            (each) => `${Store[each.store]}: ${each.found}, not ${each.expected}: ${each.kind} ${each.subject}`,
+          ),
+        );
       }
     });
     return found;

@@ -21,8 +21,8 @@ afterAll(async () => {
 });
 
 /** The commit after a head: a product is put. */
-function nextCommit(position: number): LogEntry {
-  const product = { sku: "new", title: "", price_minor: 1, max_per_user: 0, withdrawn: false };
+function nextCommit(position: number, max_per_user = 0, created = true): LogEntry {
+  const product = { sku: "new", title: "", price_minor: 1, max_per_user, withdrawn: false };
   const times = { create_time: 1000, update_time: 1000, position };
   return {
     position,
@@ -30,7 +30,7 @@ function nextCommit(position: number): LogEntry {
     epoch: 1,
     timeMs: Date.now(),
     call: JSON.stringify({ rpc: "PutProduct", request_id: "r-next", principal: "", request: {} }),
-    events: JSON.stringify([{ product_put: { product: { ...product, ...times }, created: true } }]),
+    events: JSON.stringify([{ product_put: { product: { ...product, ...times }, created } }]),
     private: "",
   };
 }
@@ -73,6 +73,16 @@ test("is won by one of many who append to the same head", async () => {
   const results = await Promise.all(Array.from({ length: 8 }, append));
   expect(results.filter((isDone) => isDone)).toHaveLength(1);
   expect(await countRows(shopId)).toEqual({ commits: position + 1, products: 2, stock: 2 });
+});
+
+test("remembers a limit that came and went within one batch", async () => {
+  const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
+  const comparison = await readComparison(shopId);
+  const { position } = comparison.head;
+  const commits = [nextCommit(position + 1, 3), nextCommit(position + 2, 0, false)];
+  expect(await appendCommits(db, shopId, comparison, project(commits))).toBe(true);
+  const product = db.selectFrom("products").select(["max_per_user", "limit_tracked"]).where("sku", "=", "new");
+  expect(await product.where("shop_id", "=", shopId).execute()).toEqual([{ max_per_user: 0, limit_tracked: true }]);
 });
 
 async function countRows(shopId: string): Promise<Record<string, number>> {
