@@ -90,16 +90,16 @@ async function checkLog({ redis, shopId, commits }: Evidence): Promise<readonly 
   return found;
 }
 
-/** A gateway's order is charged once when it was paid, and a refund made once. */
+/** A gateway's order is charged once when it was paid, and each of its refunds is made once. */
 async function checkCharges({ postgres, stripe, shopId }: Evidence): Promise<readonly string[]> {
   const { rows: orders } = await postgres.query(
-    "select order_id, state, amount_minor, charge_id from orders where shop_id = $1 and payment_method = 4",
+    "select order_id, state, amount_minor, refunded_minor, charge_id from orders where shop_id = $1 and payment_method = 4",
     [shopId],
   );
   const ofShop = stripe.charges.filter(({ metadata }) => metadata.shop_id === shopId);
   const byOrder = Map.groupBy(ofShop, ({ metadata }) => String(metadata.order_id));
   const found: string[] = [];
-  for (const { order_id, state, amount_minor, charge_id } of orders) {
+  for (const { order_id, state, amount_minor, refunded_minor, charge_id } of orders) {
     const charges = byOrder.get(order_id) ?? [];
     byOrder.delete(order_id);
     const isPaid = [2, 3, 5].includes(state) && amount_minor !== "0";
@@ -107,6 +107,11 @@ async function checkCharges({ postgres, stripe, shopId }: Evidence): Promise<rea
       ? charges.length === 1 && charges[0]?.id === charge_id && String(charges[0]?.amount) === amount_minor
       : charges.length === 0;
     if (!isRight) found.push(`order ${order_id} is in state ${state} with ${write(charges)}`);
+    const refunds = stripe.refunds.filter(({ charge }) => charges.some(({ id }) => id === charge));
+    const refunded = refunds.reduce((sum, { amount }) => sum + amount, 0);
+    if (String(refunded) !== refunded_minor) {
+      found.push(`of order ${order_id} ${refunded_minor} were refunded, not ${write(refunds)}`);
+    }
   }
   for (const charges of byOrder.values()) found.push(`charged for an order that is not there: ${write(charges)}`);
   const keys = stripe.refunds.map(({ key }) => key);

@@ -1,9 +1,9 @@
 import { setTimeout as pause } from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import type { ClusterWorld } from "./cluster-world.ts";
 import { commonFaults } from "./common-faults.ts";
 import type { Fault } from "./fault.ts";
 import type { RedisNode } from "./redis-node.ts";
-import { until } from "./until.ts";
 
 /** What happens to a cluster; always to the node that serves the round's shop. */
 const redisFaults: readonly Fault<ClusterWorld>[] = [
@@ -85,7 +85,8 @@ const redisFaults: readonly Fault<ClusterWorld>[] = [
 ];
 
 function isReplaced(world: ClusterWorld, shopId: string, master: RedisNode): Promise<void> {
-  return until("a replica became the master", async () => (await world.cluster.masterOf(shopId)).url !== master.url);
+  const isAnother = async () => (await world.cluster.masterOf(shopId)).url !== master.url;
+  return until("a replica became the master", () => isAnother().catch(() => false), 30_000);
 }
 
 /** The faults of a world with a Redis Cluster. */

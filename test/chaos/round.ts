@@ -3,6 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Redis } from "ioredis";
 import type { Client } from "pg";
 import { openDoors } from "../helpers/holdfast.ts";
+import { until } from "../helpers/until.ts";
 import { checkHistory } from "../history/check-history.ts";
 import type { CallRecord, CommitRecord } from "../history/history.ts";
 import { readCommits } from "../history/read-commits.ts";
@@ -11,7 +12,6 @@ import { Random } from "./callers/random.ts";
 import { startWorkload, type Workload } from "./callers/workload.ts";
 import { checkShop } from "./check-shop.ts";
 import type { Fault } from "./fault.ts";
-import { until } from "./until.ts";
 import { checkVerification } from "./verification.ts";
 import type { World } from "./world.ts";
 
@@ -84,7 +84,7 @@ async function createShop(world: World, shopId: string): Promise<void> {
     await doors.grpc.admin.createShop({ shopId, currencyCode: "USD", requestId: "birth" });
     return true;
   };
-  await until("a shop was made", isMade).finally(() => doors.close());
+  await until("a shop was made", () => isMade().catch(() => false), 30_000).finally(() => doors.close());
 }
 
 /** All faults of the round, each beginning when it likes. */
@@ -153,10 +153,12 @@ async function atRest<Value>(
   look: () => Promise<Value>,
 ): Promise<Value> {
   for (let attempt = 0; attempt < 20; attempt += 1) {
-    await until("both stores have the same head, and the gateway was asked for everything", async () => {
+    const isAtRest = async (): Promise<boolean> => {
       const { position, isDone } = await headOf(postgres, redis, shopId);
       return isDone && position !== undefined;
-    });
+    };
+    const what = "both stores have the same head, and the gateway was asked for everything";
+    await until(what, () => isAtRest().catch(() => false), 30_000);
     const before = await headOf(postgres, redis, shopId);
     const seen = await look();
     if ((await headOf(postgres, redis, shopId)).position === before.position) return seen;
