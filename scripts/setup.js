@@ -1,9 +1,11 @@
 // Makes a fresh clone ready to run; the pre-script of the other npm scripts. Plain JavaScript for Node 20 without any
 // package, because it is what installs the packages and Node 24. With nothing to do it takes a few milliseconds.
 //
-// usage: node scripts/setup.js [packages | server | tests]
+// usage: node scripts/setup.js [packages | server | bench | tests]
 //   packages   the npm packages and Node 24
 //   server     these and redis-server, unless REDIS_URL names another Redis (default)
+//   bench      these and redis-server, which the benchmark starts itself whatever REDIS_URL says; where it can be installed,
+//              h2load, for load from outside
 //   tests      these and redis-server, which the tests start themselves whatever REDIS_URL says; where apt-get can install
 //              them, protoc, Python's gRPC and curl, for the tests of callers in other languages
 import { spawnSync } from "node:child_process";
@@ -14,6 +16,7 @@ import { fileURLToPath } from "node:url";
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const wantedNodeMajor = "24";
 const wantedRedisMajor = 7;
+const aptInstall = "apt-get -qq -o DPkg::Lock::Timeout=60 install -y --no-install-recommends";
 const redisPrograms = ["redis-server", "valkey-server"];
 
 /**
@@ -33,7 +36,7 @@ for package in redis-server valkey-server; do
   candidate=$(apt-cache policy "$package" | sed -n 's/^ *Candidate: //p')
   major=$(echo "$candidate" | sed 's/^[0-9]*://; s/[^0-9].*//')
   [ "\${major:-0}" -ge ${wantedRedisMajor} ] || continue
-  apt-get -qq -o DPkg::Lock::Timeout=60 install -y --no-install-recommends "$package" || exit 1
+  ${aptInstall} "$package" || exit 1
   if command -v systemctl > /dev/null; then systemctl disable --now "$package" > /dev/null 2>&1; fi
   exit 0
 done
@@ -141,13 +144,19 @@ function installRedis() {
 
 function installWithApt() {
   const shell = ["/bin/sh", "-c", aptScript];
-  if (process.getuid() === 0) return install("apt-get", shell);
+  const quiet = asRoot(shell);
+  if (quiet !== undefined) return install("apt-get", quiet);
   if (findOnPath("sudo") === undefined) throw new SetupError(redisMissing("installing it takes root or sudo"));
-  if (run(["sudo", "-n", "true"], { stdio: "ignore" }).status === 0)
-    return install("apt-get", ["sudo", "-n", ...shell]);
   if (!process.stdin.isTTY) throw new SetupError(redisMissing("sudo asks for a password"));
   say("redis-server is missing; sudo may ask for your password to install it");
   install("apt-get", ["sudo", ...shell]);
+}
+
+/** The command as root without asking for a password; undefined when that cannot be. */
+function asRoot(command) {
+  if (process.getuid() === 0) return command;
+  if (findOnPath("sudo") === undefined) return undefined;
+  return run(["sudo", "-n", "true"], { stdio: "ignore" }).status === 0 ? ["sudo", "-n", ...command] : undefined;
 }
 
 function install(name, command) {
@@ -155,6 +164,18 @@ function install(name, command) {
   const { status } = run(command, { stdio: "inherit", env: outerEnvironment() });
   if (status !== 0) throw new SetupError(redisMissing(`installing it with ${name} failed: what it said is above`));
   say("redis-server installed");
+}
+
+/** Not needed either: where h2load cannot be installed, the benchmark makes all load itself and says so. */
+function tryH2load() {
+  if (findOnPath("h2load") !== undefined) return;
+  const name = findOnPath("apt-get") !== undefined ? "apt-get" : findOnPath("brew") !== undefined ? "brew" : undefined;
+  const shell = `apt-get -qq update && DEBIAN_FRONTEND=noninteractive ${aptInstall} nghttp2-client`;
+  const command = name === "brew" ? ["brew", "install", "nghttp2"] : name && asRoot(["/bin/sh", "-c", shell]);
+  if (command === undefined) return say("h2load is missing and cannot be installed; the benchmark does without");
+  say(`h2load is missing; installing it with ${name}`);
+  const { status } = run(command, { stdio: ["ignore", "ignore", "inherit"], env: outerEnvironment() });
+  say(status === 0 ? "h2load installed" : "h2load could not be installed; the benchmark does without");
 }
 
 /** What callers in other languages need on Debian, by package: whether it is there already. */
@@ -172,8 +193,8 @@ function tryOtherCallers() {
   const missing = Object.keys(otherCallers).filter((name) => !otherCallers[name]());
   if (missing.length === 0) return;
   say(`installing with apt-get for the tests of callers in other languages: ${missing.join(" ")}`);
-  const command = `apt-get -qq -o DPkg::Lock::Timeout=60 install -y --no-install-recommends ${missing.join(" ")}`;
-  const { status } = run(["/bin/sh", "-c", `apt-get -qq update && DEBIAN_FRONTEND=noninteractive ${command}`], {
+  const command = `DEBIAN_FRONTEND=noninteractive ${aptInstall} ${missing.join(" ")}`;
+  const { status } = run(["/bin/sh", "-c", `apt-get -qq update && ${command}`], {
     stdio: ["ignore", "ignore", "inherit"],
     env: outerEnvironment(),
   });
@@ -181,11 +202,13 @@ function tryOtherCallers() {
 }
 
 function main(part) {
-  if (!["packages", "server", "tests"].includes(part)) throw new SetupError(`unknown part ${part}`);
+  if (!["packages", "server", "bench", "tests"].includes(part)) throw new SetupError(`unknown part ${part}`);
   if (!existsSync(join(root, "package-lock.json"))) throw new SetupError("package-lock.json is missing");
   if (!arePackagesCurrent()) installPackages();
   checkNode();
-  if (part === "tests" || (part === "server" && !process.env.REDIS_URL)) ensureRedis();
+  const usesOwnRedis = part === "bench" || part === "tests";
+  if (usesOwnRedis || (part === "server" && !process.env.REDIS_URL)) ensureRedis();
+  if (part === "bench") tryH2load();
   if (part === "tests") tryOtherCallers();
 }
 
