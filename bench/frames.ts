@@ -58,7 +58,9 @@ export function windowUpdate(byteCount: number): Buffer {
 /** A request whose bytes are ready but for what differs from call to call. */
 export interface RequestTemplate {
   readonly byteLength: number;
-  /** Copies the request to `offset` of `into`, for a stream, with the id's last 12 characters as a hexadecimal number. */
+  /** Bytes that count against the server's window. */
+  readonly dataLength: number;
+  /** Copies the request to `offset` of `into`, for a stream, with the last 12 characters of each id as a hexadecimal number. */
   write(into: Buffer, offset: number, stream: number, call: number): void;
 }
 
@@ -69,33 +71,65 @@ export interface RequestOptions {
   readonly authority: string;
   /** The serialised request. */
   readonly message: Uint8Array;
-  /** An id in the message that must be another one in each call; it ends with 12 hexadecimal digits. */
-  readonly id: string;
+  /** Ids in the message that must be others in each call; each ends with 12 hexadecimal digits. */
+  readonly ids: readonly string[];
 }
 
 const idDigits = 12;
 
 /** Makes a request ready to be sent many times. */
-export function createRequestTemplate({ path, authority, message, id }: RequestOptions): RequestTemplate {
-  const prefix = Buffer.alloc(5);
-  prefix.writeUInt32BE(message.length, 1);
+export function createRequestTemplate({ path, authority, message, ids }: RequestOptions): RequestTemplate {
   const headers = frame(frameType.headers, flag.endHeaders, 0, headerBlock(path, authority));
-  const data = frame(frameType.data, flag.endStream, 0, Buffer.concat([prefix, message]));
+  const data = frame(frameType.data, flag.endStream, 0, lengthPrefixed(message));
   const bytes = Buffer.concat([headers, data]);
-  const idAt = bytes.indexOf(id);
-  if (idAt < 0) {
-    throw new Error("the message does not contain its id");
-  }
-  const digitsAt = idAt + id.length - idDigits;
+  const digitsAt = ids.map((id) => {
+    const idAt = bytes.indexOf(id);
+    if (idAt < 0) {
+      throw new Error("the message does not contain its id");
+    }
+    return idAt + id.length - idDigits;
+  });
   return {
     byteLength: bytes.length,
+    dataLength: data.length - frameHeaderBytes,
     write: (into, offset, stream, call) => {
       bytes.copy(into, offset);
       into.writeUInt32BE(stream, offset + 5);
       into.writeUInt32BE(stream, offset + headers.length + 5);
-      into.write(call.toString(16).padStart(idDigits, "0"), offset + digitsAt, "latin1");
+      if (digitsAt.length > 0) {
+        const digits = call.toString(16).padStart(idDigits, "0");
+        for (const at of digitsAt) {
+          into.write(digits, offset + at, "latin1");
+        }
+      }
     },
   };
+}
+
+/** A message as gRPC sends it: not compressed, its length before it. */
+export function lengthPrefixed(message: Uint8Array): Buffer {
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(message.length, 1);
+  return Buffer.concat([prefix, message]);
+}
+
+/** `grpc-status` in a block of headers: as it is, and in the Huffman code of RFC 7541. */
+const statusNames = [Buffer.from("grpc-status"), Buffer.from("9acac8b21234da8f", "hex")];
+
+/**
+ * Reads `grpc-status` from the headers that end a call, undefined when it is not there. No table has it, and its one or two
+ * digits are no shorter in the Huffman code, so nobody encodes them.
+ */
+export function readGrpcStatus(block: Buffer): number | undefined {
+  for (const name of statusNames) {
+    const nameAt = block.indexOf(name);
+    if (nameAt >= 0) {
+      const lengthAt = nameAt + name.length;
+      const length = block[lengthAt] as number;
+      return Number(block.toString("latin1", lengthAt + 1, lengthAt + 1 + length));
+    }
+  }
+  return undefined;
 }
 
 /** Two fields of the static table (`POST`, `http`), the rest as plain literals that enter no table. */

@@ -1,63 +1,100 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { flag, frame, frameHeaderBytes, frameType, opening, type RequestTemplate, windowUpdate } from "./frames.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { status } from "@grpc/grpc-js";
+import {
+  flag,
+  frame,
+  frameHeaderBytes,
+  frameType,
+  opening,
+  type RequestTemplate,
+  readGrpcStatus,
+  windowUpdate,
+} from "./frames.ts";
 
 /** What a connection counts while it is under load. */
 export interface Tally {
-  /** Calls that were answered with a message. */
-  successCount: number;
-  /** Calls that ended without one. */
-  failureCount: number;
-  /** Of the successes. */
+  /** Purchases whose every call was answered with a message. */
+  doneCount: number;
+  /** Purchases that were refused for what the shop is like: FAILED_PRECONDITION. */
+  refusedCount: number;
+  /** Purchases that may be tried again: ABORTED, RESOURCE_EXHAUSTED. */
+  busyCount: number;
+  /** Purchases that ended in any other way. */
+  failedCount: number;
+  /** From the first call to the last answer, of those that were done or refused. */
   readonly latenciesMs: number[];
 }
 
-/** One connection that keeps a number of calls in flight. */
+/** A tally of nothing yet. */
+export function emptyTally(): Tally {
+  return { doneCount: 0, refusedCount: 0, busyCount: 0, failedCount: 0, latenciesMs: [] };
+}
+
+/** One connection that buys. */
 export interface LoadConnection {
-  /** Sends the next call for each that ends, until `untilMs` on the clock of `performance`; resolves when all have ended. */
+  /** Keeps so many purchases in flight until `untilMs` on the clock of `performance`; resolves when all have ended. */
   run(inFlightCount: number, untilMs: number, tally: Tally): Promise<void>;
+  /**
+   * Begins so many purchases per second, whether the earlier ones have ended or not, until `untilMs`; resolves when all
+   * have ended. Above `maxInFlightCount` the next ones wait.
+   */
+  pace(perSecond: number, maxInFlightCount: number, untilMs: number, tally: Tally): Promise<void>;
   close(): void;
 }
 
+/** Calls in a row that make one purchase, each with the requests that purchases take in turn. */
+export type Steps = readonly (readonly RequestTemplate[])[];
+
 interface Call {
+  readonly purchase: number;
+  readonly step: number;
+  /** When the first call of the purchase was sent. */
   readonly sentMs: number;
   hasMessage: boolean;
 }
 
 /** Our side of the peer's flow control: after so many bytes it is told to go on. */
 const windowStepBytes = 1 << 24;
+/** Half of what a server takes before it has read anything, so the server's windows need no watching. */
+const maxInFlightBytes = 32_768;
+/** A prime: purchases go through the requests of a step in an order without neighbours. */
+const requestStride = 7919;
+const paceMs = 1;
 
-/**
- * Opens a connection. `nextCall` numbers the calls of all connections. The requests in flight must stay below the 64 KiB
- * that a server takes before it has read anything, so the server's windows need no watching.
- */
+/** Opens a connection. `nextPurchase` numbers the purchases of all connections; undefined: none is to follow. */
 export async function openLoadConnection(
   port: number,
-  template: RequestTemplate,
-  nextCall: () => number,
+  steps: Steps,
+  nextPurchase: () => number | undefined,
 ): Promise<LoadConnection> {
   const socket = connect({ port, host: "127.0.0.1", noDelay: true });
   await once(socket, "connect");
-  return new Http2Connection(socket, template, nextCall);
+  return new Http2Connection(socket, steps, nextPurchase);
 }
 
 class Http2Connection implements LoadConnection {
   readonly #socket: Socket;
-  readonly #template: RequestTemplate;
-  readonly #nextCall: () => number;
+  readonly #steps: Steps;
+  readonly #nextPurchase: () => number | undefined;
   readonly #calls = new Map<number, Call>();
   #stream = 1;
   #rest: Buffer | undefined;
   #receivedBytes = 0;
-  #ended = 0;
-  #untilMs = 0;
-  #tally: Tally = { successCount: 0, failureCount: 0, latenciesMs: [] };
+  /** Purchases that ended since a number of them was begun. */
+  #endedCount = 0;
+  readonly #following: Call[] = [];
+  /** Until when every purchase that ends is followed by a new one. */
+  #refillUntilMs = 0;
+  #isPacing = false;
+  #tally = emptyTally();
   #done = Promise.withResolvers<void>();
 
-  constructor(socket: Socket, template: RequestTemplate, nextCall: () => number) {
+  constructor(socket: Socket, steps: Steps, nextPurchase: () => number | undefined) {
     this.#socket = socket;
-    this.#template = template;
-    this.#nextCall = nextCall;
+    this.#steps = steps;
+    this.#nextPurchase = nextPurchase;
     socket.on("data", (chunk) => this.#receive(chunk));
     socket.on("error", (error) => this.#done.reject(error));
     socket.on("close", () => this.#done.reject(new Error("the server closed the connection")));
@@ -67,14 +104,31 @@ class Http2Connection implements LoadConnection {
   }
 
   run(inFlightCount: number, untilMs: number, tally: Tally): Promise<void> {
-    if (inFlightCount * this.#template.byteLength > 32_768) {
-      throw new Error("more in flight than a server's first window takes");
-    }
-    this.#untilMs = untilMs;
-    this.#tally = tally;
-    this.#done = Promise.withResolvers();
-    this.#send(inFlightCount);
+    this.#start(inFlightCount, tally);
+    this.#refillUntilMs = untilMs;
+    this.#begin(inFlightCount);
     return this.#done.promise;
+  }
+
+  async pace(perSecond: number, maxInFlightCount: number, untilMs: number, tally: Tally): Promise<void> {
+    this.#start(maxInFlightCount, tally);
+    this.#refillUntilMs = 0;
+    this.#isPacing = true;
+    const lost = this.#done.promise;
+    const startedMs = performance.now();
+    let begunCount = 0;
+    for (let nowMs = startedMs; nowMs < untilMs; nowMs = performance.now()) {
+      const dueCount = Math.floor(((nowMs - startedMs) / 1000) * perSecond);
+      const count = Math.min(dueCount - begunCount, maxInFlightCount - this.#calls.size);
+      if (count > 0) {
+        this.#begin(count);
+        begunCount += count;
+      }
+      await Promise.race([sleep(paceMs), lost]);
+    }
+    this.#isPacing = false;
+    this.#finish();
+    return lost;
   }
 
   close(): void {
@@ -82,13 +136,39 @@ class Http2Connection implements LoadConnection {
     this.#socket.destroy();
   }
 
-  #send(count: number): void {
-    const { byteLength } = this.#template;
-    const bytes = Buffer.allocUnsafe(count * byteLength);
+  #start(inFlightCount: number, tally: Tally): void {
+    const largest = Math.max(...this.#steps.flat().map(({ dataLength }) => dataLength));
+    if (inFlightCount * largest > maxInFlightBytes) {
+      throw new Error("more in flight than a server's first window takes");
+    }
+    this.#tally = tally;
+    this.#done = Promise.withResolvers();
+  }
+
+  #begin(count: number): void {
     const sentMs = performance.now();
-    for (let index = 0; index < count; index += 1) {
-      this.#template.write(bytes, index * byteLength, this.#stream, this.#nextCall());
-      this.#calls.set(this.#stream, { sentMs, hasMessage: false });
+    const calls: Call[] = [];
+    for (let purchase = this.#nextPurchase(); purchase !== undefined; purchase = this.#nextPurchase()) {
+      calls.push({ purchase, step: 0, sentMs, hasMessage: false });
+      if (calls.length === count) {
+        break;
+      }
+    }
+    this.#send(calls);
+  }
+
+  #send(calls: readonly Call[]): void {
+    const templates = calls.map(({ purchase, step }) => {
+      const requests = this.#steps[step] as readonly RequestTemplate[];
+      return requests[(purchase * requestStride) % requests.length] as RequestTemplate;
+    });
+    const bytes = Buffer.allocUnsafe(templates.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    let offset = 0;
+    for (const [index, call] of calls.entries()) {
+      const template = templates[index] as RequestTemplate;
+      template.write(bytes, offset, this.#stream, call.purchase);
+      offset += template.byteLength;
+      this.#calls.set(this.#stream, call);
       this.#stream += 2;
     }
     this.#socket.write(bytes);
@@ -97,7 +177,6 @@ class Http2Connection implements LoadConnection {
   #receive(chunk: Buffer): void {
     const bytes = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
     let offset = 0;
-    this.#ended = 0;
     while (bytes.length - offset >= frameHeaderBytes) {
       const end = offset + frameHeaderBytes + bytes.readUIntBE(offset, 3);
       if (end > bytes.length) {
@@ -120,9 +199,10 @@ class Http2Connection implements LoadConnection {
       if (call !== undefined && end > offset + frameHeaderBytes) {
         call.hasMessage = true;
       }
-    }
-    if (type === frameType.reset || (type === frameType.headers && (flags & flag.endStream) !== 0)) {
-      this.#end(stream);
+    } else if (type === frameType.headers && (flags & flag.endStream) !== 0) {
+      this.#end(stream, bytes.subarray(offset + frameHeaderBytes, end));
+    } else if (type === frameType.reset) {
+      this.#end(stream, undefined);
     } else if (type === frameType.settings && (flags & flag.ack) === 0) {
       this.#socket.write(frame(frameType.settings, flag.ack, 0));
     } else if (type === frameType.ping && (flags & flag.ack) === 0) {
@@ -132,26 +212,38 @@ class Http2Connection implements LoadConnection {
     }
   }
 
-  /** A unary call has a message exactly when its status is OK; so the trailers need no reading. */
-  #end(stream: number): void {
+  #end(stream: number, trailers: Buffer | undefined): void {
     const call = this.#calls.get(stream);
     if (call === undefined) {
       return;
     }
     this.#calls.delete(stream);
-    this.#ended += 1;
-    if (call.hasMessage) {
-      this.#tally.successCount += 1;
+    const outcome = outcomeOf(call, trailers);
+    if (outcome === "done" && call.step + 1 < this.#steps.length) {
+      this.#following.push({ ...call, step: call.step + 1, hasMessage: false });
+      return;
+    }
+    this.#endedCount += 1;
+    this.#tally[`${outcome}Count`] += 1;
+    if (outcome === "done" || outcome === "refused") {
       this.#tally.latenciesMs.push(performance.now() - call.sentMs);
-    } else {
-      this.#tally.failureCount += 1;
     }
   }
 
   #goOn(): void {
-    if (this.#ended > 0 && performance.now() < this.#untilMs) {
-      this.#send(this.#ended);
-    } else if (this.#calls.size === 0) {
+    if (this.#following.length > 0) {
+      this.#send(this.#following.splice(0));
+    }
+    const endedCount = this.#endedCount;
+    this.#endedCount = 0;
+    if (endedCount > 0 && performance.now() < this.#refillUntilMs) {
+      this.#begin(endedCount);
+    }
+    this.#finish();
+  }
+
+  #finish(): void {
+    if (this.#calls.size === 0 && !this.#isPacing) {
       this.#done.resolve();
     }
   }
@@ -162,5 +254,21 @@ class Http2Connection implements LoadConnection {
       this.#socket.write(windowUpdate(this.#receivedBytes));
       this.#receivedBytes = 0;
     }
+  }
+}
+
+/** A unary call has a message exactly when its status is OK, so the trailers of most calls need no reading. */
+function outcomeOf(call: Call, trailers: Buffer | undefined): "done" | "refused" | "busy" | "failed" {
+  if (call.hasMessage) {
+    return "done";
+  }
+  switch (trailers && readGrpcStatus(trailers)) {
+    case status.FAILED_PRECONDITION:
+      return "refused";
+    case status.ABORTED:
+    case status.RESOURCE_EXHAUSTED:
+      return "busy";
+    default:
+      return "failed";
   }
 }

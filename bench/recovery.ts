@@ -15,8 +15,8 @@ import { readCpuTimeUs } from "./cpu-time.ts";
 import type { HoldfastRequest } from "./holdfast-server.ts";
 import { fillLargeShop, type LargeShop } from "./large-shop.ts";
 import { largeShopUser, loseTail } from "./lost-tail.ts";
+import { median } from "./median.ts";
 import { type BenchStores, startStores } from "./stores.ts";
-import { median } from "./tables.ts";
 
 const usage = `usage: npm run bench:recovery [-- --rounds N] [-- --users N] [-- --skus N] [-- --holds N] [-- --orders N] [-- --verify]
 

@@ -11,6 +11,14 @@ export interface BenchStores {
   readonly postgresPid: number;
   readonly redisUrl: string;
   readonly redisPid: number;
+  /** For what a benchmark writes while it runs. */
+  readonly folder: string;
+}
+
+/** One Redis. */
+export interface RedisStore {
+  readonly url: string;
+  readonly pid: number;
 }
 
 /** Starts both in a temporary folder; what the stack defers ends them and removes it. */
@@ -25,5 +33,22 @@ export async function startStores(cleanUp: AsyncDisposableStack): Promise<BenchS
   cleanUp.defer(() => postgres.stop());
   const redis = await startPrivateRedis({ dataDir, persist: false });
   cleanUp.defer(() => redis.stop());
-  return { databaseUrl: postgres.url, postgresPid: postgres.pid, redisUrl: redis.url, redisPid: redis.pid };
+  return {
+    databaseUrl: postgres.url,
+    postgresPid: postgres.pid,
+    redisUrl: redis.url,
+    redisPid: redis.pid,
+    folder: dataDir,
+  };
+}
+
+/** Starts one more Redis, for a server that is to have one of its own. */
+export async function startRedis(
+  { folder }: BenchStores,
+  name: string,
+  cleanUp: AsyncDisposableStack,
+): Promise<RedisStore> {
+  const redis = await startPrivateRedis({ dataDir: join(folder, name), persist: false });
+  cleanUp.defer(() => redis.stop());
+  return { url: redis.url, pid: redis.pid };
 }

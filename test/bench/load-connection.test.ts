@@ -1,7 +1,7 @@
 import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData, status } from "@grpc/grpc-js";
 import { afterEach, expect, it } from "vitest";
 import { createRequestTemplate } from "../../bench/frames.ts";
-import { type LoadConnection, openLoadConnection, type Tally } from "../../bench/load-connection.ts";
+import { emptyTally, type LoadConnection, openLoadConnection, type Tally } from "../../bench/load-connection.ts";
 
 const path = "/test.Echo/Call";
 const id = "call-000000000000";
@@ -14,16 +14,17 @@ afterEach(() => {
 });
 
 /** A grpc-js server that notes what it gets and answers as told. */
-async function serve(received: string[], isAccepted: () => boolean): Promise<number> {
+async function serve(received: string[], answer: () => status): Promise<number> {
   const server = new Server();
   servers.push(server);
   const keep = (bytes: Buffer): Buffer => bytes;
   const handle = ({ request }: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
     received.push(request.toString());
-    if (isAccepted()) {
+    const code = answer();
+    if (code === status.OK) {
       callback(null, Buffer.alloc(300));
     } else {
-      callback({ code: status.FAILED_PRECONDITION, details: "sold out" });
+      callback({ code, details: "no" });
     }
   };
   server.register(path, handle, keep, keep, "unary");
@@ -34,39 +35,75 @@ async function serve(received: string[], isAccepted: () => boolean): Promise<num
   });
 }
 
-async function run(port: number, inFlightCount: number, durationMs: number): Promise<Tally> {
-  const template = createRequestTemplate({ path, authority: "localhost", message: Buffer.from(id), id });
-  let callCount = 0;
-  const connection = await openLoadConnection(port, template, () => callCount++);
+async function connect(port: number, stepCount = 1): Promise<LoadConnection> {
+  const template = createRequestTemplate({ path, authority: "localhost", message: Buffer.from(id), ids: [id] });
+  let purchaseCount = 0;
+  const steps = Array.from({ length: stepCount }, () => [template]);
+  const connection = await openLoadConnection(port, steps, () => purchaseCount++);
   connections.push(connection);
-  const tally: Tally = { successCount: 0, failureCount: 0, latenciesMs: [] };
+  return connection;
+}
+
+async function run(port: number, inFlightCount: number, durationMs: number, stepCount = 1): Promise<Tally> {
+  const connection = await connect(port, stepCount);
+  const tally = emptyTally();
   await connection.run(inFlightCount, performance.now() + durationMs, tally);
   return tally;
 }
 
 it("counts every call that the server got, each with an id of its own", async () => {
   const received: string[] = [];
-  const tally = await run(await serve(received, () => true), 32, 300);
-  expect(tally.successCount).toBeGreaterThan(32);
-  expect(tally.successCount).toBe(received.length);
+  const tally = await run(await serve(received, () => status.OK), 32, 300);
+  expect(tally.doneCount).toBeGreaterThan(32);
+  expect(tally.doneCount).toBe(received.length);
   expect(tally.latenciesMs).toHaveLength(received.length);
-  expect(tally.failureCount).toBe(0);
+  expect(tally.refusedCount + tally.busyCount + tally.failedCount).toBe(0);
   expect(new Set(received).size).toBe(received.length);
   expect(received.at(1)).toBe("call-000000000001");
 });
 
-it("tells refused calls from answered ones", async () => {
+it("tells done, refused, busy and failed calls apart", async () => {
   const received: string[] = [];
-  const tally = await run(await serve(received, () => received.length % 3 !== 0), 4, 100);
-  expect(tally.failureCount).toBe(Math.floor(received.length / 3));
-  expect(tally.successCount).toBe(received.length - tally.failureCount);
+  const codes = [status.OK, status.FAILED_PRECONDITION, status.ABORTED, status.RESOURCE_EXHAUSTED, status.INTERNAL];
+  const tally = await run(await serve(received, () => codes[received.length % codes.length] as status), 4, 100);
+  const count = (...remainders: number[]) =>
+    received.filter((_, index) => remainders.includes((index + 1) % codes.length)).length;
+  expect(tally.doneCount).toBe(count(0));
+  expect(tally.refusedCount).toBe(count(1));
+  expect(tally.busyCount).toBe(count(2, 3));
+  expect(tally.failedCount).toBe(count(4));
+  expect(tally.latenciesMs).toHaveLength(tally.doneCount + tally.refusedCount);
+});
+
+it("makes the later calls of a purchase with its number, unless an earlier one was refused", async () => {
+  const received: string[] = [];
+  const isRefused = () => Number.parseInt((received.at(-1) as string).slice(-12), 16) % 3 === 2;
+  const tally = await run(
+    await serve(received, () => (isRefused() ? status.FAILED_PRECONDITION : status.OK)),
+    4,
+    100,
+    2,
+  );
+  expect(tally.doneCount).toBeGreaterThan(4);
+  expect(received).toHaveLength(tally.doneCount * 2 + tally.refusedCount);
+  expect(new Set(received).size).toBe(tally.doneCount + tally.refusedCount);
+});
+
+it("begins as many calls per second as it is told to", async () => {
+  const received: string[] = [];
+  const connection = await connect(await serve(received, () => status.OK));
+  const tally = emptyTally();
+  await connection.pace(200, 32, performance.now() + 500, tally);
+  expect(tally.doneCount).toBe(received.length);
+  expect(tally.doneCount).toBeGreaterThan(50);
+  expect(tally.doneCount).toBeLessThanOrEqual(101);
 });
 
 it("fails when the server goes away", async () => {
   const received: string[] = [];
   const port = await serve(received, () => {
     if (received.length === 20) servers[0]?.forceShutdown();
-    return true;
+    return status.OK;
   });
   await expect(run(port, 4, 60_000)).rejects.toThrow(/closed the connection|GOAWAY|ECONNRESET|EPIPE/);
 });

@@ -1,0 +1,151 @@
+import type { PoolClient } from "pg";
+import { openPool, withClient } from "./open-pool.ts";
+import type { CreateRival, Outcome, Purchase } from "./rival.ts";
+
+/**
+ * The transaction that most shops write: lock the stock, look, update, insert. Two round trips: `begin` travels with the
+ * lock, and everything after the look travels with `commit`.
+ */
+export const createRowLock: CreateRival = async (options) => {
+  const pool = await openPool(options);
+  return {
+    buy: (purchase) => withClient(pool, (client) => buy(client, purchase)),
+    hold: (purchase) => withClient(pool, (client) => hold(client, purchase)),
+    buyHeld: (purchase) => withClient(pool, (client) => buyHeld(client, purchase)),
+    close: () => pool.end(),
+  };
+};
+
+/** A level of stock, as its row was locked. */
+export interface LockedLevel {
+  readonly available_count: string;
+  readonly price_minor: string;
+}
+
+/** In the order of their ids, so that two carts never wait for each other. */
+export const lockStock = {
+  name: "lock_stock",
+  text: "select available_count, price_minor from stock where sku = any($1) order by sku for update",
+};
+
+/** A hold, as its row was locked. */
+export interface LockedHold {
+  readonly user_id: string | null;
+  readonly skus: readonly string[];
+  readonly quantities: readonly string[];
+  readonly prices: readonly string[];
+  readonly is_active: boolean;
+}
+
+export const lockHold = {
+  name: "lock_hold",
+  text: `select user_id, skus, quantities, prices, state = 'active' and expire_time > now() as is_active
+    from holds where hold_id = $1 for update`,
+};
+
+/** From one count to another: $1 skus, $2 quantities. */
+function moveUnits(name: string, from: string, to: string) {
+  return {
+    name,
+    text: `update stock set ${from} = ${from} - line.quantity, ${to} = ${to} + line.quantity
+      from unnest($1::text[], $2::bigint[]) as line (sku, quantity) where stock.sku = line.sku`,
+  };
+}
+
+export const sellUnits = moveUnits("sell_units", "available_count", "sold_count");
+export const holdUnits = moveUnits("hold_units", "available_count", "held_count");
+export const sellHeldUnits = moveUnits("sell_held_units", "held_count", "sold_count");
+
+export const insertOrder = {
+  name: "insert_order",
+  text: `insert into orders (order_id, user_id, skus, quantities, prices, item_count, amount_minor, create_time)
+    values ($1, $2, $3, $4, $5, $6, $7, now())`,
+};
+
+export const insertHold = {
+  name: "insert_hold",
+  text: `insert into holds (hold_id, user_id, skus, quantities, prices, state, expire_time)
+    values ($1, $2, $3, $4, $5, 'active', now() + interval '10 minutes')`,
+};
+
+export const commitHold = {
+  name: "commit_hold",
+  text: "update holds set state = 'committed', order_id = $2 where hold_id = $1",
+};
+
+/** Whether every SKU is there and has enough. */
+export function hasEnough(levels: readonly LockedLevel[], { quantities }: Purchase): boolean {
+  return (
+    levels.length === quantities.length &&
+    levels.every(({ available_count }, index) => Number(available_count) >= (quantities[index] as number))
+  );
+}
+
+/** What an order's row holds. */
+export function orderRow(
+  { orderId, userId, skus, quantities }: Pick<Purchase, "orderId" | "userId" | "skus" | "quantities">,
+  prices: readonly number[],
+): unknown[] {
+  const itemCount = quantities.reduce((sum, quantity) => sum + quantity, 0);
+  const amountMinor = quantities.reduce((sum, quantity, index) => sum + quantity * (prices[index] as number), 0);
+  return [orderId, userId, skus, quantities, prices, itemCount, amountMinor];
+}
+
+async function buy(client: PoolClient, purchase: Purchase): Promise<Outcome> {
+  const { skus, quantities } = purchase;
+  const [, { rows: levels }] = await Promise.all([
+    client.query("begin"),
+    client.query<LockedLevel>({ ...lockStock, values: [skus] }),
+  ]);
+  if (!hasEnough(levels, purchase)) {
+    await client.query("rollback");
+    return "refused";
+  }
+  const prices = levels.map(({ price_minor }) => Number(price_minor));
+  await Promise.all([
+    client.query({ ...sellUnits, values: [skus, quantities] }),
+    client.query({ ...insertOrder, values: orderRow(purchase, prices) }),
+    client.query("commit"),
+  ]);
+  return "done";
+}
+
+async function hold(client: PoolClient, purchase: Purchase): Promise<Outcome> {
+  const { holdId, userId, skus, quantities } = purchase;
+  const [, { rows: levels }] = await Promise.all([
+    client.query("begin"),
+    client.query<LockedLevel>({ ...lockStock, values: [skus] }),
+  ]);
+  if (!hasEnough(levels, purchase)) {
+    await client.query("rollback");
+    return "refused";
+  }
+  const prices = levels.map(({ price_minor }) => Number(price_minor));
+  await Promise.all([
+    client.query({ ...holdUnits, values: [skus, quantities] }),
+    client.query({ ...insertHold, values: [holdId, userId, skus, quantities, prices] }),
+    client.query("commit"),
+  ]);
+  return "done";
+}
+
+async function buyHeld(client: PoolClient, { orderId, holdId }: Purchase): Promise<Outcome> {
+  const [, { rows }] = await Promise.all([
+    client.query("begin"),
+    client.query<LockedHold>({ ...lockHold, values: [holdId] }),
+  ]);
+  const [held] = rows;
+  if (held?.is_active !== true) {
+    await client.query("rollback");
+    return "refused";
+  }
+  const order = { orderId, userId: held.user_id, skus: held.skus, quantities: held.quantities.map(Number) };
+  await Promise.all([
+    client.query({ ...lockStock, values: [held.skus] }),
+    client.query({ ...sellHeldUnits, values: [held.skus, order.quantities] }),
+    client.query({ ...insertOrder, values: orderRow(order, held.prices.map(Number)) }),
+    client.query({ ...commitHold, values: [holdId, orderId] }),
+    client.query("commit"),
+  ]);
+  return "done";
+}
