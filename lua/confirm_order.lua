@@ -7,7 +7,7 @@
 -- OK      events
 -- REFUSES ORDER_NOT_FOUND, ORDER_STATE_INVALID   (an order that was confirmed answers with that commit)
 -- EVENTS  order_confirmed
--- @include begin, is_record, find_order, refuse_state, change_order, order_json, read_product, read_buyer, count_sale, demand, stock_json, write_levels, read_totals, write_totals, end_order, commit, accepted, remember, integer
+-- @include begin, is_record, find_order, refuse_state, change_order, order_json, read_product, read_buyer, purchases_text, count_sale, demand, stock_json, write_levels, read_totals, write_totals, end_order, commit, accepted, remember, integer
 
 if order_id == "" or not is_record() or payment_reference_json == "" or charge_id_json == "" or (by_worker ~= "0" and by_worker ~= "1") then
   return bad_arguments("order_id, as_of_position, record, payment_reference_json, charge_id_json or by_worker")
@@ -52,7 +52,7 @@ for _, line in ipairs(asked) do
   write_levels(read_product(line.sku))
 end
 if buyer then
-  redis.call("HSET", users, order.user .. ":lifetime", integer(buyer.lifetime_value + order.amount))
+  redis.call("HSET", users, order.user .. ":purchases", purchases_text(buyer.order_count, buyer.lifetime_value + order.amount))
 end
 write_totals(totals, order.item_count, order.amount)
 end_order(order)

@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES EMAIL_TAKEN, REFERRAL_CODE_TAKEN, REFERRAL_INVALID, BALANCE_LIMIT   (an existing id answers with its creation)
 -- EVENTS  user_created, referral_rewarded (with a code that somebody has)
--- @include begin, read_user, read_profile, referral_text, user_json, commit, accepted, remember, refuse, integer
+-- @include begin, read_user, read_user_tier, profile_text, user_json, commit, accepted, remember, refuse, integer
 
 if user_id == "" or not private_json or private_json == "" or not string.find(own_referral_code, "^[%w._-]+$")
   or not referral_code or (require_referral ~= "0" and require_referral ~= "1") then
@@ -39,20 +39,19 @@ end
 -- From here on the call must succeed.
 local at = position + 1
 local made = {
-  id = user_id, balance = 0, credits = referrer and 300 or 100, tier = "free", referral_code = own_referral_code,
+  id = user_id, created_at = integer(at), balance = 0, credits = referrer and 300 or 100, tier = "free", referral_code = own_referral_code,
   referred_by = referrer and referrer.id or "", referral_count = 0, order_count = 0, lifetime_value = 0, created_ms = now, updated_ms = now,
 }
 local events = string.format('[{"user_created":{"user":%s,"referral_applied":%s}}', user_json(made, at), referrer and "true" or "false")
 if referrer then
-  read_profile(referrer)
+  read_user_tier(referrer)
   referrer.credits, referrer.referral_count, referrer.updated_ms = referrer.credits + 500, referrer.referral_count + 1, now
   events = string.format('%s,{"referral_rewarded":{"user":%s,"credits":500,"referred_user_id":"%s"}}', events, user_json(referrer, at), user_id)
 end
 events = events .. "]"
 
 commit(commit_id, call, events, private_json)
-local fields = { user_id .. ":balance", "0", user_id .. ":credits", integer(made.credits), user_id .. ":orders", "0", user_id .. ":lifetime", "0",
-  user_id .. ":created", integer(at) .. " " .. integer(now), user_id .. ":referral", referral_text(made) }
+local fields = { user_id .. ":balance", "0", user_id .. ":credits", integer(made.credits), user_id .. ":profile", profile_text(made) }
 local function write(field, value)
   fields[#fields + 1], fields[#fields + 2] = field, value
 end
@@ -62,7 +61,7 @@ if email_key ~= "" then
 end
 if referrer then
   write(referrer.id .. ":credits", integer(referrer.credits))
-  write(referrer.id .. ":referral", referral_text(referrer))
+  write(referrer.id .. ":profile", profile_text(referrer))
 end
 redis.call("HSET", users, unpack(fields))
 redis.call("HSET", codes, own_referral_code, user_id)

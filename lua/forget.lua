@@ -45,15 +45,15 @@ local function forget_pointer(key, field, id)
   end
 end
 local function forget_user(id)
-  local fields = redis.call("HMGET", users, id .. ":created", id .. ":email", id .. ":referral", id .. ":sub")
+  local fields = redis.call("HMGET", users, id .. ":profile", id .. ":email", id .. ":sub")
   if not fields[1] then
     return
   end
   forget_pointer(emails, fields[2], id)
-  forget_pointer(codes, string.match(fields[3] or "", "^(%S*) "), id)
+  forget_pointer(codes, string.match(fields[1], "^%d+ %d+ (%S*) "), id)
   redis.call("ZREM", renewals, id)
-  redis.call("HINCRBY", stats, "tier:" .. (fields[4] and string.match(fields[4], "^%S+") or "free"), "-1")
-  take_out(users, id, "balance", "credits", "orders", "lifetime", "created", "referral", "email", "sub")
+  redis.call("HINCRBY", stats, "tier:" .. (fields[3] and string.match(fields[3], "^%S+") or "free"), "-1")
+  take_out(users, id, "balance", "credits", "purchases", "profile", "email", "sub")
 end
 local forget = {
   skus = function(id) take_out(stock, id, "available", "held", "sold", "price", "terms", "created", "sales", "loading") end,

@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES USER_NOT_FOUND, BALANCE_LIMIT
 -- EVENTS  credits_granted
--- @include begin, read_user, read_profile, user_json, commit, accepted, remember, refuse, integer
+-- @include begin, read_user, read_user_tier, user_json, commit, accepted, remember, refuse, integer
 
 if user_id == "" or not is_integer(granted_credits, 1, 9007199254740991) or not reason_json or reason_json == "" then
   return bad_arguments("user_id, granted_credits or reason_json")
@@ -28,7 +28,7 @@ end
 local at = position + 1
 grantee.credits = grantee.credits + granted
 grantee.updated_ms = now
-local events = string.format('[{"credits_granted":{"user":%s,"credits":%d,"reason":%s}}]', user_json(read_profile(grantee), at), granted, reason_json)
+local events = string.format('[{"credits_granted":{"user":%s,"credits":%d,"reason":%s}}]', user_json(read_user_tier(grantee), at), granted, reason_json)
 
 commit(commit_id, call, events)
 redis.call("HSET", users, user_id .. ":credits", integer(grantee.credits))

@@ -7,7 +7,7 @@
 -- OK      events
 -- REFUSES PRODUCT_NOT_FOUND, USER_NOT_FOUND, HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_RELEASED, HOLD_COMMITTED, NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT, HELD_OUT, INSUFFICIENT_FUNDS, BALANCE_LIMIT
 -- EVENTS  hold_committed (from a hold), order_placed
--- @include begin, cart_lines, is_plain_sale, check_cart, limit_violation, violation_details, expire_due, ended_hold, read_hold, hold_json, end_hold, read_buyer, demand, lines_json, stock_json, count_units, count_sale, write_levels, read_totals, write_totals, pack_lines, enter_due, commit, accepted, remember, integer
+-- @include begin, cart_lines, is_plain_sale, check_cart, limit_violation, violation_details, expire_due, ended_hold, read_hold, hold_json, end_hold, read_buyer, purchases_text, demand, lines_json, stock_json, count_units, count_sale, write_levels, read_totals, write_totals, pack_lines, enter_due, commit, accepted, remember, integer
 
 local lines = cart_lines(rest)
 local from_wallet, waits = payment_method == "1", payment_method == "2" or payment_method == "4"
@@ -134,10 +134,10 @@ if from_hold then
   end_hold(from_hold, "COMMITTED")
 end
 if from_wallet then
-  redis.call("HSET", users, user_id .. ":balance", integer(buyer.balance - amount), user_id .. ":orders", integer(buyer.order_count + 1),
-    user_id .. ":lifetime", integer(buyer.lifetime_value + amount))
+  redis.call("HSET", users, user_id .. ":balance", integer(buyer.balance - amount),
+    user_id .. ":purchases", purchases_text(buyer.order_count + 1, buyer.lifetime_value + amount))
 elseif buyer then
-  redis.call("HSET", users, user_id .. ":orders", integer(buyer.order_count + 1))
+  redis.call("HSET", users, user_id .. ":purchases", purchases_text(buyer.order_count + 1, buyer.lifetime_value))
 end
 if waits then
   redis.call("HSET", orders, order_id .. ":user", user_id, order_id .. ":expire", expire_at and integer(expire_at) or "",

@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES ORDER_NOT_FOUND, ORDER_STATE_INVALID, REFUND_EXCEEDS_PAID, RESTOCK_PARTIAL, RESTOCK_EXCEEDS_SOLD, BALANCE_LIMIT   (those of restocking answer as VALIDATION_FAILED; whoever asks for all of a refunded order is answered with its last change)
 -- EVENTS  order_refunded
--- @include begin, is_record, find_order, refuse_state, expire_due, change_order, order_json, units_json, demand, read_product, read_buyer, stock_json, write_levels, count_units, remember_order, commit, accepted, remember, refuse, integer
+-- @include begin, is_record, find_order, refuse_state, expire_due, change_order, order_json, units_json, demand, read_product, read_buyer, purchases_text, stock_json, write_levels, count_units, remember_order, commit, accepted, remember, refuse, integer
 
 -- The units a call names, per SKU; nil when a value is out of bounds.
 local function named_units()
@@ -131,7 +131,7 @@ if into_wallet then
   redis.call("HSET", users, order.user .. ":balance", integer(buyer.balance + amount))
 end
 if buyer then
-  redis.call("HSET", users, order.user .. ":lifetime", integer(buyer.lifetime_value - amount))
+  redis.call("HSET", users, order.user .. ":purchases", purchases_text(buyer.order_count, buyer.lifetime_value - amount))
 end
 if order.method ~= 3 then
   redis.call("HSET", stats, "refunded", integer(refunded_total))

@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES USER_NOT_FOUND, EMAIL_TAKEN
 -- EVENTS  user_updated
--- @include begin, read_user, read_profile, user_json, commit, accepted, remember, refuse, integer
+-- @include begin, read_user, read_user_tier, user_json, commit, accepted, remember, refuse, integer
 
 if user_id == "" or (has_email ~= "0" and has_email ~= "1") or not email_key or not private_json or private_json == "" then
   return bad_arguments("user_id, has_email, email_key or private_json")
@@ -27,7 +27,7 @@ end
 -- From here on the call must succeed.
 local at = position + 1
 named.updated_ms = now
-local events = '[{"user_updated":{"user":' .. user_json(read_profile(named), at) .. "}}]"
+local events = '[{"user_updated":{"user":' .. user_json(read_user_tier(named), at) .. "}}]"
 local old_key = has_email == "1" and redis.call("HGET", users, user_id .. ":email")
 
 commit(commit_id, call, events, private_json)

@@ -6,7 +6,7 @@
 -- OK      events
 -- REFUSES USER_NOT_FOUND, INSUFFICIENT_FUNDS
 -- EVENTS  funds_withdrawn
--- @include begin, read_user, read_profile, user_json, commit, accepted, remember, refuse, integer
+-- @include begin, read_user, read_user_tier, user_json, commit, accepted, remember, refuse, integer
 
 if user_id == "" or not is_integer(amount_minor, 1, 9007199254740991) or reference_json == "" then
   return bad_arguments("user_id, amount_minor or reference_json")
@@ -28,7 +28,7 @@ end
 local at = position + 1
 payee.balance = payee.balance - amount
 payee.updated_ms = now
-local events = string.format('[{"funds_withdrawn":{"user":%s,"amount_minor":%d,"reference":%s}}]', user_json(read_profile(payee), at), amount, reference_json)
+local events = string.format('[{"funds_withdrawn":{"user":%s,"amount_minor":%d,"reference":%s}}]', user_json(read_user_tier(payee), at), amount, reference_json)
 
 commit(commit_id, call, events)
 redis.call("HSET", users, user_id .. ":balance", integer(payee.balance))

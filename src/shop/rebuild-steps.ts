@@ -232,16 +232,16 @@ export async function* userSteps(trx: Kysely<Database>, shopId: string, ids?: re
         string_agg(email_key || ${separator} || user_id, ${separator}) filter (where email_key <> '') as emails,
         string_agg(referral_code || ${separator} || user_id, ${separator}) filter (where referral_code <> '') as codes
       from (select user_id, email_key, referral_code, concat_ws(${separator}, user_id || ':balance', balance_minor,
-          user_id || ':credits', credits, user_id || ':orders', order_count, user_id || ':lifetime', lifetime_value_minor,
-          user_id || ':created', create_position || ' ' || ${ms("create_time")},
-          user_id || ':referral', referral_code || ' ' || referred_by || ' ' || referral_count,
+          user_id || ':credits', credits, user_id || ':profile',
+          create_position || ' ' || ${ms("create_time")} || ' ' || referral_code || ' ' || referred_by || ' ' || referral_count,
+          case when order_count > 0 then user_id || ':purchases' end, case when order_count > 0 then order_count || ' ' || lifetime_value_minor end,
           case when email_key <> '' then user_id || ':email' end, nullif(email_key, '')) as fields
         from users where shop_id = ${shopId} and ${inRange("user_id", range)}) as page`.execute(trx);
     return rows;
   };
   for await (const [page] of pages(ids, read, (row) => row.last)) {
     const { users = null, emails = null, codes = null, count = 0 } = page ?? {};
-    yield* joinedStep("users", users, 14 * count, count);
+    yield* joinedStep("users", users, 10 * count, count);
     yield* joinedStep("emails", emails, emails === null ? 0 : 2 * count);
     yield* joinedStep("codes", codes, codes === null ? 0 : 2 * count);
   }

@@ -240,10 +240,8 @@ function userFields(user: User | undefined): Expected[] {
       [`${id}:credits`]: user.credits,
     }),
     ...fieldsOf(subject, "USER", user.position, {
-      [`${id}:orders`]: user.orders,
-      [`${id}:lifetime`]: user.lifetime,
-      [`${id}:created`]: `${user.createPosition} ${user.createMs}`,
-      [`${id}:referral`]: `${user.code} ${user.referredBy} ${user.referralCount}`,
+      [`${id}:profile`]: `${user.createPosition} ${user.createMs} ${user.code} ${user.referredBy} ${user.referralCount}`,
+      ...(user.orders > 0 && { [`${id}:purchases`]: `${user.orders} ${user.lifetime}` }),
     }),
   ];
   const position = subscription?.position ?? user.createPosition;

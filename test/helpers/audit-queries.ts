@@ -148,9 +148,13 @@ export async function readPostgresState(postgres: Client, shopId: string): Promi
       users.flatMap((row) => [
         [`${row.user_id}:balance`, row.balance_minor],
         [`${row.user_id}:credits`, row.credits],
-        [`${row.user_id}:orders`, row.order_count],
-        [`${row.user_id}:lifetime`, row.lifetime_value_minor],
-        [`${row.user_id}:referral`, `${row.referral_code} ${row.referred_by} ${row.referral_count}`],
+        [
+          `${row.user_id}:profile`,
+          `${row.create_position} ${row.create_time.getTime()} ${row.referral_code} ${row.referred_by} ${row.referral_count}`,
+        ],
+        ...(row.order_count === "0"
+          ? []
+          : [[`${row.user_id}:purchases`, `${row.order_count} ${row.lifetime_value_minor}`]]),
         ...(row.email_key === "" ? [] : [[`${row.user_id}:email`, row.email_key]]),
       ]),
     ),
@@ -185,14 +189,7 @@ export async function readRedisState(redis: Redis, shopId: string): Promise<Shop
   const orders = await redis.hgetall(`{${shopId}}:orders`);
   return {
     stock: pick(await redis.hgetall(`{${shopId}}:stock`), ["available", "held", "sold", "price", "sales"]),
-    users: pick(await redis.hgetall(`{${shopId}}:users`), [
-      "balance",
-      "credits",
-      "orders",
-      "lifetime",
-      "referral",
-      "email",
-    ]),
+    users: pick(await redis.hgetall(`{${shopId}}:users`), ["balance", "credits", "purchases", "profile", "email"]),
     codes: await redis.hgetall(`{${shopId}}:codes`),
     stats: withoutZeros(await redis.hgetall(`{${shopId}}:stats`)),
     due: (await redis.zrange(`{${shopId}}:due`, "0", "-1")).sort(),

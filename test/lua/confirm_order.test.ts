@@ -109,7 +109,7 @@ describe("ConfirmOrder", () => {
     expectCommit(shop, observed, [{ order_confirmed: { order, stocks: sold.stocks, lifetime_value_minor: 400 } }], {
       stock: sold.stock,
       stats: sold.stats,
-      users: { "u1:lifetime": "400" },
+      users: { "u1:purchases": "1 400" },
       orders: goneFields("o1"),
       due: { "order/o1": null },
       due_skus: { [`ps5:000${dueMs}:order/o1`]: null, [`tv:000${dueMs}:order/o1`]: null },
@@ -126,7 +126,7 @@ describe("ConfirmOrder", () => {
     expectCommit(shop, observed, [{ order_confirmed: { order, stocks: sold.stocks, lifetime_value_minor: 400 } }], {
       stock: sold.stock,
       stats: sold.stats,
-      users: { "u1:lifetime": "400" },
+      users: { "u1:purchases": "1 400" },
       orders: goneFields("o1"),
       recent_0: { "order:o1": "8 9" },
     });
@@ -149,11 +149,11 @@ describe("ConfirmOrder", () => {
   test("takes sums to exactly 2^53-1", async () => {
     const shop = await shops.open();
     await call.given(shop);
-    await shop.redis.hset(shop.keys.users as string, "u1:lifetime", String(largest - 400));
+    await shop.redis.hset(shop.keys.users as string, "u1:purchases", `1 ${largest - 400}`);
     await shop.redis.hset(shop.keys.stats as string, { revenue: String(largest - 400), items: String(largest - 4) });
     const { changes } = await shop.observe("confirmOrder", call.args);
     expect(changes).toMatchObject({
-      users: { "u1:lifetime": String(largest) },
+      users: { "u1:purchases": `1 ${largest}` },
       stats: { revenue: String(largest), items: String(largest) },
     });
   });

@@ -107,7 +107,7 @@ describe("Forget", () => {
     });
   });
 
-  const userEndings = ["balance", "credits", "orders", "lifetime", "created", "referral", "email"];
+  const userEndings = ["balance", "credits", "purchases", "profile", "email"];
 
   test("takes out users, with what points to them and one less of their tier", async () => {
     const shop = await open();

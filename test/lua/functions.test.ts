@@ -45,7 +45,7 @@ describe("a run sees nothing of the run before it", () => {
     const reply = await shop.run("placeOrder", order("o2"), cart(["ps5", 1]));
     expect(reply).toMatchObject({ kind: "OK", position: 6, commitId: shop.commitId });
     expect(stocksOf(reply)).toEqual([level("ps5", [4, 0, 1], 100)]);
-    expect((await shop.dump()).users).toMatchObject({ "u1:balance": "900", "u1:orders": "1" });
+    expect((await shop.dump()).users).toMatchObject({ "u1:balance": "900", "u1:purchases": "1 100" });
   });
 
   test("in another shop on the same Redis", async () => {

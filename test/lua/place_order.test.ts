@@ -192,7 +192,7 @@ describe("PlaceOrder from lines", () => {
       stock,
       stats,
       recent_0,
-      users: { "u1:balance": "999600", "u1:orders": "1", "u1:lifetime": "400" },
+      users: { "u1:balance": "999600", "u1:purchases": "1 400" },
     });
   });
 
@@ -210,7 +210,7 @@ describe("PlaceOrder from lines", () => {
       stock: freeStock,
       stats: freeStats,
       recent_0,
-      users: { "u1:orders": "1" },
+      users: { "u1:purchases": "1 0" },
     });
   });
 
@@ -231,8 +231,7 @@ describe("PlaceOrder from lines", () => {
     await shop.user("u1", amount);
     await shop.product("gold", { count: 1, priceMinor: amount });
     const { reply, changes } = await shop.observe("placeOrder", fromLines.args, cart(["gold", 1, amount]));
-    const money = amount === 0 ? {} : { "u1:balance": "0", "u1:lifetime": String(amount) };
-    expect(changes.users).toEqual({ "u1:orders": "1", ...money });
+    expect(changes.users).toEqual({ "u1:purchases": `1 ${amount}`, ...(amount > 0 && { "u1:balance": "0" }) });
     const [event] = JSON.parse((reply as { payload: string }).payload);
     expect(event.order_placed).toMatchObject({
       order: { amount_minor: amount, lines: [{ price_minor: amount }] },
@@ -321,7 +320,7 @@ describe("PlaceOrder from a hold", () => {
         "tv:sales": "1 1 100",
       },
       stats: { orders: "1", items: "4", revenue: "400" },
-      users: { "u1:balance": "999600", "u1:orders": "1", "u1:lifetime": "400" },
+      users: { "u1:balance": "999600", "u1:purchases": "1 400" },
       holds: endedFields("h1"),
       due: { h1: null },
       due_skus: dueSkus(expireMs, null),
@@ -359,7 +358,7 @@ describe("PlaceOrder that waits for its payment", () => {
     const buyer = user_id === "" ? {} : { order_count: 1, lifetime_value_minor: 0 };
     expectCommit(shop, observed, [{ order_placed: { order: waits(shop, { user_id }), stocks, ...buyer } }], {
       stock: { "ps5:available": "2", "ps5:held": "3", "tv:available": "4", "tv:held": "1" },
-      ...(user_id === "" ? {} : { users: { "u1:orders": "1" } }),
+      ...(user_id === "" ? {} : { users: { "u1:purchases": "1 0" } }),
       stats: { pending: "400" },
       orders: {
         "o1:user": user_id,
@@ -388,7 +387,7 @@ describe("PlaceOrder that waits for its payment", () => {
     const stocks = [level("ps5", [2, 3, 0], 7), level("tv", [3, 2, 0], 100)];
     const buyer = { order_count: 1, lifetime_value_minor: 0 };
     expectCommit(shop, observed, [{ hold_committed: { hold } }, { order_placed: { order, stocks, ...buyer } }], {
-      users: { "u1:orders": "1" },
+      users: { "u1:purchases": "1 0" },
       stats: { pending: "400" },
       holds: endedFields("h1"),
       orders: {

@@ -106,7 +106,7 @@ describe("RefundOrder", () => {
     const buyer = { balance_minor: 1_000_000, lifetime_value_minor: 0 };
     expectCommit(shop, observed, [{ order_refunded: { order, stocks: all.stocks, ...buyer, ...all.event } }], {
       stock: all.stock,
-      users: { "u1:balance": "1000000", "u1:lifetime": "0" },
+      users: { "u1:balance": "1000000", "u1:purchases": "1 0" },
       stats: { refunded: "400" },
       recent_0: { "order:o1": "8 9" },
     });
@@ -141,7 +141,7 @@ describe("RefundOrder", () => {
     const event = { ...all.event, amount_minor: 100, restock_lines, balance_minor: 999_700, lifetime_value_minor: 300 };
     expectCommit(shop, observed, [{ order_refunded: { order, stocks, ...event } }], {
       stock: { "ps5:available": "4", "ps5:sold": "1", "tv:available": "5", "tv:sold": "0" },
-      users: { "u1:balance": "999700", "u1:lifetime": "300" },
+      users: { "u1:balance": "999700", "u1:purchases": "1 300" },
       stats: { refunded: "100" },
       recent_0: { "order:o1": "8 9" },
     });
@@ -182,7 +182,7 @@ describe("RefundOrder", () => {
       "tv:available": "5",
       "tv:sold": "0",
     });
-    expect((await shop.dump()).users).toMatchObject({ "u1:balance": "1000000", "u1:lifetime": "0" });
+    expect((await shop.dump()).users).toMatchObject({ "u1:balance": "1000000", "u1:purchases": "1 0" });
     const again = { ...partial, ...(await readRecord(shop, "o1")) };
     expect(await shop.run("refundOrder", { ...again, amount_minor: "" })).toMatchObject({ kind: "EXISTS", at: 11 });
     expect(await shop.run("refundOrder", again)).toMatchObject({
@@ -215,7 +215,7 @@ describe("RefundOrder", () => {
       const [event] = JSON.parse((reply as { payload: string }).payload);
       expect(event.order_refunded).toMatchObject({ lifetime_value_minor: 0, amount_minor: 400, order: { state: 5 } });
       expect(event.order_refunded).not.toHaveProperty("balance_minor");
-      expect(changes).toMatchObject({ users: { "u1:lifetime": "0" }, stats: { refunded: "400" }, stock: all.stock });
+      expect(changes).toMatchObject({ users: { "u1:purchases": "1 0" }, stats: { refunded: "400" }, stock: all.stock });
       expect(changes.users).not.toHaveProperty("u1:balance");
     },
   );
@@ -274,7 +274,7 @@ describe("RefundOrder", () => {
     const record = await readRecord(shop, "o1");
     const { changes } = await shop.observe("refundOrder", { ...call.args, ...record, amount_minor: amount });
     expect(changes).toMatchObject({
-      users: { "u1:balance": String(amount), "u1:lifetime": "0" },
+      users: { "u1:balance": String(amount), "u1:purchases": "1 0" },
       stats: { refunded: String(amount) },
     });
   });

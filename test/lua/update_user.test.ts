@@ -73,7 +73,13 @@ describe("UpdateUser", () => {
   test("shows the tier and the referral of the user", async () => {
     const shop = await shops.open();
     await call.given(shop);
-    await shop.redis.hset(shop.keys.users as string, "u1:sub", "pro 2900 1 2 free 3 4", "u1:referral", "C other 12");
+    await shop.redis.hset(
+      shop.keys.users as string,
+      "u1:sub",
+      "pro 2900 1 2 free 3 4",
+      "u1:profile",
+      "3 1000 C other 12",
+    );
     const { reply } = await shop.observe("updateUser", call.args);
     const [event] = JSON.parse((reply as { payload: string }).payload);
     expect(event.user_updated.user).toMatchObject({

@@ -191,7 +191,7 @@ describe("one thing that is wrong in Redis is named, and mended by RebuildShop:"
   test("many at once, each by its name", async () => {
     const created = Number(await redis.hget(key("recent_0"), "order:quiet-order"));
     const dueMs = await redis.hget(key("holds"), "quiet-hold:expire");
-    const code = (await redis.hget(key("users"), "silent:referral"))?.split(" ")[0] as string;
+    const code = (await redis.hget(key("users"), "silent:profile"))?.split(" ")[2] as string;
     await redis
       .multi()
       .hset(key("stock"), "quiet:price", "1", "ghost:available", "1", "quiet:sales", "2 1 0")
@@ -200,7 +200,7 @@ describe("one thing that is wrong in Redis is named, and mended by RebuildShop:"
       .zadd(key("due"), 5e12, "ghost")
       .zrem(key("due"), "quiet-hold")
       .hset(key("orders"), "waiting-order:terms", "4 ")
-      .hset(key("users"), "silent:orders", "9", "silent:sub", "pro 2900 1 2  3 4", "ghost:balance", "1")
+      .hset(key("users"), "silent:purchases", "9 0", "silent:sub", "pro 2900 1 2  3 4", "ghost:balance", "1")
       .hdel(key("codes"), code)
       .hdel(key("emails"), "silent@example.com")
       .hset(key("limits"), "silent:limited", "3")
@@ -227,7 +227,7 @@ describe("one thing that is wrong in Redis is named, and mended by RebuildShop:"
         "SUBSCRIPTION user:silent: silent:sub=absent | silent:sub=pro 2900 1 2  3 4",
         "TIER tier:quiet: quiet:terms=5 6 7 8 | quiet:terms=1 2 3 4",
         "USER user:ghost:  | ghost:balance=1",
-        "USER user:silent: silent:orders=1 | silent:orders=9",
+        "USER user:silent: silent:purchases=1 0 | silent:purchases=9 0",
       ].map((text) => `REDIS ${text}`),
     );
     await rebuild();
