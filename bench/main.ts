@@ -102,8 +102,9 @@ async function writeResults(report: Report): Promise<string> {
   return `bench/results/${name}.{json,md,svg}`;
 }
 
+/** With the seconds since the start. */
 function say(text: string): void {
-  process.stderr.write(`bench: ${text}\n`);
+  process.stderr.write(`bench: ${process.uptime().toFixed(0).padStart(4)} s  ${text}\n`);
 }
 
 async function main(): Promise<number> {

@@ -113,6 +113,7 @@ function renderMost(workload: WorkloadName, most: readonly Series[]): string {
   const baseline = workload === "wallet" ? "row-lock-promises" : "row-lock";
   const rowLock = most.find(({ contestant }) => contestant === baseline);
   const isStorm = workload === "storm";
+  const rate = isStorm ? "answeredPerSecond" : "perSecond";
   const hasGivenUp = most.some(({ rounds }) =>
     rounds.some(({ busyCount, failedCount }) => busyCount + failedCount > 0),
   );
@@ -131,7 +132,7 @@ function renderMost(workload: WorkloadName, most: readonly Series[]): string {
     spread(series.rounds, ({ perSecond }) => perSecond, integer),
     ...(isStorm ? [integer(medianOf(series.rounds, ({ answeredPerSecond }) => answeredPerSecond))] : []),
     ...(echo === undefined ? [] : [decimal(ratioOf(series, echo), 2)]),
-    ...(rowLock === undefined ? [] : [decimal(ratioOf(series, rowLock), 1)]),
+    ...(rowLock === undefined ? [] : [decimal(ratioOf(series, rowLock, rate), 1)]),
     ...(hasGivenUp ? [percent(medianOf(series.rounds, shareGivenUp))] : []),
     ...latencyCells(series.rounds, 1),
     ...cpuCells(series.rounds),

@@ -53,12 +53,16 @@ export function seriesOf(report: Report, workload: WorkloadName, shape: ShapeNam
 }
 
 /** The median of the ratios within each round: what slows the whole machine down for a round is in both numbers. */
-export function ratioOf(left: Series | undefined, right: Series | undefined): number {
-  const rates = (left?.rounds ?? []).flatMap(({ round, perSecond }) => {
-    const other = right?.rounds.find((each) => each.round === round);
-    return other === undefined ? [] : [perSecond / other.perSecond];
+export function ratioOf(
+  left: Series | undefined,
+  right: Series | undefined,
+  rate: "perSecond" | "answeredPerSecond" = "perSecond",
+): number {
+  const ratios = (left?.rounds ?? []).flatMap((measured) => {
+    const other = right?.rounds.find(({ round }) => round === measured.round);
+    return other === undefined ? [] : [measured[rate] / other[rate]];
   });
-  return median(rates);
+  return median(ratios);
 }
 
 /** Kinds of contestants, as the chart colours them. */

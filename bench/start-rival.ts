@@ -1,14 +1,9 @@
-import { Redis } from "ioredis";
 import type { Client } from "pg";
 import { startChild } from "./child.ts";
 import type { Contestant } from "./contestant.ts";
+import { openRivalShop, schemaOf } from "./open-rival-shop.ts";
 import type { RivalServerRequest } from "./rival-server.ts";
-import { createTables } from "./rivals/create-tables.ts";
-import { countLuaStock, fillLuaStock, setLuaStock } from "./rivals/lua-only.ts";
-import { countWatchedStock, fillWatchedStock, setWatchedStock } from "./rivals/redis-watch.ts";
 import type { RivalName } from "./rivals/rivals.ts";
-import { lastSku } from "./sale.ts";
-import { levelRecords, type StockRecords, unitRecords } from "./stock-records.ts";
 import type { BenchStores, RedisStore } from "./stores.ts";
 
 /** What a rival is started with. */
@@ -28,8 +23,8 @@ export async function startRival(
   name: RivalName,
   { stores, redis, database, response, cleanUp }: RivalStart,
 ): Promise<Contestant> {
-  const schema = name.replaceAll("-", "_");
-  const { topUp, ...records } = await openShop(name, schema, redis, database, cleanUp);
+  const schema = schemaOf(name);
+  const { topUp, ...records } = await openRivalShop(name, redis.url, database, cleanUp);
   const child = startChild("./rival-server.ts", cleanUp);
   const ask = <Answer>(request: RivalServerRequest) => child.ask<Answer>(request);
   const port = await ask<number>({ kind: "serve", rival: name, response });
@@ -47,46 +42,4 @@ export async function startRival(
     leave: () => ask({ kind: "close" }),
     ...records,
   };
-}
-
-async function openShop(
-  name: RivalName,
-  schema: string,
-  { url }: RedisStore,
-  database: Client,
-  cleanUp: AsyncDisposableStack,
-): Promise<StockRecords> {
-  if (name === "lua-only" || name === "redis-watch") {
-    const redis = new Redis(url);
-    cleanUp.defer(() => redis.disconnect());
-    return name === "lua-only" ? openLuaShop(redis) : openWatchedShop(redis);
-  }
-  const hasPromises = name === "row-lock-promises" || name === "one-statement-promises";
-  await createTables(database, schema, { hasWallets: hasPromises });
-  const hasUnits = name === "unit-rows" || name === "unit-rows-statement";
-  return hasUnits ? unitRecords(database, schema) : levelRecords(database, schema, { hasPromises });
-}
-
-async function openLuaShop(redis: Redis): Promise<StockRecords> {
-  await fillLuaStock(redis);
-  return {
-    topUp: async () => {},
-    supply: (count) => setLuaStock(redis, lastSku, count),
-    countSold: async () => (await countLuaStock(redis)).units,
-    audit: async () => booksOf(await countLuaStock(redis)),
-  };
-}
-
-async function openWatchedShop(redis: Redis): Promise<StockRecords> {
-  await fillWatchedStock(redis);
-  return {
-    topUp: async () => {},
-    supply: (count) => setWatchedStock(redis, lastSku, count),
-    countSold: async () => (await countWatchedStock(redis)).units,
-    audit: async () => booksOf(await countWatchedStock(redis)),
-  };
-}
-
-function booksOf({ units, orders }: { readonly units: number; readonly orders: number }) {
-  return { units: { stock: units }, orders: { orders }, money: {}, wrongSkuCount: 0 };
 }

@@ -1,7 +1,7 @@
 import type pg from "pg";
 import { holdColumns, lineOf, orderColumns, takeCart, takeHeld, takeLine } from "./one-statement.ts";
 import { openPool } from "./open-pool.ts";
-import { answerReplay, fingerprintOf } from "./replay.ts";
+import { answerReplay, fingerprintOf, type KnownRequest, readRequest, replayOf } from "./replay.ts";
 import type { CreateRival, Outcome, Purchase } from "./rival.ts";
 
 /**
@@ -22,22 +22,24 @@ export const createOneStatementPromises: CreateRival = async (options) => {
   };
 };
 
-interface Result {
-  readonly is_done: boolean;
-  readonly known_fingerprint: string | null;
-}
-
-/** The last two parameters of every statement are the request id and its fingerprint. */
+/**
+ * The last two parameters of every statement are the request id and its fingerprint. What was refused is looked for
+ * afterwards: a statement that waited for a row sees what its first call left in the stock, but not its request id.
+ */
 function run(
   pool: pg.Pool,
   statement: { readonly name: string; readonly text: string },
   purchase: Purchase,
   values: readonly unknown[],
 ): Promise<Outcome> {
-  const fingerprint = fingerprintOf(purchase);
+  const { requestId } = purchase;
   return answerReplay(pool, purchase, async () => {
-    const { rows } = await pool.query<Result>({ ...statement, values: [...values, purchase.requestId, fingerprint] });
-    return rows[0]?.is_done === true || rows[0]?.known_fingerprint === fingerprint ? "done" : "refused";
+    const { rowCount } = await pool.query({ ...statement, values: [...values, requestId, fingerprintOf(purchase)] });
+    if (rowCount === 1) {
+      return "done";
+    }
+    const { rows: known } = await pool.query<KnownRequest>({ ...readRequest, values: [requestId] });
+    return replayOf(known, purchase);
   });
 }
 
@@ -57,11 +59,10 @@ function recordOrder(orderId: string, userId: string, requestId: string, fingerp
       select json_build_object('order_placed', json_build_object('order_id', ${orderId}, 'user_id', ${userId}, 'skus', skus,
         'quantities', quantities, 'prices', prices, 'amount_minor', amount_minor, 'available', ${levels}))
       from taken
-    ), placed as (
-      insert into orders (${orderColumns}, balance_after_minor)
-      select ${orderId}, ${userId}, skus, quantities, prices, item_count, amount_minor, now(), (select balance_minor from paid)
-      from taken
-    ) ${answer(requestId)}`;
+    )
+    insert into orders (${orderColumns}, balance_after_minor)
+    select ${orderId}, ${userId}, skus, quantities, prices, item_count, amount_minor, now(), (select balance_minor from paid)
+    from taken`;
 }
 
 function recordHold(levels: string): string {
@@ -72,16 +73,9 @@ function recordHold(levels: string): string {
       select json_build_object('stock_held', json_build_object('hold_id', $3::uuid, 'user_id', $4::text, 'skus', skus,
         'quantities', quantities, 'prices', prices, 'available', ${levels}))
       from taken
-    ), placed as (
-      insert into holds (${holdColumns})
-      select $3::uuid, $4::text, skus, quantities, prices, 'active', now() + interval '10 minutes' from taken
-    ) ${answer("$5::text")}`;
-}
-
-function answer(requestId: string): string {
-  return `select exists (select from taken) as is_done,
-      case when not exists (select from taken) then (select fingerprint from requests where request_id = ${requestId}) end
-        as known_fingerprint`;
+    )
+    insert into holds (${holdColumns})
+    select $3::uuid, $4::text, skus, quantities, prices, 'active', now() + interval '10 minutes' from taken`;
 }
 
 const ofLine = "available_count";

@@ -25,7 +25,11 @@ interface SeenLevel {
   readonly version: string;
 }
 
-const look = { name: "look", text: "select available_count, version from stock where sku = any($1) order by sku" };
+const lookLine = { name: "look_line", text: "select available_count, version from stock where sku = $1" };
+const lookCart = {
+  name: "look_cart",
+  text: "select available_count, version from stock where sku = any($1) order by sku",
+};
 
 async function tryToTake(
   pool: pg.Pool,
@@ -34,7 +38,9 @@ async function tryToTake(
   { line, cart }: (typeof statements)["buy"],
 ): Promise<Outcome> {
   for (let attempt = 0; attempt <= retryCount; attempt += 1) {
-    const { rows } = await pool.query<SeenLevel>({ ...look, values: [skus] });
+    const { rows } = await (skus.length === 1
+      ? pool.query<SeenLevel>({ ...lookLine, values: [skus[0]] })
+      : pool.query<SeenLevel>({ ...lookCart, values: [skus] }));
     const isEnough = rows.every((level, index) => Number(level.available_count) >= (quantities[index] as number));
     if (!isEnough || rows.length < skus.length) {
       return "refused";

@@ -2,18 +2,7 @@ import type { PoolClient } from "pg";
 import { openPool, withClient } from "./open-pool.ts";
 import { answerReplay, fingerprintOf, type KnownRequest, readRequest, replayOf } from "./replay.ts";
 import type { CreateRival, Outcome, Purchase } from "./rival.ts";
-import {
-  commitHold,
-  hasEnough,
-  holdUnits,
-  type LockedHold,
-  type LockedLevel,
-  lockHold,
-  lockStock,
-  orderRow,
-  sellHeldUnits,
-  sellUnits,
-} from "./row-lock.ts";
+import { commitHold, hasEnough, type LockedHold, lockHold, lockLevels, moveUnits, orderRow } from "./row-lock.ts";
 
 /**
  * The row lock with what Holdfast keeps besides: the wallet, its ledger, the request id and the event, in the same
@@ -58,7 +47,7 @@ async function buy(client: PoolClient, purchase: Purchase): Promise<Outcome> {
   const { requestId, userId, skus, quantities } = purchase;
   const [, { rows: levels }, balanceMinor, { rows: known }] = await Promise.all([
     client.query("begin"),
-    client.query<LockedLevel>({ ...lockStock, values: [skus] }),
+    lockLevels(client, skus),
     lockBalance(client, userId),
     client.query<KnownRequest>({ ...readRequest, values: [requestId] }),
   ]);
@@ -71,9 +60,7 @@ async function buy(client: PoolClient, purchase: Purchase): Promise<Outcome> {
     levels.map(({ price_minor }) => Number(price_minor)),
   );
   const rests = levels.map(({ available_count }, index) => Number(available_count) - (quantities[index] as number));
-  return pay(client, purchase, { row, rests, balanceMinor }, [
-    () => client.query({ ...sellUnits, values: [skus, quantities] }),
-  ]);
+  return pay(client, purchase, { row, rests, balanceMinor }, [() => moveUnits(client, "sell", purchase)]);
 }
 
 async function buyHeld(client: PoolClient, purchase: Purchase): Promise<Outcome> {
@@ -92,8 +79,8 @@ async function buyHeld(client: PoolClient, purchase: Purchase): Promise<Outcome>
   const balanceMinor = held.user_id === null ? null : await lockBalance(client, held.user_id);
   const row = orderRow(order, held.prices.map(Number));
   return pay(client, order, { row, rests: [], balanceMinor }, [
-    () => client.query({ ...lockStock, values: [order.skus] }),
-    () => client.query({ ...sellHeldUnits, values: [order.skus, order.quantities] }),
+    ...(order.skus.length > 1 ? [() => lockLevels(client, order.skus)] : []),
+    () => moveUnits(client, "sellHeld", order),
     () => client.query({ ...commitHold, values: [holdId, orderId] }),
   ]);
 }
@@ -141,7 +128,7 @@ async function hold(client: PoolClient, purchase: Purchase): Promise<Outcome> {
   const { requestId, holdId, userId, skus, quantities } = purchase;
   const [, { rows: levels }, { rows: known }] = await Promise.all([
     client.query("begin"),
-    client.query<LockedLevel>({ ...lockStock, values: [skus] }),
+    lockLevels(client, skus),
     client.query<KnownRequest>({ ...readRequest, values: [requestId] }),
   ]);
   if (known.length > 0 || !hasEnough(levels, purchase)) {
@@ -152,7 +139,7 @@ async function hold(client: PoolClient, purchase: Purchase): Promise<Outcome> {
   const event = JSON.stringify({ stock_held: { hold_id: holdId, skus, quantities, prices } });
   const record = [holdId, userId, skus, quantities, prices, requestId, fingerprintOf(purchase), event];
   await Promise.all([
-    client.query({ ...holdUnits, values: [skus, quantities] }),
+    moveUnits(client, "hold", purchase),
     client.query({ ...recordHold, values: record }),
     client.query("commit"),
   ]);

@@ -1,4 +1,4 @@
-import type { PoolClient } from "pg";
+import type { PoolClient, QueryResult } from "pg";
 import { openPool, withClient } from "./open-pool.ts";
 import type { CreateRival, Outcome, Purchase } from "./rival.ts";
 
@@ -22,11 +22,21 @@ export interface LockedLevel {
   readonly price_minor: string;
 }
 
-/** In the order of their ids, so that two carts never wait for each other. */
-export const lockStock = {
-  name: "lock_stock",
+const lockLine = {
+  name: "lock_line",
+  text: "select available_count, price_minor from stock where sku = $1 for update",
+};
+const lockCart = {
+  name: "lock_cart",
   text: "select available_count, price_minor from stock where sku = any($1) order by sku for update",
 };
+
+/** Locks levels in the order of their ids, so that two carts never wait for each other. */
+export function lockLevels(client: PoolClient, skus: readonly string[]): Promise<QueryResult<LockedLevel>> {
+  return skus.length === 1
+    ? client.query({ ...lockLine, values: [skus[0]] })
+    : client.query({ ...lockCart, values: [skus] });
+}
 
 /** A hold, as its row was locked. */
 export interface LockedHold {
@@ -43,18 +53,37 @@ export const lockHold = {
     from holds where hold_id = $1 for update`,
 };
 
-/** From one count to another: $1 skus, $2 quantities. */
-function moveUnits(name: string, from: string, to: string) {
+const move = {
+  sell: moveStatements("sell", "available_count", "sold_count"),
+  hold: moveStatements("hold", "available_count", "held_count"),
+  sellHeld: moveStatements("sell_held", "held_count", "sold_count"),
+};
+
+function moveStatements(name: string, from: string, to: string) {
   return {
-    name,
-    text: `update stock set ${from} = ${from} - line.quantity, ${to} = ${to} + line.quantity
-      from unnest($1::text[], $2::bigint[]) as line (sku, quantity) where stock.sku = line.sku`,
+    line: {
+      name: `${name}_line`,
+      text: `update stock set ${from} = ${from} - $2, ${to} = ${to} + $2 where sku = $1`,
+    },
+    cart: {
+      name: `${name}_cart`,
+      text: `update stock set ${from} = ${from} - line.quantity, ${to} = ${to} + line.quantity
+        from unnest($1::text[], $2::bigint[]) as line (sku, quantity) where stock.sku = line.sku`,
+    },
   };
 }
 
-export const sellUnits = moveUnits("sell_units", "available_count", "sold_count");
-export const holdUnits = moveUnits("hold_units", "available_count", "held_count");
-export const sellHeldUnits = moveUnits("sell_held_units", "held_count", "sold_count");
+/** Moves units from one count of their level to another. */
+export function moveUnits(
+  client: PoolClient,
+  how: keyof typeof move,
+  { skus, quantities }: Pick<Purchase, "skus" | "quantities">,
+): Promise<unknown> {
+  const { line, cart } = move[how];
+  return skus.length === 1
+    ? client.query({ ...line, values: [skus[0], quantities[0]] })
+    : client.query({ ...cart, values: [skus, quantities] });
+}
 
 export const insertOrder = {
   name: "insert_order",
@@ -92,18 +121,14 @@ export function orderRow(
 }
 
 async function buy(client: PoolClient, purchase: Purchase): Promise<Outcome> {
-  const { skus, quantities } = purchase;
-  const [, { rows: levels }] = await Promise.all([
-    client.query("begin"),
-    client.query<LockedLevel>({ ...lockStock, values: [skus] }),
-  ]);
+  const [, { rows: levels }] = await Promise.all([client.query("begin"), lockLevels(client, purchase.skus)]);
   if (!hasEnough(levels, purchase)) {
     await client.query("rollback");
     return "refused";
   }
   const prices = levels.map(({ price_minor }) => Number(price_minor));
   await Promise.all([
-    client.query({ ...sellUnits, values: [skus, quantities] }),
+    moveUnits(client, "sell", purchase),
     client.query({ ...insertOrder, values: orderRow(purchase, prices) }),
     client.query("commit"),
   ]);
@@ -112,17 +137,14 @@ async function buy(client: PoolClient, purchase: Purchase): Promise<Outcome> {
 
 async function hold(client: PoolClient, purchase: Purchase): Promise<Outcome> {
   const { holdId, userId, skus, quantities } = purchase;
-  const [, { rows: levels }] = await Promise.all([
-    client.query("begin"),
-    client.query<LockedLevel>({ ...lockStock, values: [skus] }),
-  ]);
+  const [, { rows: levels }] = await Promise.all([client.query("begin"), lockLevels(client, skus)]);
   if (!hasEnough(levels, purchase)) {
     await client.query("rollback");
     return "refused";
   }
   const prices = levels.map(({ price_minor }) => Number(price_minor));
   await Promise.all([
-    client.query({ ...holdUnits, values: [skus, quantities] }),
+    moveUnits(client, "hold", purchase),
     client.query({ ...insertHold, values: [holdId, userId, skus, quantities, prices] }),
     client.query("commit"),
   ]);
@@ -141,8 +163,8 @@ async function buyHeld(client: PoolClient, { orderId, holdId }: Purchase): Promi
   }
   const order = { orderId, userId: held.user_id, skus: held.skus, quantities: held.quantities.map(Number) };
   await Promise.all([
-    client.query({ ...lockStock, values: [held.skus] }),
-    client.query({ ...sellHeldUnits, values: [held.skus, order.quantities] }),
+    ...(held.skus.length > 1 ? [lockLevels(client, held.skus)] : []),
+    moveUnits(client, "sellHeld", order),
     client.query({ ...insertOrder, values: orderRow(order, held.prices.map(Number)) }),
     client.query({ ...commitHold, values: [holdId, orderId] }),
     client.query("commit"),
