@@ -38,11 +38,11 @@ export async function loadWithH2load(load: Load): Promise<LoadResult> {
     `--log-file=${logFile}`,
     `http://127.0.0.1:${load.port}${request.path}`,
   ]);
-  return summarise(await readFile(logFile, "latin1"));
+  return summarise(await readFile(logFile, "latin1"), load.durationMs);
 }
 
 /** Each line of the log: start in microseconds since the epoch, HTTP status, microseconds until the end of the answer. */
-function summarise(log: string): LoadResult {
+function summarise(log: string, durationMs: number): LoadResult {
   const calls = log
     .trimEnd()
     .split("\n")
@@ -56,7 +56,7 @@ function summarise(log: string): LoadResult {
     refusedCount: 0,
     busyCount: 0,
     failedCount: calls.length - answered.length,
-    elapsedMs: (endUs - startUs) / 1000,
+    elapsedMs: answered.length === 0 ? durationMs : (endUs - startUs) / 1000,
     p50Ms,
     p99Ms,
     p999Ms,

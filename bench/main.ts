@@ -37,11 +37,11 @@ const thorough: Timing = {
 
 const quick: Timing = {
   roundCount: 1,
-  hotMs: { most: 600, half: 500, alone: 300 },
-  otherMs: 400,
+  hotMs: { most: 500, half: 400, alone: 250 },
+  otherMs: 300,
   sweepMs: 0,
   lastMs: 5000,
-  warmUpMs: 400,
+  warmUpMs: 250,
 };
 
 class UsageError extends Error {}

@@ -1,6 +1,6 @@
 import { cards } from "./cards.ts";
 import { decimal, integer } from "./markdown-table.ts";
-import type { Measurement, ShapeName } from "./measure.ts";
+import type { Measurement } from "./measure.ts";
 import { median } from "./median.ts";
 import { type Group, groupOf, type Report, type Series, seriesOf } from "./report.ts";
 import { type WorkloadName, workloads } from "./workloads.ts";
@@ -12,13 +12,13 @@ const rowHeight = 20;
 const titleHeight = 44;
 const legendHeight = 40;
 
-const colours: Readonly<Record<Group, string>> = {
+/** The broken ones have a table of their own; beside the others they would look good. */
+const colours: Readonly<Record<Exclude<Group, "broken">, string>> = {
   ceiling: "#8c8c8c",
   PostgreSQL: "#336791",
   "PostgreSQL, same promises": "#7fa8c9",
   "Redis alone": "#d98c3f",
   Holdfast: "#2e8b57",
-  broken: "#c0504d",
 };
 
 const cpuColours = { server: "#6cc24a", redis: "#d9534f", postgres: "#336791" };
@@ -26,27 +26,18 @@ const cpuTitles = { server: "Node", redis: "Redis", postgres: "PostgreSQL" };
 
 /** The medians of a report as bars, their spread as a line; an SVG image. */
 export function renderChart(report: Report): string {
-  const rate = ({ perSecond }: Measurement): number => perSecond;
   const panels = [
-    ...(Object.keys(workloads) as WorkloadName[]).map((workload) =>
-      panelOf(report, workload, "most", `${workloads[workload].title}: orders per second`, rate, integer),
-    ),
-    panelOf(
-      report,
-      "hot",
-      "half",
-      `${workloads.hot.title}: p99 in ms at 50 % of the most`,
-      ({ p99Ms }) => p99Ms,
-      oneDigit,
-    ),
-    panelOf(
-      report,
-      "hot",
-      "alone",
-      `${workloads.hot.title}: one caller alone, p50 in ms`,
-      ({ p50Ms }) => p50Ms,
-      twoDigits,
-    ),
+    ...(Object.keys(workloads) as WorkloadName[]).map((workload) => ratePanelOf(report, workload)),
+    panelOf(seriesOf(report, "hot", "half"), {
+      title: `${workloads.hot.title}: p99 in ms at 50 % of the most`,
+      value: ({ p99Ms }) => p99Ms,
+      format: (value) => decimal(value, 1),
+    }),
+    panelOf(seriesOf(report, "hot", "alone"), {
+      title: `${workloads.hot.title}: one caller alone, p50 in ms`,
+      value: ({ p50Ms }) => p50Ms,
+      format: (value) => decimal(value, 2),
+    }),
     cpuPanelOf(report),
   ].filter((panel) => panel.rowCount > 0);
   let top = legendHeight;
@@ -66,41 +57,44 @@ export function renderChart(report: Report): string {
   ].join("\n");
 }
 
-const oneDigit = (value: number): string => decimal(value, 1);
-const twoDigits = (value: number): string => decimal(value, 2);
-
 interface Panel {
   readonly rowCount: number;
   render(): string;
 }
 
-function panelOf(
-  report: Report,
-  workload: WorkloadName,
-  shape: ShapeName,
-  title: string,
-  value: (measurement: Measurement) => number,
-  format: (value: number) => string,
-): Panel {
-  // The broken ones have a table of their own; beside the others they would look good.
-  const all = seriesOf(report, workload, shape).filter(({ contestant }) => groupOf(contestant) !== "broken");
+/** What a panel's bars show. */
+interface Quantity {
+  readonly title: string;
+  value(measurement: Measurement): number;
+  format(value: number): string;
+}
+
+/** Calls that were refused count in a storm: there is little else. */
+function ratePanelOf(report: Report, workload: WorkloadName): Panel {
+  const isStorm = workload === "storm";
+  return panelOf(seriesOf(report, workload, "most"), {
+    title: `${workloads[workload].title}: ${isStorm ? "orders and refusals" : "orders"} per second`,
+    value: ({ perSecond, answeredPerSecond }) => (isStorm ? answeredPerSecond : perSecond),
+    format: integer,
+  });
+}
+
+function panelOf(series: readonly Series[], quantity: Quantity): Panel {
+  const all = series.filter(isCharted);
   return {
     rowCount: all.length,
     render: () => {
-      const most = Math.max(...all.flatMap(({ rounds }) => rounds.map(value)));
-      const rows = all.map((series, row) => bar(series, row, most, value, format));
-      return `${heading(title)}${rows.join("")}`;
+      const most = Math.max(...all.flatMap(({ rounds }) => rounds.map(quantity.value)));
+      return `${heading(quantity.title)}${all.map((each, row) => bar(each, row, most, quantity)).join("")}`;
     },
   };
 }
 
-function bar(
-  { contestant, rounds }: Series,
-  row: number,
-  most: number,
-  value: (measurement: Measurement) => number,
-  format: (value: number) => string,
-): string {
+function isCharted({ contestant }: Series): boolean {
+  return groupOf(contestant) !== "broken";
+}
+
+function bar({ contestant, rounds }: Series, row: number, most: number, { value, format }: Quantity): string {
   const values = rounds.map(value);
   const scale = (each: number): number => labelWidth + (each / most) * barWidth;
   const y = titleHeight + row * rowHeight;
@@ -109,14 +103,14 @@ function bar(
   const right = scale(median(values));
   return [
     label(cards[contestant].title, y),
-    rectangle(labelWidth, y, right - labelWidth, colours[groupOf(contestant)]),
+    rectangle(labelWidth, y, right - labelWidth, colours[groupOf(contestant) as keyof typeof colours]),
     `<path d="M${position(scale(least))} ${middle}H${position(scale(greatest))}" stroke="#222222"/>`,
     `<text x="${position(Math.max(right, scale(greatest)) + 6)}" y="${y + 13}">${format(median(values))}</text>`,
   ].join("");
 }
 
 function cpuPanelOf(report: Report): Panel {
-  const all = seriesOf(report, "hot", "most").filter(({ contestant }) => groupOf(contestant) !== "broken");
+  const all = seriesOf(report, "hot", "most").filter(isCharted);
   const names = Object.keys(cpuColours) as (keyof typeof cpuColours)[];
   const costsOf = ({ rounds }: Series): number[] =>
     names.map((name) => median(rounds.map(({ cpuUs }) => cpuUs[name] ?? 0)));
@@ -124,22 +118,15 @@ function cpuPanelOf(report: Report): Panel {
   return {
     rowCount: all.length === 0 ? 0 : all.length + 1,
     render: () => {
-      const most = Math.max(...all.map((series) => sum(costsOf(series))), 1);
+      const scale = barWidth / Math.max(...all.map((series) => sum(costsOf(series))), 1);
       const rows = all.map((series, row) => {
-        const costs = costsOf(series);
+        const costs = costsOf(series).map((cost) => cost * scale);
         const y = titleHeight + row * rowHeight;
-        let left = labelWidth;
-        const parts = costs.map((cost, index) => {
-          const part = rectangle(
-            left,
-            y,
-            (cost / most) * barWidth,
-            cpuColours[names[index] as keyof typeof cpuColours],
-          );
-          left += (cost / most) * barWidth;
-          return part;
-        });
-        const total = `<text x="${position(left + 6)}" y="${y + 13}">${integer(sum(costs))}</text>`;
+        const parts = names.map((name, index) =>
+          rectangle(labelWidth + sum(costs.slice(0, index)), y, costs[index] ?? 0, cpuColours[name]),
+        );
+        const totalX = position(labelWidth + sum(costs) + 6);
+        const total = `<text x="${totalX}" y="${y + 13}">${integer(sum(costsOf(series)))}</text>`;
         return `${label(cards[series.contestant].title, y)}${parts.join("")}${total}`;
       });
       const key = Object.fromEntries(names.map((name) => [cpuTitles[name], cpuColours[name]]));
