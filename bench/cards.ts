@@ -39,7 +39,7 @@ export interface Card {
 
 const everySale = ["hot", "skus", "storm", "cart", "hold", "last"] as const;
 const withWallet = ["hot", "wallet", "skus", "storm", "cart", "hold", "last"] as const;
-const noWallet = "it keeps no wallets";
+const noWallet = "no wallets";
 const inPostgres = ["stock", "carts", "refusals", "durable"] as const;
 
 /** By name, in the order of the tables. */
@@ -48,7 +48,7 @@ export const cards: Readonly<Record<ContestantName, Card>> = {
     title: "echo",
     about: "A bare grpc-js server: bytes in, bytes of an order's answer out. The most that gRPC in Node can do.",
     workloads: ["hot", "wallet"],
-    absence: "an answer costs it the same whatever was asked",
+    absence: "an answer costs the same whatever was asked",
     promises: [],
   },
   "row-lock": {
@@ -97,7 +97,7 @@ export const cards: Readonly<Record<ContestantName, Card>> = {
     title: "Redis lock + row lock",
     about: "`SET NX PX` with waits of up to 16 ms between attempts, around the row lock; released by a script.",
     workloads: ["hot", "skus", "storm", "last"],
-    absence: "a cart would take ten locks one after the other, and its hold is the row lock's",
+    absence: "no wallets; a cart would take ten locks one after the other, and a hold is the row lock's",
     promises: inPostgres,
     hasPool: true,
     givesUp: true,
@@ -106,7 +106,7 @@ export const cards: Readonly<Record<ContestantName, Card>> = {
     title: "Redis WATCH",
     about: "`WATCH` and a read in one round trip, `MULTI` ... `EXEC` in the next; 3 retries. Nothing in PostgreSQL.",
     workloads: ["hot", "skus", "storm", "cart", "last"],
-    absence: "a hold only repeats its two round trips",
+    absence: "no wallets; a hold would be the same two round trips once more",
     promises: ["stock", "carts", "refusals"],
     hasPool: true,
     givesUp: true,
@@ -150,7 +150,7 @@ export const cards: Readonly<Record<ContestantName, Card>> = {
     title: "check, then decrement (broken)",
     about: "Looks at the stock, then takes from it, without a lock or a guard.",
     workloads: ["hot", "last"],
-    absence: "it only shows what is missing",
+    absence: "they only show what is missing",
     promises: ["durable"],
     isBroken: true,
     hasPool: true,
@@ -159,7 +159,7 @@ export const cards: Readonly<Record<ContestantName, Card>> = {
     title: "bare decrement (broken)",
     about: "Takes without looking.",
     workloads: ["hot", "last"],
-    absence: "it only shows what is missing",
+    absence: "they only show what is missing",
     promises: ["durable"],
     isBroken: true,
     hasPool: true,

@@ -236,6 +236,7 @@ function renderPromises({ measurements }: Report): string {
 function renderAbsences({ measurements }: Report): string {
   const measured = new Set(measurements.map(({ contestant }) => contestant));
   const absent = contestantNames.filter((name) => measured.has(name) && cards[name].absence !== undefined);
-  const lines = absent.map((name) => `- ${cards[name].title}: ${cards[name].absence}.\n`);
+  const byReason = Map.groupBy(absent, (name) => cards[name].absence);
+  const lines = [...byReason].map(([reason, names]) => `- ${names.map(titleOf).join(", ")}: ${reason}.\n`);
   return lines.length === 0 ? "" : `Why some are missing in a table:\n\n${lines.join("")}`;
 }

@@ -252,7 +252,15 @@ async function measureOnce(bench: Bench, contestant: Contestant, task: Task): Pr
   const interrupted = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
-  return Promise.race([measure(bench, contestant, task), interrupted]);
+  const measurement = await Promise.race([measure(bench, contestant, task), interrupted]);
+  const { failedCount, doneCount } = measurement;
+  if (failedCount > 0) {
+    bench.options.say(`${contestant.name} failed ${failedCount} calls: their outcome is unknown`);
+  }
+  if (failedCount > doneCount) {
+    throw new Error(`${contestant.name} failed more calls than it answered`);
+  }
+  return measurement;
 }
 
 /** All records of a contestant must tell the same; a broken one's stock need not add up. */

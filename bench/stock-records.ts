@@ -60,7 +60,8 @@ function readMoney(database: Client, schema: string): Promise<Record<string, num
   );
 }
 
-const freePerSku = { hot: 60_000, skus: 60 };
+/** Units that are there when a turn begins. */
+const freePerSku = { hot: 100_000, skus: 60 };
 
 /** Of a rival that keeps a row for each unit. */
 export function unitRecords(database: Client, schema: string): StockRecords {

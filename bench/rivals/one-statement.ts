@@ -27,7 +27,9 @@ export function lineOf({ skus, quantities }: Purchase): [string | undefined, num
   return [skus[0], quantities[0]];
 }
 
+/** What an order's row is made of. */
 export const orderColumns = "order_id, user_id, skus, quantities, prices, item_count, amount_minor, create_time";
+/** What a hold's row is made of. */
 export const holdColumns = "hold_id, user_id, skus, quantities, prices, state, expire_time";
 
 /** One line: $1 sku, $2 quantity. `taken` has a row when there was enough. */
@@ -83,6 +85,7 @@ const buyCart = { name: "buy_cart", text: `with ${takeCart("sold_count")} ${inse
 const holdLine = { name: "hold_line", text: `with ${takeLine("held_count")} ${insertHold}` };
 const holdCart = { name: "hold_cart", text: `with ${takeCart("held_count")} ${insertHold}` };
 
+/** Makes a hold an order: $1 hold, $2 order. */
 export const buyHeld = {
   name: "buy_held",
   text: `with ${takeHeld} insert into orders (${orderColumns})

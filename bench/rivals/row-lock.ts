@@ -47,6 +47,7 @@ export interface LockedHold {
   readonly is_active: boolean;
 }
 
+/** Locks a hold: $1 hold. */
 export const lockHold = {
   name: "lock_hold",
   text: `select user_id, skus, quantities, prices, state = 'active' and expire_time > now() as is_active
@@ -85,18 +86,21 @@ export function moveUnits(
     : client.query({ ...cart, values: [skus, quantities] });
 }
 
+/** Takes what `orderRow` gives. */
 export const insertOrder = {
   name: "insert_order",
   text: `insert into orders (order_id, user_id, skus, quantities, prices, item_count, amount_minor, create_time)
     values ($1, $2, $3, $4, $5, $6, $7, now())`,
 };
 
+/** Holds last 10 minutes: $1 hold, $2 user, $3 skus, $4 quantities, $5 prices. */
 export const insertHold = {
   name: "insert_hold",
   text: `insert into holds (hold_id, user_id, skus, quantities, prices, state, expire_time)
     values ($1, $2, $3, $4, $5, 'active', now() + interval '10 minutes')`,
 };
 
+/** Ends a hold that became an order: $1 hold, $2 order. */
 export const commitHold = {
   name: "commit_hold",
   text: "update holds set state = 'committed', order_id = $2 where hold_id = $1",
