@@ -21,7 +21,7 @@ import { rebuildShop } from "../verify/rebuild-shop.ts";
 import { verifyShop } from "../verify/verify-shop.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { commitMessage, readPoint } from "./mutate.ts";
-import { messageFromRow, pageCount, readLive, readRecord, required } from "./read.ts";
+import { messageFromRow, pageCount, readList, readLive, readRecord, required } from "./read.ts";
 
 /** AdminService: shops. */
 export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof pb.AdminService> {
@@ -41,7 +41,7 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
       const list = listName("ListSkuStats", shopIdOf(req));
       const count = pageCount(req.pageSize);
       const after = pageTokens.read(list, req.pageToken);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
+      const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listSkuStats(db, shopId, after, count + 1),
       );
       const page = rows.slice(0, count);

@@ -14,7 +14,7 @@ import type { LogEntry } from "../shop/log-entry.ts";
 import { toMs } from "../shop/messages.ts";
 import { type WatchStart, type WatchStep, watchLog } from "../shop/watch.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
-import { messageFromRow, pageCount, readSnapshot } from "./read.ts";
+import { messageFromRow, pageCount, readHistory } from "./read.ts";
 
 /** Commits that one ListEvents looks at most, whether they match or not. */
 const maxScannedCommits = 5000;
@@ -24,7 +24,7 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
   return {
     async *watchEvents(req, ctx) {
       const shopId = shopIdOf(req);
-      await readSnapshot(shops, req, ctx, async () => undefined); // no hub for a shop that does not exist
+      await readHistory(shops, req, ctx, async () => undefined); // no hub for a shop that does not exist
       const { case: kind, value } = req.start;
       const watch = kind === "consumer" ? await shops.consumers.take({ shopId, consumer: value }) : undefined;
       try {
@@ -89,7 +89,7 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
 
     async getConsumer(req, ctx) {
       const { consumer } = req;
-      const found = await readSnapshot(shops, req, ctx, (db, shopId) => findConsumer(db, { shopId, consumer }));
+      const found = await readHistory(shops, req, ctx, (db, shopId) => findConsumer(db, { shopId, consumer }));
       if (found.value === undefined) {
         throw new Refusal("CONSUMER_NOT_FOUND", `there is no consumer "${consumer}"`, {
           metadata: { consumer, position: String(found.position), epoch: String(found.epoch) },
@@ -102,7 +102,7 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
       const list = listName("ListConsumers", shopIdOf(req));
       const count = pageCount(req.pageSize);
       const after = pageTokens.read(list, req.pageToken);
-      const found = await readSnapshot(shops, req, ctx, (db, shopId) => listConsumers(db, shopId, after, count + 1));
+      const found = await readHistory(shops, req, ctx, (db, shopId) => listConsumers(db, shopId, after, count + 1));
       const page = found.value.slice(0, count);
       return create(pb.ListConsumersResponseSchema, {
         consumers: page.map((row) => consumerMessage(row, found.position)),
@@ -112,7 +112,7 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
   };
 
   async function readPage(req: pb.ListEventsRequest, ctx: CallContext, after: number): Promise<readonly LogEntry[]> {
-    const { value, ...head } = await readSnapshot(shops, req, ctx, (db, shopId) => {
+    const { value, ...head } = await readHistory(shops, req, ctx, (db, shopId) => {
       if (!req.newestFirst) {
         return readCommits(db, shopId, after + 1, 500);
       }

@@ -22,7 +22,7 @@ import { LimitsMissing } from "../shop/shop.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { endedHold, holdPosition } from "./ended-hold.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, notFound, pageCount, readEnding, readLive, readRecord, required } from "./read.ts";
+import { messageFromRow, notFound, pageCount, readEnding, readList, readLive, readRecord, required } from "./read.ts";
 
 /** InventoryService: products, stock and holds. */
 export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.InventoryService> {
@@ -96,7 +96,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
       const list = listName("ListProducts", shopIdOf(req));
       const count = pageCount(req.pageSize);
       const after = pageTokens.read(list, req.pageToken);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
+      const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listProducts(db, shopId, after, count + 1),
       );
       const page = rows.slice(0, count);
@@ -158,7 +158,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
       const count = pageCount(req.pageSize);
       const key = pageTokens.read(list, req.pageToken);
       const before = key === "" ? undefined : Number(key);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
+      const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listHolds(db, shopId, req.userId, before, count + 1),
       );
       const page = rows.slice(0, count);

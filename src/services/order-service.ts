@@ -11,7 +11,7 @@ import { type Deps, shopIdOf } from "./deps.ts";
 import { endedHold } from "./ended-hold.ts";
 import { cartArguments } from "./inventory-service.ts";
 import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readEnding, readRecord, required } from "./read.ts";
+import { messageFromRow, pageCount, readEnding, readList, required } from "./read.ts";
 
 /** OrderService: sells, and sees orders through to their end. An unpaid order waits as long as a hold lasts. */
 export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.OrderService> {
@@ -104,7 +104,7 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
       const count = pageCount(req.pageSize);
       const key = pageTokens.read(list, req.pageToken);
       const before = key === "" ? undefined : Number(key);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
+      const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listOrders(db, shopId, req, before, count + 1),
       );
       const page = rows.slice(0, count);

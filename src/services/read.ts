@@ -5,9 +5,28 @@ import type { Database } from "../postgres/schema.ts";
 import { type AsOf, readAsOf, readHeadTime } from "../postgres/shops.ts";
 import { type Reason, Refusal } from "../refusal.ts";
 import type { CallContext } from "../server/call-context.ts";
+import { Fenced } from "../shop/fence.ts";
 import { messageFromLog } from "../shop/messages.ts";
+import type { Shop } from "../shop/shop.ts";
 import type { Shops } from "../shop/shops.ts";
 import { shopIdOf } from "./deps.ts";
+
+/** Has everything acknowledged be in Postgres, and returns the position up to which that is so. */
+type Observe = (shop: Shop, ctx: CallContext) => Promise<number>;
+
+const observe: Observe = (shop, ctx) => shop.observe(ctx);
+
+/** The same, but a fenced shop is shown as Postgres has it: what is missing there, the fence says. */
+const observeUnlessFenced: Observe = async (shop, ctx) => {
+  try {
+    return await shop.observe(ctx);
+  } catch (error) {
+    if (error instanceof Fenced) {
+      return 0;
+    }
+    throw error;
+  }
+};
 
 /** A read of Postgres that shows every commit that was acknowledged before it began. Refuses an unknown shop. */
 export async function readRecord<Value>(
@@ -16,8 +35,29 @@ export async function readRecord<Value>(
   ctx: CallContext,
   read: (db: Kysely<Database>, shopId: string) => Promise<Value>,
 ): Promise<AsOf<Value>> {
-  await freshen(shops, () => shops.get(shopIdOf(req)).observe(ctx));
+  await freshen(shops, () => observe(shops.get(shopIdOf(req)), ctx));
   return readSnapshot(shops, req, ctx, read);
+}
+
+/** The same for a list, which goes on in a fenced shop. */
+export async function readList<Value>(
+  shops: Shops,
+  req: { readonly shopId: string },
+  ctx: CallContext,
+  read: (db: Kysely<Database>, shopId: string) => Promise<Value>,
+): Promise<AsOf<Value>> {
+  await freshen(shops, () => observeUnlessFenced(shops.get(shopIdOf(req)), ctx));
+  return readHistory(shops, req, ctx, read);
+}
+
+/** Reads what only Postgres has, such as events; it goes on in a fenced shop. Refuses an unknown shop. */
+export function readHistory<Value>(
+  shops: Shops,
+  req: { readonly shopId: string },
+  ctx: CallContext,
+  read: (db: Kysely<Database>, shopId: string) => Promise<Value>,
+): Promise<AsOf<Value>> {
+  return readSnapshot(shops, req, ctx, read, observeUnlessFenced);
 }
 
 /**
@@ -73,27 +113,32 @@ export async function readLive<Value>(
  * Reads Postgres together with the shop's head, not behind what this process knows to be durable: a Postgres that lost its newest
  * commits gets them back from Redis first. Refuses an unknown shop.
  */
-export async function readSnapshot<Value>(
+async function readSnapshot<Value>(
   shops: Shops,
   req: { readonly shopId: string },
   ctx: CallContext,
   read: (db: Kysely<Database>, shopId: string) => Promise<Value>,
+  heal = observe,
 ): Promise<AsOf<Value>> {
   const shopId = shopIdOf(req);
   ctx.throwIfEnded();
   shops.require("Postgres");
-  await shops.get(shopId).settle(ctx);
-  let leastPosition = shops.get(shopId).durablePosition;
+  const shop = shops.get(shopId);
+  if (!shops.acksDurable) {
+    await heal(shop, ctx);
+  }
+  let leastPosition = shop.durablePosition;
   for (;;) {
     const found = await around("read: Postgres", () => readAsOf(shops.db, shopId, (trx) => read(trx, shopId)));
     if (found === undefined) {
+      shops.forget(shopId);
       throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
     }
     if (found.position >= leastPosition) {
       return found;
     }
     shops.require("Redis");
-    leastPosition = await shops.get(shopId).observe(ctx);
+    leastPosition = await heal(shop, ctx);
   }
 }
 

@@ -9,7 +9,7 @@ import type { Handlers } from "../server/call-context.ts";
 import { messageFromLog } from "../shop/messages.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readLive, readRecord, required } from "./read.ts";
+import { messageFromRow, pageCount, readList, readLive, required } from "./read.ts";
 import { changeArguments, type PreviewJson, prorationOf, quoteMessage, timingOf } from "./tier-quotes.ts";
 
 /** SubscriptionService: tiers and what users are subscribed to. */
@@ -39,9 +39,7 @@ export function createSubscriptionService({
       const list = listName("ListTiers", shopIdOf(req));
       const count = pageCount(req.pageSize);
       const after = pageTokens.read(list, req.pageToken);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
-        listTiers(db, shopId, after, count + 1),
-      );
+      const { value: rows } = await readList(shops, req, ctx, (db, shopId) => listTiers(db, shopId, after, count + 1));
       const page = rows.slice(0, count);
       return create(pb.ListTiersResponseSchema, {
         tiers: page.map(tierMessage),
@@ -94,7 +92,7 @@ export function createSubscriptionService({
       const count = pageCount(req.pageSize);
       const key = pageTokens.read(list, req.pageToken);
       const before = key === "" ? undefined : Number(key);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
+      const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listTierChanges(db, shopId, req.userId, before, count + 1),
       );
       const page = rows.slice(0, count);

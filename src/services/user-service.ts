@@ -11,7 +11,7 @@ import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId } from "../shop/ids.ts";
 import { type Deps, shopIdOf } from "./deps.ts";
 import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readEnding, readRecord, required } from "./read.ts";
+import { messageFromRow, pageCount, readEnding, readList, readRecord, required } from "./read.ts";
 import { makeReferralCode } from "./referral-code.ts";
 
 /** UserService: users and their wallets. */
@@ -114,9 +114,7 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
       const count = pageCount(req.pageSize);
       const key = pageTokens.read(list, req.pageToken);
       const before = key === "" ? undefined : Number(key);
-      const { value: rows } = await readRecord(shops, req, ctx, (db, shopId) =>
-        listUsers(db, shopId, before, count + 1),
-      );
+      const { value: rows } = await readList(shops, req, ctx, (db, shopId) => listUsers(db, shopId, before, count + 1));
       const page = rows.slice(0, count);
       return create(pb.ListUsersResponseSchema, {
         users: page.map((row) => messageFromRow(UserSchema, row)),
@@ -152,7 +150,7 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
       const list = listName("ListWalletEntries", shopIdOf(req), req.userId);
       const count = pageCount(req.pageSize);
       const before = ledgerKeyOf(pageTokens.read(list, req.pageToken));
-      const found = await readRecord(shops, req, ctx, async (db, shopId) => {
+      const found = await readList(shops, req, ctx, async (db, shopId) => {
         const user = await findUser(db, shopId, req.userId);
         return user && listWalletEntries(db, shopId, req.userId, before, count + 1);
       });

@@ -10,7 +10,7 @@ export type Alarm = "commits_missing" | "poison_commit" | "redis_refuses";
  */
 export class Fenced extends Refusal {
   readonly alarm: Alarm;
-  /** The first position that stands still. */
+  /** The first position that stands still; 0 where Redis cannot be read. */
   readonly from: number;
   /** What the log line says besides. */
   readonly facts: Readonly<Record<string, unknown>>;
@@ -46,10 +46,10 @@ export function poisonCommit(entry: Pick<LogEntry, "position" | "commitId" | "ca
 }
 
 /** Redis answers with an error when the shop's keys are read: one of them is not what it has to be. */
-export function redisRefuses(from: number, cause: Error): Fenced {
+export function redisRefuses(cause: Error): Fenced {
   return new Fenced(
     "redis_refuses",
-    from,
+    0,
     `Redis cannot read this shop: ${cause.message}; the operator has to look`,
     {},
     cause,

@@ -320,7 +320,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
       failures = 0;
       return true;
     } catch (failure) {
-      const error = isReplyError(failure) ? redisRefuses((head?.position ?? 0) + 1, failure) : failure;
+      const error = isReplyError(failure) ? redisRefuses(failure) : failure;
       head = undefined;
       nextLook = undefined;
       failures += 1;

@@ -285,7 +285,7 @@ export class Shop {
       const run = () => this.#run(script, [epoch, this.#clock(), ...args]);
       const raw = await tries.attempt(() => around("read: run script", run));
       if (raw?.kind === "DUE") {
-        await around("read: end what is due", () => this.#end(due));
+        await around("read: end what is due", () => this.#end(due, caller));
         continue;
       }
       const reply = this.#answer(raw, epoch, head);
@@ -324,9 +324,9 @@ export class Shop {
   }
 
   /** Commits the expiry of due holds: of one hold and some SKUs, or of the shop's oldest. Returns whether more may be due. */
-  async expire(holdId: string, skus: readonly string[]): Promise<boolean> {
+  async expire(holdId: string, skus: readonly string[], caller = patientCaller): Promise<boolean> {
     this.#refuseFenced();
-    const flusher = await this.#ready();
+    const flusher = await this.#ready(caller);
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#deps.memoryCount, this.#clock(), holdId, ...skus];
     const reply = await around("expire: run script", () => this.#run(this.#deps.scripts.expireHolds, args));
@@ -335,9 +335,9 @@ export class Shop {
   }
 
   /** Commits the end of a due period: of one user, or of the shop's oldest (empty id). Returns whether more may be due. */
-  async renew(userId: string): Promise<boolean> {
+  async renew(userId: string, caller = patientCaller): Promise<boolean> {
     this.#refuseFenced();
-    const flusher = await this.#ready();
+    const flusher = await this.#ready(caller);
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#clock(), userId];
     const reply = await around("renew: run script", () => this.#run(this.#deps.scripts.renewSubscriptions, args));
@@ -396,6 +396,9 @@ export class Shop {
    * shop, or Redis lost them and nothing waits to be recorded. Nobody commits to a fenced shop, so no flush would tell.
    */
   endFence(durablePosition: number, nothingWaits: boolean): void {
+    if (this.#fenced?.alarm === "redis_refuses") {
+      return; // only who reads the log knows that it can be read
+    }
     const isPoison = this.#fenced?.alarm === "poison_commit";
     if (nothingWaits || (isPoison && durablePosition >= (this.#fenced?.from ?? 0))) {
       this.#fenced = undefined;
@@ -441,7 +444,7 @@ export class Shop {
         return head;
       })
       .catch((error) => {
-        const failure = isReplyError(error) ? redisRefuses(0, error) : error;
+        const failure = isReplyError(error) ? redisRefuses(error) : error;
         if (failure instanceof Fenced) {
           this.#fence(failure);
         }
@@ -468,7 +471,15 @@ export class Shop {
 
   /** Runs a script of this shop and reads its reply. */
   async #run(script: Script, args: readonly (string | number)[]): Promise<Reply> {
-    return parseReply(await this.#deps.redis.run(script, this.keys, args));
+    try {
+      return parseReply(await this.#deps.redis.run(script, this.keys, args));
+    } catch (error) {
+      if (isReplyError(error)) {
+        // A key may not be what it has to be: the next call looks, and fences the shop if so.
+        this.#isOpen = false;
+      }
+      throw error;
+    }
   }
 
   /** Runs a script that may commit. */
@@ -586,7 +597,11 @@ export class Shop {
         const durablePosition = durable.position;
         this.confirm(durable, redisGeneration);
         const from = this.#fenced?.alarm === "poison_commit" ? this.#fenced.from : 0;
-        this.endFence(durablePosition, durablePosition >= from || logPosition < from);
+        // The log was read, so that what Redis refused to read is mended.
+        const isReadable = this.#fenced?.alarm === "redis_refuses";
+        if (isReadable || durablePosition >= from || logPosition < from) {
+          this.#fenced = undefined;
+        }
       },
       postgres: this.#deps.postgres,
     });
@@ -655,8 +670,8 @@ export class Shop {
   }
 
   /** Ends what a read found due. */
-  async #end({ userId, holdId = "", skus = [] }: Due): Promise<void> {
-    await (userId === undefined ? this.expire(holdId, skus) : this.renew(userId));
+  async #end({ userId, holdId = "", skus = [] }: Due, caller: Caller): Promise<void> {
+    await (userId === undefined ? this.expire(holdId, skus, caller) : this.renew(userId, caller));
   }
 
   async #readRecord(read: NonNullable<Mutation["record"]>): Promise<readonly (string | number)[]> {

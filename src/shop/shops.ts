@@ -58,6 +58,8 @@ export interface Shops {
   readonly requestRetentionMs: number;
   /** Whether callers are answered only when Postgres has their commit. */
   readonly acksDurable: boolean;
+  /** Lets go of a shop that turned out not to exist. */
+  forget(shopId: string): void;
   /** A store that did not answer the last time it was asked; undefined when both did. */
   awayStore(): "Redis" | "Postgres" | undefined;
   /** Refuses a call that needs a store which is away. */
@@ -126,7 +128,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
         listener(entries);
       }
     },
-    onUnknown: (shopId: string) => shops.delete(shopId),
+    onUnknown: (shopId: string) => void shops.delete(shopId),
   };
 
   const get = (shopId: string): Shop => {
@@ -243,6 +245,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
 
   return {
     get,
+    forget: deps.onUnknown,
     hub: (shopId) => {
       let hub = hubs.get(shopId);
       if (hub === undefined) {

@@ -146,7 +146,7 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
     }
     const { shopId, orderId } = "charge" in job ? job.charge : job.refund;
     const about = { err: error, shop: shopId, order: orderId };
-    const isRefused = error instanceof Refusal && error.reason === "SHOP_UNAVAILABLE";
+    const isRefused = error instanceof Refusal && ["SHOP_UNAVAILABLE", "SHOP_FENCED"].includes(error.reason);
     if (kind === undefined && (isRefused || isStoreAway(error))) {
       logger.debug(about, "a payment waits until the stores are there");
     } else if (kind === "refused") {

@@ -52,11 +52,32 @@ function decisions({ orders, inventory, users, admin, subscriptions }: Clients, 
   };
 }
 
+/** What shows the record, which goes on. */
+function histories({ orders, inventory, users, admin, subscriptions, events }: Clients, shopId: string) {
+  return [
+    () => orders.listOrders({ shopId }),
+    () => inventory.listProducts({ shopId }),
+    () => inventory.listHolds({ shopId }),
+    () => users.listUsers({ shopId }),
+    () => subscriptions.listTiers({ shopId }),
+    () => admin.listSkuStats({ shopId }),
+    () => events.listEvents({ shopId }),
+    () => events.listConsumers({ shopId }),
+    () => firstOf(events.watchEvents({ shopId })),
+  ];
+}
+
+async function firstOf<Message>(stream: AsyncIterable<Message>): Promise<Message | undefined> {
+  for await (const message of stream) return message;
+  return undefined;
+}
+
 async function expectFenced(holdfast: Holdfast, shopId: string): Promise<void> {
   for (const door of ["grpc", "http"] as const) {
     for (const [rpc, call] of Object.entries(decisions(holdfast[door], shopId))) {
       expect(await refusalOf(call()), `${rpc} on ${door}`).toMatchObject(fenced);
     }
+    for (const read of histories(holdfast[door], shopId)) expect(await read()).toBeDefined();
   }
 }
 
@@ -179,8 +200,15 @@ test("a log of the wrong type fences the shop, VerifyShop ends, and it goes on w
   };
   expect(await refusalOf(verify())).toMatchObject(fenced);
   expect(alarmsOf(one, shopId)).toMatchObject([{ alarm: "redis_refuses" }]);
+  // The sweeper was at all shops when it has expired the hold of one of them, and sees no reason to end the fence.
+  const other = await createShop(one.grpc, { stock: { a: 9 } });
+  await one.grpc.inventory.holdStock({ shopId: other, holdId: "h", lines: sale.lines, holdDuration: { seconds: 1n } });
+  const head = await headOf(other);
+  await expect.poll(() => headOf(other), { timeout: 8000 }).toBeGreaterThan(head);
+  await expectFenced(one, shopId);
   expect(await refusalOf(rebuild(one.grpc, shopId))).toMatchObject(fenced);
   await expectFenced(one, shopId);
+  expect(alarmsOf(one, shopId)).toHaveLength(1);
   await redis.del(`{${shopId}}:log`, `{${shopId}}:aside`);
   await persist(() => one.grpc.orders.placeOrder({ shopId, ...sale }));
   await expectWhole(one.grpc, shopId);
