@@ -79,6 +79,20 @@ describe("under load", () => {
   });
 });
 
+test("a forced rebuild takes to Postgres what only the log has", async () => {
+  const shopId = await createShop(one.grpc, { stock: { ps5: 10 }, users });
+  const requestId = uniqueId("r");
+  const held = postgres.hold((request) => request.includes(requestId));
+  const pending = one.grpc.orders.placeOrder({ shopId, requestId, userId: "u0", lines });
+  await held;
+  const [entry] = await direct.xrevrange(`{${shopId}}:log`, "+", "-", "COUNT", 1);
+  await two.server.store.shops.get(shopId).reopen(true);
+  postgres.release();
+  const after = await pending;
+  expect(after.commit?.commitId, "not decided a second time").toBe(entry?.[1][3]);
+  await auditShop({ ...stores.urls, shopId }, [commitOf(after)]);
+});
+
 describe("a Redis that lost its tail", () => {
   test("loses what was never acknowledged, which is then decided anew; what was acknowledged is there", async () => {
     const shopId = await createShop(one.grpc, { stock: { ps5: 10 }, users });
