@@ -44,8 +44,8 @@ export async function loadWithH2load(load: Load): Promise<LoadResult> {
 /** Each line of the log: start in microseconds since the epoch, HTTP status, microseconds until the end of the answer. */
 function summarise(log: string, durationMs: number): LoadResult {
   const calls = log
-    .trimEnd()
     .split("\n")
+    .filter((line) => line !== "")
     .map((line) => line.split("\t").map(Number) as [number, number, number]);
   const answered = calls.filter(([, status]) => status === 200);
   const startUs = answered.reduce((least, [start]) => Math.min(least, start), Number.POSITIVE_INFINITY);

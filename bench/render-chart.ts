@@ -1,8 +1,8 @@
-import { cards } from "./cards.ts";
+import { type ContestantName, cards } from "./cards.ts";
 import { decimal, integer } from "./markdown-table.ts";
 import type { Measurement } from "./measure.ts";
 import { median } from "./median.ts";
-import { type Group, groupOf, type Report, type Series, seriesOf } from "./report.ts";
+import { type Group, groupOf, latencyOf, type Report, type Series, seriesOf } from "./report.ts";
 import { type WorkloadName, workloads } from "./workloads.ts";
 
 const width = 860;
@@ -30,12 +30,12 @@ export function renderChart(report: Report): string {
     ...(Object.keys(workloads) as WorkloadName[]).map((workload) => ratePanelOf(report, workload)),
     panelOf(seriesOf(report, "hot", "half"), {
       title: `${workloads.hot.title}: p99 in ms at 50 % of the most`,
-      value: ({ p99Ms }) => p99Ms,
+      value: (each) => latencyOf(each, "p99Ms"),
       format: (value) => decimal(value, 1),
     }),
     panelOf(seriesOf(report, "hot", "alone"), {
       title: `${workloads.hot.title}: one caller alone, p50 in ms`,
-      value: ({ p50Ms }) => p50Ms,
+      value: (each) => latencyOf(each, "p50Ms"),
       format: (value) => decimal(value, 2),
     }),
     cpuPanelOf(report),
@@ -80,12 +80,15 @@ function ratePanelOf(report: Report, workload: WorkloadName): Panel {
 }
 
 function panelOf(series: readonly Series[], quantity: Quantity): Panel {
-  const all = series.filter(isCharted);
+  const all = series
+    .filter(isCharted)
+    .map(({ contestant, rounds }) => ({ contestant, values: rounds.map(quantity.value).filter(Number.isFinite) }))
+    .filter(({ values }) => values.length > 0);
   return {
     rowCount: all.length,
     render: () => {
-      const most = Math.max(...all.flatMap(({ rounds }) => rounds.map(quantity.value)));
-      return `${heading(quantity.title)}${all.map((each, row) => bar(each, row, most, quantity)).join("")}`;
+      const most = Math.max(...all.flatMap(({ values }) => values), Number.MIN_VALUE);
+      return `${heading(quantity.title)}${all.map((each, row) => bar(each, row, most, quantity.format)).join("")}`;
     },
   };
 }
@@ -94,8 +97,13 @@ function isCharted({ contestant }: Series): boolean {
   return groupOf(contestant) !== "broken";
 }
 
-function bar({ contestant, rounds }: Series, row: number, most: number, { value, format }: Quantity): string {
-  const values = rounds.map(value);
+/** A contestant and what its rounds gave. */
+interface Bar {
+  readonly contestant: ContestantName;
+  readonly values: readonly number[];
+}
+
+function bar({ contestant, values }: Bar, row: number, most: number, format: (value: number) => string): string {
   const scale = (each: number): number => labelWidth + (each / most) * barWidth;
   const y = titleHeight + row * rowHeight;
   const middle = y + rowHeight / 2 - 2;

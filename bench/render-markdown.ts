@@ -2,7 +2,7 @@ import { cards, contestantNames, type PromiseName, promiseTitles } from "./cards
 import { decimal, integer, markdownTable } from "./markdown-table.ts";
 import { type Measurement, type ShapeName, shapes } from "./measure.ts";
 import { median } from "./median.ts";
-import { groupOf, type Report, ratioOf, type Series, seriesOf } from "./report.ts";
+import { groupOf, latencyOf, type Report, ratioOf, type Series, seriesOf } from "./report.ts";
 import { type WorkloadName, workloads } from "./workloads.ts";
 
 /** The whole report as Markdown; every heading is of the third level. */
@@ -76,14 +76,14 @@ function renderSummary(report: Report): string {
     [
       "one caller alone, durable, p50 ms",
       decimal(
-        medianOf(alone?.rounds ?? [], ({ p50Ms }) => p50Ms),
+        medianOf(alone?.rounds ?? [], (each) => latencyOf(each, "p50Ms")),
         2,
       ),
     ],
     [
       "p99 ms at 50 % of the most",
       decimal(
-        medianOf(half?.rounds ?? [], ({ p99Ms }) => p99Ms),
+        medianOf(half?.rounds ?? [], (each) => latencyOf(each, "p99Ms")),
         1,
       ),
     ],
@@ -102,7 +102,7 @@ function medianRate(series: Series | undefined): number {
 }
 
 function medianOf(rounds: readonly Measurement[], value: (measurement: Measurement) => number): number {
-  return median(rounds.map(value));
+  return median(rounds.map(value).filter(Number.isFinite));
 }
 
 function renderWorkload(report: Report, workload: WorkloadName): string {
@@ -176,7 +176,7 @@ function latencyCells(rounds: readonly Measurement[], digits: number): string[] 
   return (["p50Ms", "p99Ms", "p999Ms"] as const).map((name) =>
     spread(
       rounds,
-      (each) => each[name],
+      (each) => latencyOf(each, name),
       (value) => decimal(value, digits),
     ),
   );
@@ -192,7 +192,7 @@ function spread(
   value: (measurement: Measurement) => number,
   format: (value: number) => string,
 ): string {
-  const values = rounds.map(value);
+  const values = rounds.map(value).filter(Number.isFinite);
   const middle = format(median(values));
   return values.length < 2 ? middle : `${middle} (${format(Math.min(...values))} to ${format(Math.max(...values))})`;
 }

@@ -65,6 +65,11 @@ export function ratioOf(
   return median(ratios);
 }
 
+/** A percentile of the latencies; NaN when nothing was answered. */
+export function latencyOf(measurement: Measurement, name: "p50Ms" | "p99Ms" | "p999Ms"): number {
+  return measurement.doneCount + measurement.refusedCount === 0 ? Number.NaN : measurement[name];
+}
+
 /** Kinds of contestants, as the chart colours them. */
 export type Group = "ceiling" | "PostgreSQL" | "PostgreSQL, same promises" | "Redis alone" | "Holdfast" | "broken";
 

@@ -220,12 +220,12 @@ async function inTurn(
 async function measureHot(bench: Bench, contestant: Contestant, round: number, run: Run): Promise<void> {
   for (const [name, durationMs] of Object.entries(bench.options.timing.hotMs)) {
     const shape = name as ShapeName;
-    if (shape !== "most" && cards[contestant.name].isBroken === true) {
+    const { share }: Shape = shapes[shape];
+    const perSecond = share && share * mostOf(bench, contestant);
+    if (perSecond === 0 || (shape !== "most" && cards[contestant.name].isBroken === true)) {
       continue;
     }
-    const { share }: Shape = shapes[shape];
-    const perSecond = share === undefined ? {} : { perSecond: share * mostOf(bench, contestant) };
-    bench.measurements.push(await run({ shape, round, durationMs, ...perSecond }));
+    bench.measurements.push(await run({ shape, round, durationMs, ...(perSecond && { perSecond }) }));
   }
 }
 
