@@ -90,7 +90,9 @@ export async function fillLargeShop(database: Client, shopId: string, shop: Larg
      select '${shopId}', 'order-' || ${id} || '-' || n, '', (${line})::json, 1, 100, 0, 1, 2, '', to_timestamp((${expire}) / 1000.0), ${time}, ${time}, ${order} + n, ${order} + n from generate_series(1, ${orders}) n`,
     `update shops set head_position = ${head}, head_commit_id = (select commit_id from commits where shop_id = '${shopId}' and position = ${head}),
        product_count = ${skus}, user_count = ${users}, open_hold_count = ${holds}, open_order_count = ${orders} where shop_id = '${shopId}'`,
-    "analyze",
+    // As a shop that grew over months is.
+    "vacuum analyze",
+    "checkpoint",
   ]) {
     await database.query(literal(statement));
   }

@@ -124,7 +124,7 @@ async function recover(
   const openFresh = () => inventory.getStock({ shopId: freshShopId, sku: "a" }).catch(() => {}); // there is none
   const first = pause(1000).then(() => time(openFresh));
   const cpuTimes = (): number[] => [pid, stores.redisPid, stores.postgresPid].map((each) => readCpuTimeUs(each) ?? 0);
-  await redis.flushall();
+  await redis.flushall("ASYNC");
   const cpuBefore = cpuTimes();
   const startedAt = performance.now();
   const patient = untilAnswered(() => inventory.getStock({ shopId, sku: "sku-1" }, { timeoutMs: 30_000 }));
