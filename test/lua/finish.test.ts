@@ -9,7 +9,7 @@ const call: GoodCall = {
   script: "finish",
   given: async (shop) => {
     await shop.raw("look", { ...lookArguments, force: 1 });
-    await shop.setMeta({ loaded: "all, layout 2" });
+    await shop.setMeta({ loaded: "all, layout 3" });
   },
   args: { token: "token", next_epoch: 3 },
 };
