@@ -393,7 +393,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
       }
       // What this process remembers may be gone: Postgres may have lost its tail.
       head = undefined;
-      await start(attempt);
+      // Whether an opening helped is seen by the round after it.
+      await start(async () => (await attempt()) && reopenCount > 0 && (await attempt()));
     },
     forgetHead: () => {
       head = undefined;

@@ -1,3 +1,4 @@
+import { bulkhead } from "cockatiel";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { around } from "../crash-point.ts";
@@ -78,6 +79,11 @@ export interface Shops {
 
 /** How often every shop is looked at: what a dead process left is flushed, a Postgres behind is healed, due holds expire, due subscriptions renew. */
 const sweepMs = 1000;
+/**
+ * Shops that Redis lost and that are opened at a time although nobody calls: the rest of the pool is for those that somebody calls.
+ * Measured with 300 shops (2 cores, November 2026): the first answer of one of them took 1,391 and 1,623 ms when all began at once.
+ */
+const maxSweptOpenings = 4;
 /** How long after an answer a store is asked again whether it is there, in milliseconds. */
 const lookMs = 250;
 
@@ -148,6 +154,8 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
 
   const consumers = await createConsumers({ db, redis, logger });
 
+  const openings = bulkhead(maxSweptOpenings, Number.POSITIVE_INFINITY);
+
   const sweepShop = async (
     { shopId, position, commitId, openCount }: SweptShop,
     hasRenewals: boolean,
@@ -187,7 +195,12 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     sweptPositions.set(shopId, position);
     // A head that moved on since the last sweep has somebody who flushes; one that stands still or went back has not.
     if (!isAllDurable && position <= swept) {
-      await around("sweep: flush", () => get(shopId).sweep());
+      const flush = async (): Promise<void> => {
+        if (!closed) {
+          await around("sweep: flush", () => get(shopId).sweep());
+        }
+      };
+      await (logPosition === 0 ? openings.execute(flush) : flush());
     }
     const nowMs = options.clock?.() ?? redisMs;
     if (nextDueMs >= 0 && nextDueMs <= nowMs) {
