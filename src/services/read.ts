@@ -34,20 +34,20 @@ export async function readRecord<Value>(
   req: { readonly shopId: string },
   ctx: CallContext,
   read: (db: Kysely<Database>, shopId: string) => Promise<Value>,
+  heal = observe,
 ): Promise<AsOf<Value>> {
-  await freshen(shops, () => observe(shops.get(shopIdOf(req)), ctx));
-  return readSnapshot(shops, req, ctx, read);
+  await freshen(shops, () => heal(shops.get(shopIdOf(req)), ctx));
+  return readSnapshot(shops, req, ctx, read, heal);
 }
 
 /** The same for a list, which goes on in a fenced shop. */
-export async function readList<Value>(
+export function readList<Value>(
   shops: Shops,
   req: { readonly shopId: string },
   ctx: CallContext,
   read: (db: Kysely<Database>, shopId: string) => Promise<Value>,
 ): Promise<AsOf<Value>> {
-  await freshen(shops, () => observeUnlessFenced(shops.get(shopIdOf(req)), ctx));
-  return readHistory(shops, req, ctx, read);
+  return readRecord(shops, req, ctx, read, observeUnlessFenced);
 }
 
 /** Reads what only Postgres has, such as events; it goes on in a fenced shop. Refuses an unknown shop. */

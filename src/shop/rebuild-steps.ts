@@ -71,7 +71,7 @@ function* steps(step: string, values: readonly (string | number)[], count = 0): 
   }
 }
 
-const ms = (column: string): RawBuilder<number> => sql<number>`(date_part('epoch', ${sql.ref(column)}) * 1000)::bigint`;
+const ms = (column: string): RawBuilder<number> => sql<number>`(extract(epoch from ${sql.ref(column)}) * 1000)::bigint`;
 
 interface ProductLevels {
   sku: string;

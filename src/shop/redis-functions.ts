@@ -137,7 +137,9 @@ const notFound = "ERR Function not found";
 
 /** Error replies that mean: Redis did not run the script, and another try later can succeed. */
 const notRun = new RegExp(
-  `^((LOADING|BUSY|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|OOM|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS)\\b|NOPERM (?!ACL failure in script)|ERR max number of clients|${notFound})`,
+  "^((LOADING|BUSY|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|OOM|NOREPLICAS|MISCONF|NOAUTH|WRONGPASS)\\b|" +
+    // Not what a command in the middle of a script was refused for.
+    `NOPERM (?!.*on @user_function)|ERR max number of clients|${notFound})`,
 );
 const notSent = /enableOfflineQueue|Connection is closed/;
 

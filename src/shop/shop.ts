@@ -386,6 +386,11 @@ export class Shop {
     this.#flusher?.waiters.giveUp();
   }
 
+  /** Whether this process has opened it, as far as it knows. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
   /** Whether this shop stands still until its stores agree again. */
   get isFenced(): boolean {
     return this.#fenced !== undefined;

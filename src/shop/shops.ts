@@ -134,7 +134,12 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
         listener(entries);
       }
     },
-    onUnknown: (shopId: string) => void shops.delete(shopId),
+    onUnknown: (shopId: string) => {
+      // One that is open exists: it was created after somebody looked in vain.
+      if (shops.get(shopId)?.isOpen !== true) {
+        shops.delete(shopId);
+      }
+    },
   };
 
   const get = (shopId: string): Shop => {

@@ -214,7 +214,7 @@ test("a log of the wrong type fences the shop, VerifyShop ends, and it goes on w
   await expectWhole(one.grpc, shopId);
 }, 30_000);
 
-test("a Redis that lost the right to run functions, is away: no shop is fenced", async () => {
+test("a Redis that takes no functions from this user any more is away: no shop is fenced", async () => {
   const shopId = await createShop(one.grpc, { stock: { a: 9 } });
   const unavailable = { code: Code.Unavailable, reason: "SHOP_UNAVAILABLE", retryMs: expect.any(Number) };
   await redis.call("ACL", "SETUSER", "default", "-fcall", "-fcall_ro");
