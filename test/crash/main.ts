@@ -6,7 +6,7 @@ import { startStores } from "../../bench/stores.ts";
 import { crashFirstStart } from "./first-start.ts";
 import { plansOf } from "./plans.ts";
 import { openStage } from "./stage.ts";
-import { crash, replaceDead } from "./sweep.ts";
+import { type Crew, crash, replaceDead } from "./sweep.ts";
 
 const usage = `usage: npm run crash [-- --points "flush: append,rebuild"] [--seed S]
 
@@ -51,7 +51,7 @@ async function main(): Promise<number> {
     const urls = await startStores(cleanUp);
     const stage = await openStage(urls);
     cleanUp.defer(() => stage.close());
-    const crew = { rescuer: await stage.spawn(), victims: [] };
+    const crew: Crew = { rescuer: await stage.spawn(), victims: [] };
     say(`seed ${seed}, ${plans.length} plans`);
     for (const { name, plan, trap } of plans) {
       if (plan !== undefined) await replaceDead(stage, crew, plan.traps.length);
@@ -62,6 +62,8 @@ async function main(): Promise<number> {
       say(`${error === undefined ? "ok  " : "FAIL"} ${name} (${seconds} s)`);
       if (error !== undefined) {
         failed.push(name);
+        // A trap that was not reached is still set, and would be during the next plan.
+        for (const victim of crew.victims) victim.signal("SIGKILL");
         say(error instanceof Error ? (error.stack ?? error.message) : String(error));
       }
     }

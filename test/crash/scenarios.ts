@@ -2,8 +2,9 @@ import { RebuildMode } from "../../gen/holdfast/v1/admin_service_pb.js";
 import type { CrashStep } from "../../src/crash-point.ts";
 import type { HoldfastProcess } from "../helpers/holdfast.ts";
 import { copyShop, restoreShop, type ShopCopy } from "../helpers/redis-state.ts";
+import { until } from "../helpers/until.ts";
 import { everyday, type Mix } from "./calls.ts";
-import type { Stage } from "./stage.ts";
+import { isDown, type Stage } from "./stage.ts";
 
 /** What a victim is brought to a crash point with. */
 export interface Scenario {
@@ -98,7 +99,14 @@ export const scenarios = {
   away: {
     mix: { readStock: 50, walletOrder: 1 },
     alone: true,
-    provoke: async ({ stage, down }) => {
+    provoke: async ({ stage, shopId, victim, down }) => {
+      // Only a shop that it has open, and of which it knows what is durable, is read without Postgres.
+      const serves = () =>
+        victim.grpc.inventory.getStock({ shopId, sku: "s0" }).then(
+          () => true,
+          () => isDown(victim),
+        );
+      await until("the victim serves", serves);
       const allow = "update pg_database set datallowconn = $1 where datname = current_database()";
       await stage.postgres.query(allow, [false]);
       await stage.postgres.query(
