@@ -5,6 +5,7 @@ import { Redis } from "ioredis";
 import { Client } from "pg";
 import { type FakeStripe, startFakeStripe } from "../helpers/fake-stripe.ts";
 import { type Doors, type HoldfastProcess, spawnHoldfast } from "../helpers/holdfast.ts";
+import { persist } from "../helpers/load.ts";
 import { uniqueId } from "../helpers/shop.ts";
 import type { CallRecord } from "../history/history.ts";
 import { send } from "../model/caller.ts";
@@ -82,7 +83,8 @@ const opening: readonly (readonly [rpc: string, request: Plain])[] = [
 /** Creates a shop with it; returns its id, and the calls that were made of it. */
 export async function stageShop(doors: Doors): Promise<{ shopId: string; calls: readonly CallRecord[] }> {
   const shopId = uniqueId("crash");
-  await doors.grpc.admin.createShop({ shopId, currencyCode: "USD" });
+  // A server that stood still meanwhile may find out only now that the last plan took Postgres away for a while.
+  await persist(() => doors.grpc.admin.createShop({ shopId, currencyCode: "USD" }));
   const calls: CallRecord[] = [];
   for (const [index, [rpc, request]] of opening.entries()) {
     const call = {
