@@ -155,7 +155,19 @@ async function hold(client: PoolClient, purchase: Purchase): Promise<Outcome> {
   return "done";
 }
 
-async function buyHeld(client: PoolClient, { orderId, holdId }: Purchase): Promise<Outcome> {
+function buyHeld(client: PoolClient, purchase: Purchase): Promise<Outcome> {
+  return sellHold(client, purchase, ({ skus }, order) => [
+    ...(skus.length > 1 ? [lockLevels(client, skus)] : []),
+    moveUnits(client, "sellHeld", order),
+  ]);
+}
+
+/** Makes a hold an order in two round trips; `moveHeld` sends what takes its units. */
+export async function sellHold(
+  client: PoolClient,
+  { orderId, holdId }: Purchase,
+  moveHeld: (held: LockedHold, order: Parameters<typeof orderRow>[0]) => readonly Promise<unknown>[],
+): Promise<Outcome> {
   const [, { rows }] = await Promise.all([
     client.query("begin"),
     client.query<LockedHold>({ ...lockHold, values: [holdId] }),
@@ -167,8 +179,7 @@ async function buyHeld(client: PoolClient, { orderId, holdId }: Purchase): Promi
   }
   const order = { orderId, userId: held.user_id, skus: held.skus, quantities: held.quantities.map(Number) };
   await Promise.all([
-    ...(held.skus.length > 1 ? [lockLevels(client, held.skus)] : []),
-    moveUnits(client, "sellHeld", order),
+    ...moveHeld(held, order),
     client.query({ ...insertOrder, values: orderRow(order, held.prices.map(Number)) }),
     client.query({ ...commitHold, values: [holdId, orderId] }),
     client.query("commit"),

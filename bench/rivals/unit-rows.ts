@@ -1,7 +1,7 @@
 import type { PoolClient } from "pg";
 import { openPool, withClient } from "./open-pool.ts";
 import type { CreateRival, Outcome, Purchase } from "./rival.ts";
-import { commitHold, insertHold, insertOrder, type LockedHold, lockHold, orderRow } from "./row-lock.ts";
+import { insertHold, insertOrder, orderRow, sellHold } from "./row-lock.ts";
 
 /** A row for each unit: callers skip the units that others have locked, so nobody waits. */
 export const createUnitRows: CreateRival = async (options) => {
@@ -65,22 +65,7 @@ async function hold(client: PoolClient, purchase: Purchase): Promise<Outcome> {
   return "done";
 }
 
-async function buyHeld(client: PoolClient, { orderId, holdId }: Purchase): Promise<Outcome> {
-  const [, { rows }] = await Promise.all([
-    client.query("begin"),
-    client.query<LockedHold>({ ...lockHold, values: [holdId] }),
-  ]);
-  const [held] = rows;
-  if (held?.is_active !== true) {
-    await client.query("rollback");
-    return "refused";
-  }
-  const order = { orderId, userId: held.user_id, skus: held.skus, quantities: held.quantities.map(Number) };
-  await Promise.all([
-    client.query({ ...sellHeldUnits, values: [holdId, orderId] }),
-    client.query({ ...insertOrder, values: orderRow(order, held.prices.map(Number)) }),
-    client.query({ ...commitHold, values: [holdId, orderId] }),
-    client.query("commit"),
-  ]);
-  return "done";
+function buyHeld(client: PoolClient, purchase: Purchase): Promise<Outcome> {
+  const { holdId, orderId } = purchase;
+  return sellHold(client, purchase, () => [client.query({ ...sellHeldUnits, values: [holdId, orderId] })]);
 }
