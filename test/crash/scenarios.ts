@@ -82,17 +82,14 @@ export const scenarios = {
   stalled: {
     mix: everyday,
     alone: true,
-    provoke: holdRow,
+    provoke: (scene) => holdRow(scene),
   },
 
   /** Redis loses everything while somebody else has the shop's row. */
   contended: {
     mix: everyday,
     alone: true,
-    provoke: async (scene) => {
-      await emptyRedis(scene);
-      await holdRow(scene);
-    },
+    provoke: (scene) => holdRow(scene, emptyRedis),
   },
 
   /** Postgres takes no connections. */
@@ -282,10 +279,12 @@ async function emptyRedis({ stage }: Scene): Promise<void> {
   await stage.redis.flushall();
 }
 
-/** Keeps the shop's row until the victim is down. */
-async function holdRow({ stage, shopId, down }: Scene): Promise<void> {
+/** Takes the shop's row, does something, and keeps the row until the victim is down. */
+async function holdRow(scene: Scene, meanwhile?: (scene: Scene) => Promise<void>): Promise<void> {
+  const { stage, shopId, down } = scene;
   await stage.postgres.query("begin");
   await stage.postgres.query("select from shops where shop_id = $1 for update", [shopId]);
+  await meanwhile?.(scene);
   await down(3000);
   await stage.postgres.query("rollback");
 }
