@@ -60,13 +60,7 @@ export const scenarios = {
   forced: {
     mix: everyday,
     alone: true,
-    provoke: async ({ victim, shopId }) => {
-      const rebuilding = async (): Promise<void> => {
-        for await (const _ of victim.grpc.admin.rebuildShop({ shopId }));
-      };
-      // The victim is to die of it.
-      await rebuilding().catch(() => {});
-    },
+    provoke: ({ victim, shopId, down }) => asLongAsItStands(down, rebuild(victim, shopId)),
   },
 
   /** Postgres has an older epoch than Redis, as after it was put back to a copy. */
@@ -135,12 +129,11 @@ export const scenarios = {
     alone: true,
     editsTables: true,
     fences: true,
-    provoke: async ({ stage, shopId, victim }) => {
+    provoke: async ({ stage, shopId, victim, down }) => {
       await stage.redis.hincrby(`{${shopId}}:meta`, "flushed", 1000);
-      // The victim is to die of it.
-      await acceptLoss(victim, shopId).catch(() => {});
+      await asLongAsItStands(down, rebuild(victim, shopId, RebuildMode.ACCEPT_LOSS));
     },
-    follow: ({ rescuer, shopId }) => acceptLoss(rescuer, shopId),
+    follow: ({ rescuer, shopId }) => rebuild(rescuer, shopId, RebuildMode.ACCEPT_LOSS),
   },
 
   /** Redis loses what calls did long ago, which Postgres still knows. */
@@ -289,6 +282,11 @@ async function holdRow(scene: Scene, meanwhile?: (scene: Scene) => Promise<void>
   await stage.postgres.query("rollback");
 }
 
-async function acceptLoss({ grpc }: HoldfastProcess, shopId: string): Promise<void> {
-  for await (const _ of grpc.admin.rebuildShop({ shopId, mode: RebuildMode.ACCEPT_LOSS }));
+async function rebuild({ grpc }: HoldfastProcess, shopId: string, mode = RebuildMode.UNSPECIFIED): Promise<void> {
+  for await (const _ of grpc.admin.rebuildShop({ shopId, mode }));
+}
+
+/** Waits for what the victim is to die of, or to stand still in: then it never ends. */
+async function asLongAsItStands(down: Scene["down"], work: Promise<void>): Promise<void> {
+  await Promise.race([work.catch(() => {}), down(10_000)]);
 }
