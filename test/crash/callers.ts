@@ -32,6 +32,8 @@ export interface Callers {
   readonly calls: readonly CallRecord[];
   /** Shops that were created besides. */
   readonly shopIds: readonly string[];
+  /** Throws what is wrong so far. */
+  check(): void;
   /** Has every caller make some more calls, and resolves when the outcome of all is known. Rejects with what is wrong. */
   settle(moreCalls: number): Promise<void>;
 }
@@ -127,16 +129,20 @@ export function startCallers(options: CallersOptions): Callers {
       });
     }
   };
+  const check = (): void => {
+    if (failure !== undefined) throw failure;
+  };
   const working = Promise.all(Array.from({ length: callerCount }, (_, name) => caller(name)));
 
   return {
     accepted,
     calls,
     shopIds,
+    check,
     settle: async (moreCalls) => {
       leftCalls = moreCalls * callerCount;
       await working;
-      if (failure !== undefined) throw failure;
+      check();
     },
   };
 }

@@ -5,8 +5,8 @@ import { parseArgs } from "node:util";
 import { startStores } from "../../bench/stores.ts";
 import { crashFirstStart } from "./first-start.ts";
 import { plansOf } from "./plans.ts";
-import { openStage } from "./stage.ts";
-import { type Crew, crash, replaceDead } from "./sweep.ts";
+import { openStage, type Stage } from "./stage.ts";
+import { type Crew, crash, type Plan, replaceDead } from "./sweep.ts";
 
 const usage = `usage: npm run crash [-- --points "flush: append,rebuild"] [--seed S]
 
@@ -34,6 +34,11 @@ function say(text: string): void {
   process.stderr.write(`crash: ${text}\n`);
 }
 
+async function crashOne(stage: Stage, crew: Crew, plan: Plan): Promise<void> {
+  await replaceDead(stage, crew, plan.traps.length);
+  await crash(stage, crew, plan);
+}
+
 async function main(): Promise<number> {
   const options = parseOptions();
   if (options === undefined) {
@@ -54,9 +59,8 @@ async function main(): Promise<number> {
     const crew: Crew = { rescuer: await stage.spawn(), victims: [] };
     say(`seed ${seed}, ${plans.length} plans`);
     for (const { name, plan, trap } of plans) {
-      if (plan !== undefined) await replaceDead(stage, crew, plan.traps.length);
       const beganMs = performance.now();
-      const attempt = plan === undefined ? crashFirstStart(stage, folder, trap) : crash(stage, crew, plan);
+      const attempt = plan === undefined ? crashFirstStart(stage, folder, trap) : crashOne(stage, crew, plan);
       const error = await attempt.catch((reason: unknown) => reason);
       const seconds = ((performance.now() - beganMs) / 1000).toFixed(1);
       say(`${error === undefined ? "ok  " : "FAIL"} ${name} (${seconds} s)`);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { HoldfastProcess } from "../helpers/holdfast.ts";
 import { until } from "../helpers/until.ts";
-import { startCallers } from "./callers.ts";
+import { type Callers, startCallers } from "./callers.ts";
 import { checkAftermath } from "./checks.ts";
 import type { Scenario, Scene } from "./scenarios.ts";
 import type { Trap } from "./set-trap.ts";
@@ -54,12 +54,13 @@ export async function crash(stage: Stage, crew: Crew, { traps, scenario, seed }:
       await reach(scene, scenario, trap, index === 0);
       if (index < traps.length - 1) continue;
       for (const each of [rescuer, ...victims.slice(traps.length)]) each.signal("SIGCONT");
+      if (trap.signal === "SIGSTOP") await endStopped(stage);
       await scenario.follow?.(scene);
     }
     known = [rescuer];
     const paused = victims.filter((_, index) => traps[index]?.signal === "SIGSTOP");
     if (paused.length > 0) {
-      await takenOver(stage, callers.accepted);
+      await takenOver(stage, callers);
       for (const each of paused) each.signal("SIGCONT");
       known = [rescuer, ...paused];
     }
@@ -100,20 +101,22 @@ async function downWithin(victim: HoldfastProcess, mostMs: number): Promise<void
 }
 
 /**
- * Waits until the survivor serves. A server that stands still in the middle of an opening keeps the shop's row locked until
- * Postgres ends its session, after a minute; here that is done at once.
+ * A server that stands still in the middle of an opening keeps the shop's row locked until Postgres ends its session, after a
+ * minute; this does it at once.
  */
-async function takenOver(stage: Stage, accepted: readonly unknown[]): Promise<void> {
-  const before = accepted.length;
-  const end = "select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'";
-  await until(
-    "the survivor serves",
-    async () => {
-      await stage.postgres.query(end);
-      return accepted.length >= before + callerCount * 2;
-    },
-    20_000,
-  );
+async function endStopped({ postgres }: Stage): Promise<void> {
+  await postgres.query("select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'");
+}
+
+/** Waits until the survivor serves. */
+async function takenOver(stage: Stage, callers: Callers): Promise<void> {
+  const before = callers.accepted.length;
+  const serves = async (): Promise<boolean> => {
+    await endStopped(stage);
+    callers.check();
+    return callers.accepted.length >= before + callerCount * 2;
+  };
+  await until("the survivor serves", serves, 20_000);
 }
 
 /** Starts victims anew in the place of those that died, and waits until every server serves. */
