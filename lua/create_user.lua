@@ -51,7 +51,7 @@ end
 events = events .. "]"
 
 commit(commit_id, call, events, private_json)
-local fields = { user_id .. ":balance", "0", user_id .. ":credits", integer(made.credits), user_id .. ":profile", profile_text(made) }
+local fields = { user_id .. ":credits", integer(made.credits), user_id .. ":profile", profile_text(made) }
 local function write(field, value)
   fields[#fields + 1], fields[#fields + 2] = field, value
 end

@@ -1,5 +1,5 @@
 -- read_buyer: what orders need of a user: wallet, orders placed, what was paid less what was refunded. Read once per run; nil
--- when there is no such user (nobody has the empty id).
+-- when there is no such user (nobody has the empty id). There is no balance before money first moves.
 -- @include read_purchases
 local buyers = {}
 local function read_buyer(id)
@@ -7,12 +7,12 @@ local function read_buyer(id)
   if found ~= nil then
     return found or nil
   end
-  local fields = redis.call("HMGET", users, id .. ":balance", id .. ":purchases")
-  if not fields[1] then
+  local fields = redis.call("HMGET", users, id .. ":balance", id .. ":purchases", id .. ":profile")
+  if not fields[3] then
     buyers[id] = false
     return nil
   end
-  found = { id = id, balance = fields[1] + 0 }
+  found = { id = id, balance = (fields[1] or 0) + 0 }
   found.order_count, found.lifetime_value = read_purchases(fields[2])
   buyers[id] = found
   return found

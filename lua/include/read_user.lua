@@ -1,4 +1,5 @@
 -- read_user: a user's wallet, counts and profile, read once per run; nil when there is no such user (nobody has the empty id).
+-- There is no balance before money first moves.
 -- @include read_purchases
 local read_users = {}
 local function read_user(id)
@@ -14,7 +15,7 @@ local function read_user(id)
   local created_at, created_ms, code, referred_by, referral_count = string.match(fields[4], "^(%d+) (%d+) (%S*) (%S*) (%d+)$")
   found = {
     id = id,
-    balance = fields[1] + 0,
+    balance = (fields[1] or 0) + 0,
     credits = fields[2] + 0,
     created_at = created_at,
     created_ms = created_ms + 0,

@@ -231,9 +231,9 @@ export async function* userSteps(trx: Kysely<Database>, shopId: string, ids?: re
       select max(user_id) as last, count(*) as count, string_agg(fields, ${separator}) as users,
         string_agg(email_key || ${separator} || user_id, ${separator}) filter (where email_key <> '') as emails,
         string_agg(referral_code || ${separator} || user_id, ${separator}) filter (where referral_code <> '') as codes
-      from (select user_id, email_key, referral_code, concat_ws(${separator}, user_id || ':balance', balance_minor,
-          user_id || ':credits', credits, user_id || ':profile',
+      from (select user_id, email_key, referral_code, concat_ws(${separator}, user_id || ':credits', credits, user_id || ':profile',
           create_position || ' ' || ${ms("create_time")} || ' ' || referral_code || ' ' || referred_by || ' ' || referral_count,
+          case when balance_minor <> 0 then user_id || ':balance' end, nullif(balance_minor, 0),
           case when order_count > 0 then user_id || ':purchases' end, case when order_count > 0 then order_count || ' ' || lifetime_value_minor end,
           case when email_key <> '' then user_id || ':email' end, nullif(email_key, '')) as fields
         from users where shop_id = ${shopId} and ${inRange("user_id", range)}) as page`.execute(trx);

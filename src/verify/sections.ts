@@ -234,11 +234,16 @@ function userFields(user: User | undefined): Expected[] {
   }
   const { id, subscription } = user;
   const subject = `user:${id}`;
-  const fields = [
-    ...fieldsOf(subject, "WALLET_BALANCE", user.position, {
-      [`${id}:balance`]: user.balance,
-      [`${id}:credits`]: user.credits,
-    }),
+  const fields: Expected[] = [
+    {
+      field: `${id}:balance`,
+      value: `${user.balance}`,
+      kind: "WALLET_BALANCE",
+      subject,
+      position: user.position,
+      accepts: (found) => found === undefined && user.balance === 0,
+    },
+    ...fieldsOf(subject, "WALLET_BALANCE", user.position, { [`${id}:credits`]: user.credits }),
     ...fieldsOf(subject, "USER", user.position, {
       [`${id}:profile`]: `${user.createPosition} ${user.createMs} ${user.code} ${user.referredBy} ${user.referralCount}`,
       ...(user.orders > 0 && { [`${id}:purchases`]: `${user.orders} ${user.lifetime}` }),

@@ -122,9 +122,10 @@ function plainTerms(terms: string): string {
   return terms === "0 0 0 0 0" ? "" : terms;
 }
 
-/** Stats that are 0 say what no stats say; any other field stays. */
+/** Stats and balances that are 0 say what none say; any other field stays. */
 function withoutZeros(name: string, hash: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
-  return Object.fromEntries(Object.entries(hash).filter(([, value]) => name !== "stats" || value !== "0"));
+  const says = (field: string): boolean => name === "stats" || (name === "users" && field.endsWith(":balance"));
+  return Object.fromEntries(Object.entries(hash).filter(([field, value]) => value !== "0" || !says(field)));
 }
 
 /** Does it again as long as a store seems away: on a busy machine one that is slow does. */

@@ -146,7 +146,7 @@ export async function readPostgresState(postgres: Client, shopId: string): Promi
     ),
     users: Object.fromEntries(
       users.flatMap((row) => [
-        [`${row.user_id}:balance`, row.balance_minor],
+        ...(row.balance_minor === "0" ? [] : [[`${row.user_id}:balance`, row.balance_minor]]),
         [`${row.user_id}:credits`, row.credits],
         [
           `${row.user_id}:profile`,
@@ -182,6 +182,13 @@ function withoutZeros(counts: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(counts).filter(([, count]) => count !== "0"));
 }
 
+/** A wallet that was never filled has no balance in Redis, one that was emptied has a zero. */
+function withoutZeroBalances(users: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(users).filter(([field, value]) => value !== "0" || !field.endsWith(":balance")),
+  );
+}
+
 /** Reads {@link ShopState} from Redis. */
 export async function readRedisState(redis: Redis, shopId: string): Promise<ShopState> {
   const pick = (hash: Record<string, string>, names: readonly string[]) =>
@@ -189,7 +196,9 @@ export async function readRedisState(redis: Redis, shopId: string): Promise<Shop
   const orders = await redis.hgetall(`{${shopId}}:orders`);
   return {
     stock: pick(await redis.hgetall(`{${shopId}}:stock`), ["available", "held", "sold", "price", "sales"]),
-    users: pick(await redis.hgetall(`{${shopId}}:users`), ["balance", "credits", "purchases", "profile", "email"]),
+    users: withoutZeroBalances(
+      pick(await redis.hgetall(`{${shopId}}:users`), ["balance", "credits", "purchases", "profile", "email"]),
+    ),
     codes: await redis.hgetall(`{${shopId}}:codes`),
     stats: withoutZeros(await redis.hgetall(`{${shopId}}:stats`)),
     due: (await redis.zrange(`{${shopId}}:due`, "0", "-1")).sort(),

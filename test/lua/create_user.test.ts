@@ -36,7 +36,6 @@ function newUser(
   email_key = "u1@example.com",
 ): object {
   return {
-    "u1:balance": "0",
     "u1:credits": String(credits),
     "u1:profile": `${position} ${shop.nowMs} ${referral}`,
     ...(email_key !== "" && { "u1:email": email_key }),

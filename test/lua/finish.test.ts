@@ -9,7 +9,7 @@ const call: GoodCall = {
   script: "finish",
   given: async (shop) => {
     await shop.raw("look", { ...lookArguments, force: 1 });
-    await shop.setMeta({ loaded: "all, layout 3" });
+    await shop.setMeta({ loaded: "all, layout 4" });
   },
   args: { token: "token", next_epoch: 3 },
 };

@@ -22,6 +22,7 @@ async function fill(shop: LuaShop): Promise<void> {
   for (const user_id of ["u1", "u2"]) {
     await shop.commit("createUser", { user_id, email_key: `${user_id}@example.com` });
     await shop.commit("grantCredits", { user_id, granted_credits: 9000 });
+    await shop.commit("depositFunds", { user_id, amount_minor: 100 });
   }
   await shop.commit("putTier", {
     tier: "free",

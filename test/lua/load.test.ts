@@ -96,7 +96,7 @@ describe("Load", () => {
     expect((await shop.dump()).meta).toEqual({
       token: "token",
       next_epoch: "3",
-      loaded: "all, layout 3",
+      loaded: "all, layout 4",
       position: "9",
       commit_id: birthId,
       time: String(startMs + 1),
@@ -144,7 +144,7 @@ describe("Load", () => {
       commit_id: birthId,
       time: String(startMs + 99),
       flushed: "9",
-      loaded: "all, layout 3",
+      loaded: "all, layout 4",
     };
     expect(await changesOf(shop, () => load(shop, 0, "catch_up", [9, birthId, startMs + 99]))).toEqual({
       meta: stands,

@@ -65,7 +65,7 @@ describe("Look", () => {
     const wasWhole = async () => ((await look(shop, { head_position: 2 })) as unknown[])[5];
     expect(await wasWhole()).toBe(1);
     expect(await wasWhole(), "sealed").toBe(0);
-    await shop.setMeta({ loaded: "all, layout 3" });
+    await shop.setMeta({ loaded: "all, layout 4" });
     expect(await wasWhole(), "not finished").toBe(0);
     await shop.setMeta({ epoch: 5, loaded: "all, layout 2" });
     expect(await wasWhole(), "of another layout").toBe(0);

@@ -127,6 +127,10 @@ const inRedis: Readonly<Record<string, { corrupt: () => Promise<unknown>; named:
     corrupt: () => redis.hincrby(key("users"), "silent:balance", -1),
     named: "REDIS WALLET_BALANCE user:silent: silent:balance=5000 | silent:balance=4999",
   },
+  "a wallet that is gone": {
+    corrupt: () => redis.hdel(key("users"), "silent:balance"),
+    named: "REDIS WALLET_BALANCE user:silent: silent:balance=5000 | silent:balance=absent",
+  },
   "a hold": {
     corrupt: () => redis.hset(key("holds"), "quiet-hold:lines", "quiet 2 100"),
     named: "REDIS HOLD hold:quiet-hold: quiet-hold:lines=quiet 1 100 | quiet-hold:lines=quiet 2 100",
