@@ -21,7 +21,7 @@ export interface OrderFilter {
 }
 
 /** Every OrderState of the contract. */
-const states = [1, 2, 3, 4, 5] as const;
+export const orderStates = [1, 2, 3, 4, 5] as const;
 
 /**
  * Lists orders newest first, from before the position of an order's creation (undefined = the newest). Both indexes that serve
@@ -39,7 +39,7 @@ export async function listOrders(
     select * from orders where shop_id = ${shopId} and ${filter} and create_position < ${before ?? Number.MAX_SAFE_INTEGER}
     order by create_position desc limit ${count})`;
   const owner = userId === "" ? sql`` : sql`user_id = ${userId} and`;
-  const pages = (state === 0 ? states : [state]).map((each) => page(sql`${owner} state = ${each}`));
+  const pages = (state === 0 ? orderStates : [state]).map((each) => page(sql`${owner} state = ${each}`));
   const { rows } = await sql<Selectable<OrderRow>>`
     select * from (${sql.join(pages, sql` union all `)}) as found order by create_position desc limit ${count}`.execute(
     db,

@@ -1,5 +1,6 @@
 import { type Kysely, type RawBuilder, sql } from "kysely";
 import type { ShopHead } from "../postgres/flush-statement.ts";
+import { orderStates } from "../postgres/orders.ts";
 import type { Database, StoredLine } from "../postgres/schema.ts";
 import { entryFields } from "./log-entry.ts";
 import { trackedUnits } from "./units.ts";
@@ -336,28 +337,41 @@ export async function* limitSteps(
   }
 }
 
-/** The ids that commits after a position used. */
-export async function* recentSteps(trx: Kysely<Database>, shopId: string, horizon: number): AsyncGenerator<Step> {
-  type Page = { last: number | null; count: number; requests: string | null; orders: string | null };
-  let after = horizon;
-  for (;;) {
-    // Only events that name an order are worth parsing.
+/** The request ids that commits after a position used. */
+export async function* requestSteps(trx: Kysely<Database>, shopId: string, horizon: number): AsyncGenerator<Step> {
+  type Page = { last: number | null; count: number; requests: string | null };
+  const read = async (after: number): Promise<Page | undefined> => {
     const { rows } = await sql<Page>`
       select max(position) as last, count(*) as count,
-        string_agg('request:' || request_id || ${separator} || position, ${separator}) filter (where request_id <> '') as requests,
-        string_agg('order:' || order_id || ${separator} || position, ${separator}) as orders
-      from (select position, request_id, case when events::text like '%"order_placed"%'
-          then events->-1->'order_placed'->'order'->>'order_id' end as order_id
-        from commits where shop_id = ${shopId} and position > ${after} order by position limit 2000) as page`.execute(
-      trx,
-    );
-    const page = rows[0];
-    if (page === undefined || page.last === null) {
-      return;
+        string_agg('request:' || request_id || ${separator} || position, ${separator}) filter (where request_id <> '') as requests
+      from (select position, request_id from commits
+        where shop_id = ${shopId} and position > ${after} order by position limit 2000) as page`.execute(trx);
+    return rows[0];
+  };
+  for (let page = await read(horizon); page !== undefined && page.last !== null; page = await read(page.last)) {
+    yield* joinedStep("recent", page.requests, 2 * page.count, page.count);
+  }
+}
+
+/** The ids of orders that were created after a position; by their states, as the index has them. */
+export async function* recentOrderSteps(trx: Kysely<Database>, shopId: string, horizon: number): AsyncGenerator<Step> {
+  type Page = { last: number | null; count: number; orders: string | null };
+  const read = async (state: number, after: number): Promise<Page | undefined> => {
+    const { rows } = await sql<Page>`
+      select max(create_position) as last, count(*) as count,
+        string_agg('order:' || order_id || ${separator} || create_position, ${separator}) as orders
+      from (select create_position, order_id from orders where shop_id = ${shopId} and state = ${state} and create_position > ${after}
+        order by create_position limit 2000) as page`.execute(trx);
+    return rows[0];
+  };
+  for (const state of orderStates) {
+    for (
+      let page = await read(state, horizon);
+      page !== undefined && page.last !== null;
+      page = await read(state, page.last)
+    ) {
+      yield* joinedStep("recent", page.orders, 2 * page.count);
     }
-    yield* joinedStep("recent", page.requests, 3 * page.count, page.count);
-    yield* joinedStep("recent", page.orders, 0);
-    after = page.last;
   }
 }
 

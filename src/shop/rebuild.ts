@@ -9,7 +9,8 @@ import {
   limitSteps,
   logSteps,
   orderSteps,
-  recentSteps,
+  recentOrderSteps,
+  requestSteps,
   type Step,
   statsSteps,
   stockSteps,
@@ -45,7 +46,8 @@ export async function* rebuildSteps(
   yield* statsSteps(trx, shopId);
   yield* limitSteps(trx, shopId);
   const horizon = Math.max(0, head.position - options.memoryCount);
-  yield* recentSteps(trx, shopId, horizon);
+  yield* requestSteps(trx, shopId, horizon);
+  yield* recentOrderSteps(trx, shopId, horizon);
   yield* endedHoldSteps(trx, shopId, horizon);
   if (options.writeLog) {
     yield* logSteps(trx, shopId, Math.max(1, head.position - options.marginCommits));

@@ -10,7 +10,7 @@ import {
   limitSteps,
   logSteps,
   orderSteps,
-  recentSteps,
+  requestSteps,
   type Step,
   stockSteps,
   subscriptionSteps,
@@ -73,7 +73,7 @@ export async function* reloadSteps(
   yield* totalSteps(trx, shopId);
   yield* tierCountSteps(trx, shopId, users);
   yield* limitSteps(trx, shopId, buyers);
-  yield* recentSteps(trx, shopId, tail.commonPosition);
+  yield* requestSteps(trx, shopId, tail.commonPosition);
   yield* knownOrderSteps(trx, shopId, orders);
   yield* endedHoldSteps(trx, shopId, 0, holds);
   const isKept = tail.divergent.length === 0;
