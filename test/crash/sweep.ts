@@ -31,6 +31,8 @@ const laterCalls = 8;
 const reachMs = 30_000;
 /** How long it is given before it is provoked again, in milliseconds. */
 const provokeMs = 1500;
+/** How long a transaction stands still only if its server does, in milliseconds. */
+const stoppedMs = 500;
 
 /** Brings the victims to their traps under load, and checks what is left. Throws what is wrong. */
 export async function crash(stage: Stage, crew: Crew, { traps, scenario, seed }: Plan): Promise<void> {
@@ -54,7 +56,10 @@ export async function crash(stage: Stage, crew: Crew, { traps, scenario, seed }:
       await reach(scene, scenario, trap, index === 0);
       if (index < traps.length - 1) continue;
       for (const each of [rescuer, ...victims.slice(traps.length)]) each.signal("SIGCONT");
-      if (trap.signal === "SIGSTOP") await endStopped(stage);
+      if (trap.signal === "SIGSTOP") {
+        await sleep(stoppedMs);
+        await endStopped(stage);
+      }
       await scenario.follow?.(scene);
     }
     known = [rescuer];
@@ -102,10 +107,13 @@ async function downWithin(victim: HoldfastProcess, mostMs: number): Promise<void
 
 /**
  * A server that stands still in the middle of an opening keeps the shop's row locked until Postgres ends its session, after a
- * minute; this does it at once.
+ * minute; this does it earlier.
  */
 async function endStopped({ postgres }: Stage): Promise<void> {
-  await postgres.query("select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'");
+  await postgres.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity
+    where state = 'idle in transaction' and state_change < clock_timestamp() - interval '${stoppedMs} ms'`,
+  );
 }
 
 /** Waits until the survivor serves. */
