@@ -2,19 +2,27 @@ import { summariseLatencies } from "../src/demo/latencies.ts";
 import { createRequestTemplate } from "./frames.ts";
 import type { Load, LoadResult } from "./load.ts";
 import { emptyTally, openLoadConnection } from "./load-connection.ts";
-import { workloads } from "./workloads.ts";
+import { type Request, workloads } from "./workloads.ts";
+
+/** How much load and for how long, whatever is called. */
+export type LoadVolume = Omit<Load, "generator" | "workload" | "folder">;
 
 /** A number for every purchase, for as long as this process lives. */
 let nextPurchase = 0;
 
-/** Makes load with frames that are encoded beforehand: 2 to 3 µs of CPU time a call. */
-export async function loadWithOwn(load: Load): Promise<LoadResult> {
-  const { port, workload, connectionCount, inFlightCount, perSecond, durationMs } = load;
+/** Makes the load of a workload. */
+export function loadWithOwn(load: Load): Promise<LoadResult> {
+  return loadWithRequests(load, workloads[load.workload].steps());
+}
+
+/** Makes load with frames that are encoded beforehand: 2 to 3 µs of CPU time a call. `requests` are the steps of a workload. */
+export async function loadWithRequests(
+  { port, connectionCount, inFlightCount, perSecond, durationMs, purchaseCount }: LoadVolume,
+  requests: readonly (readonly Request[])[],
+): Promise<LoadResult> {
   const authority = `127.0.0.1:${port}`;
-  const steps = workloads[workload].steps().map((requests) => {
-    return requests.map((request) => createRequestTemplate({ ...request, authority }));
-  });
-  const endCount = nextPurchase + (load.purchaseCount ?? Number.POSITIVE_INFINITY);
+  const steps = requests.map((each) => each.map((request) => createRequestTemplate({ ...request, authority })));
+  const endCount = nextPurchase + (purchaseCount ?? Number.POSITIVE_INFINITY);
   const open = () => openLoadConnection(port, steps, () => (nextPurchase < endCount ? nextPurchase++ : undefined));
   const connections = await Promise.all(Array.from({ length: connectionCount }, open));
   const tally = emptyTally();

@@ -1,32 +1,55 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { renderGrowth } from "./growth/render-report.ts";
+import type { GrowthReport } from "./growth/report.ts";
 import { renderChart } from "./render-chart.ts";
 import { renderMarkdown } from "./render-markdown.ts";
 import type { Report } from "./report.ts";
 
-const begin = "<!-- The last run: begin. Written by npm run bench -- --publish. -->";
-const end = "<!-- The last run: end. -->";
+/** A place in docs/benchmarks.md that a command writes. */
+interface Place {
+  readonly begin: string;
+  readonly end: string;
+}
 
-/** Puts a run between the two comments of docs/benchmarks.md, and its chart beside it. */
+const lastRun: Place = {
+  begin: "<!-- The last run: begin. Written by npm run bench -- --publish. -->",
+  end: "<!-- The last run: end. -->",
+};
+
+const growth: Place = {
+  begin: "<!-- How cost grows: begin. Written by npm run bench:growth -- --publish. -->",
+  end: "<!-- How cost grows: end. -->",
+};
+
+const folder = fileURLToPath(new URL("../docs/", import.meta.url));
+
+/** Puts a run between two comments of docs/benchmarks.md, and its chart beside it. */
 export async function publish(report: Report): Promise<void> {
-  const folder = fileURLToPath(new URL("../docs/", import.meta.url));
-  const page = await readFile(`${folder}benchmarks.md`, "utf8");
-  await writeFile(`${folder}benchmarks.md`, insertRun(page, report));
+  await changePage((page) => insertRun(page, report));
   await writeFile(`${folder}benchmarks.svg`, renderChart(report));
 }
 
-/** The page with what is between the two comments replaced. Throws when they are not there. */
-export function insertRun(page: string, report: Report): string {
-  const [before, , after] = splitAt(page);
-  const chart = "![The medians of the last run as bars](benchmarks.svg)";
-  return `${before}${begin}\n\n${chart}\n\n${renderMarkdown(report)}\n${end}${after}`;
+/** Puts a run of `bench:growth` between two other comments. */
+export function publishGrowth(report: GrowthReport): Promise<void> {
+  return changePage((page) => replace(page, growth, renderGrowth(report)));
 }
 
-function splitAt(page: string): [string, string, string] {
+async function changePage(change: (page: string) => string): Promise<void> {
+  await writeFile(`${folder}benchmarks.md`, change(await readFile(`${folder}benchmarks.md`, "utf8")));
+}
+
+/** The page with the last run replaced. Throws when it has no place for it. */
+export function insertRun(page: string, report: Report): string {
+  const chart = "![The medians of the last run as bars](benchmarks.svg)";
+  return replace(page, lastRun, `${chart}\n\n${renderMarkdown(report)}`);
+}
+
+function replace(page: string, { begin, end }: Place, text: string): string {
   const beginAt = page.indexOf(begin);
   const endAt = page.indexOf(end);
   if (beginAt < 0 || endAt < beginAt) {
-    throw new Error("docs/benchmarks.md does not say where its last run begins and ends");
+    throw new Error(`docs/benchmarks.md does not say where this run begins and ends: ${begin}`);
   }
-  return [page.slice(0, beginAt), page.slice(beginAt + begin.length, endAt), page.slice(endAt + end.length)];
+  return `${page.slice(0, beginAt)}${begin}\n\n${text}\n${page.slice(endAt)}`;
 }

@@ -1,0 +1,56 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { parseOptions } from "../../bench/growth/options.ts";
+import { renderGrowth } from "../../bench/growth/render-report.ts";
+import type { GrowthReport, PartName } from "../../bench/growth/report.ts";
+import { runGrowth } from "../../bench/growth/run-growth.ts";
+import { openSides, startOrderLoad, type Testbed } from "../../bench/growth/testbed.ts";
+import { useHoldfast } from "../helpers/use-holdfast.ts";
+
+const holdfast = useHoldfast();
+const cleanUp = new AsyncDisposableStack();
+let testbed: Testbed;
+
+beforeAll(async () => {
+  const { redisUrl, databaseUrl } = holdfast.urls;
+  const port = holdfast.server.grpcPort;
+  const sides = await openSides(port, redisUrl, databaseUrl, cleanUp);
+  const load = startOrderLoad(cleanUp);
+  const pids = { server: process.pid, redis: holdfast.redis.pid, postgres: process.pid, load: load.pid };
+  testbed = { port, redisUrl, ...sides, load, pids };
+});
+
+afterAll(() => cleanUp.disposeAsync());
+
+/** Measures one part with small sizes; every number is in the tables. */
+async function run(part: PartName, sizes: string, ...more: string[]): Promise<GrowthReport> {
+  const options = parseOptions(["--only", part, `--${part}`, sizes, "--rounds", "2", "--ms", "100", ...more]);
+  const plan = options?.plan as NonNullable<typeof options>["plan"];
+  const report = await runGrowth(testbed, plan, { signal: new AbortController().signal, say: () => {} });
+  expect(renderGrowth(report)).not.toMatch(/NaN|undefined|Infinity/);
+  return report;
+}
+
+/** What was measured of each size, in every round. */
+function sizesOf(points: readonly { size: number; round: number; doneCount: number }[] | undefined): string[] {
+  return (points ?? []).map(
+    ({ size, round, doneCount }) => `${size}, round ${round}: ${doneCount > 0 ? "sold" : "nothing"}`,
+  );
+}
+
+function everyRound(...sizes: number[]): unknown {
+  const rounds = sizes.flatMap((size) => [0, 1].map((round) => `${size}, round ${round}: sold`));
+  return expect.toSatisfy((told: string[]) => told.toSorted().join() === rounds.toSorted().join());
+}
+
+it("sells from every shop of a size", async () => {
+  const { shops } = await run("shops", "1,3");
+  expect(sizesOf(shops)).toEqual(everyRound(1, 3));
+  const { rows } = await testbed.database.query("select shop_id from shops where order_count > 0 order by 1");
+  expect(rows.map(({ shop_id }) => shop_id)).toEqual(["shop-1", "shop-2", "shop-3"]);
+});
+
+it("refuses parts and sizes that there are not", () => {
+  expect(() => parseOptions(["--only", "shops,moon"])).toThrow("there is no part moon");
+  expect(() => parseOptions(["--shops", "0"])).toThrow("--shops takes whole numbers from 1");
+  expect(() => parseOptions(["--quickly"])).toThrow("quickly");
+});
