@@ -25,7 +25,6 @@ async function main(): Promise<number> {
   const interrupt = new AbortController();
   const onSignal = (): void => interrupt.abort();
   process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
-  const cleanUp = new AsyncDisposableStack();
   try {
     const options = parseOptions();
     if (options === undefined) {
@@ -33,9 +32,7 @@ async function main(): Promise<number> {
     } else if (options.publish !== undefined) {
       await publishGrowth(JSON.parse(await readFile(options.publish, "utf8")) as GrowthReport);
     } else {
-      say("starting the stores and the server");
-      const testbed = await startTestbed(cleanUp);
-      const report = await runGrowth(testbed, options.plan, { signal: interrupt.signal, say });
+      const report = await runGrowth(startTestbed, options.plan, { signal: interrupt.signal, say });
       process.stdout.write(`\n${renderGrowth(report)}\nAlso, with every number: ${await writeResults(report)}\n`);
     }
     return 0;
@@ -51,8 +48,6 @@ async function main(): Promise<number> {
     }
     say(error instanceof Error ? (error.stack ?? error.message) : String(error));
     return 1;
-  } finally {
-    await cleanUp.disposeAsync();
   }
 }
 

@@ -9,6 +9,8 @@ export interface LargeShop {
   readonly holdCount: number;
   /** Orders that wait for an EXTERNAL payment, one unit each; no more than there are products. */
   readonly orderCount: number;
+  /** Units of each product; default 100. */
+  readonly unitCount?: number;
 }
 
 /**
@@ -17,7 +19,7 @@ export interface LargeShop {
  * finds nothing wrong with it.
  */
 export async function fillLargeShop(database: Client, shopId: string, shop: LargeShop): Promise<void> {
-  const { userCount: users, skuCount: skus, holdCount: holds, orderCount: orders } = shop;
+  const { userCount: users, skuCount: skus, holdCount: holds, orderCount: orders, unitCount = 100 } = shop;
   const [product, stock, hold, order] = [
     1 + users,
     1 + users + skus,
@@ -30,7 +32,7 @@ export async function fillLargeShop(database: Client, shopId: string, shop: Larg
   const id = "substr(md5(n::text), 1, 8)"; // ids come in no order, as in life
   const line = `json_build_array(json_build_object('sku', 'sku-' || n, 'quantity', 1, 'price_minor', 100))::text`;
   const levels = (held: string) =>
-    `'{"sku":"sku-' || n || '","available_count":' || 100 - ${held} || ',"held_count":' || ${held} || ',"sold_count":0,"price_minor":100}'`;
+    `'{"sku":"sku-' || n || '","available_count":' || ${unitCount} - ${held} || ',"held_count":' || ${held} || ',"sold_count":0,"price_minor":100}'`;
   const buyer = `'user-' || substr(md5((n % ${users} + 1)::text), 1, 8) || '-' || n % ${users} + 1`;
   const expire = `${at} + 86400000`;
   const userJson = `'{"user_id":"user-' || ${id} || '-' || n || '","balance_minor":0,"credits":100,"tier":"free","referral_code":"CODE' || n
@@ -58,7 +60,7 @@ export async function fillLargeShop(database: Client, shopId: string, shop: Larg
       stock,
       skus,
       "AdjustStock",
-      `'[{"stock_adjusted":{"stock":' || ${levels("0")} || ',"delta_count":100,"reason":5,"reference":""}}]'`,
+      `'[{"stock_adjusted":{"stock":' || ${levels("0")} || ',"delta_count":${unitCount},"reason":5,"reference":""}}]'`,
     ),
     commits(
       hold,
@@ -81,7 +83,7 @@ export async function fillLargeShop(database: Client, shopId: string, shop: Larg
        case side when 0 then 100 end, 'SIGNUP', '', '' from generate_series(1, ${users}) n, generate_series(0, 1) side`,
     `insert into products select '${shopId}', 'sku-' || n, 'Title ' || n, 100, ${limit}, null, null, false, ${limit} > 0, ${time}, ${time},
        ${product} + n from generate_series(1, ${skus}) n`,
-    `insert into stock select '${shopId}', 'sku-' || n, 100 - held, held, 0 from (
+    `insert into stock select '${shopId}', 'sku-' || n, ${unitCount} - held, held, 0 from (
        select n, (n <= ${holds})::int + (n <= ${orders})::int as held from generate_series(1, ${skus}) n) levels`,
     `insert into holds select '${shopId}', 'hold-' || ${id} || '-' || n, ${buyer}, (${line})::json, 1, ${time}, to_timestamp((${expire}) / 1000.0), '',
        ${hold} + n, ${hold} + n from generate_series(1, ${holds}) n`,

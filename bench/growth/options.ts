@@ -13,19 +13,23 @@ export interface GrowthPlan {
 
 const thorough: GrowthPlan = {
   parts: partNames,
-  sizes: { shops: [1, 10, 100, 1000] },
+  sizes: {
+    shops: [1, 10, 100, 1000],
+    history: [0, 100_000, 1_000_000, 5_000_000],
+    size: [1000, 10_000, 100_000, 1_000_000],
+  },
   roundCount: 5,
   durationMs: 2000,
 };
 
 const quick: GrowthPlan = {
   parts: partNames,
-  sizes: { shops: [1, 10, 100] },
+  sizes: { shops: [1, 10, 100], history: [0, 20_000], size: [1000, 10_000] },
   roundCount: 1,
   durationMs: 400,
 };
 
-const leastSizes: Readonly<Record<PartName, number>> = { shops: 1 };
+const leastSizes: Readonly<Record<PartName, number>> = { shops: 1, history: 0, size: 1 };
 
 /** What `--help` prints. */
 export const usage = `usage: npm run bench:growth [-- OPTIONS]
@@ -71,6 +75,8 @@ const options = {
   rounds: { type: "string" },
   ms: { type: "string" },
   shops: { type: "string" },
+  history: { type: "string" },
+  size: { type: "string" },
   publish: { type: "string" },
   help: { type: "boolean" },
 } as const;

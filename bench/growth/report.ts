@@ -1,8 +1,9 @@
+import type { Filled } from "./history.ts";
 import type { Point } from "./in-turns.ts";
 import type { OrderRates } from "./measure-orders.ts";
 
 /** What can be made larger. */
-export const partNames = ["shops"] as const;
+export const partNames = ["shops", "history", "size"] as const;
 
 /** One of them. */
 export type PartName = (typeof partNames)[number];
@@ -15,4 +16,6 @@ export interface GrowthReport {
   /** Of each measurement, in milliseconds. */
   readonly durationMs: number;
   readonly shops?: readonly Point<OrderRates>[];
+  readonly history?: Filled;
+  readonly size?: Filled;
 }

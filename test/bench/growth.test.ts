@@ -25,7 +25,7 @@ afterAll(() => cleanUp.disposeAsync());
 async function run(part: PartName, sizes: string, ...more: string[]): Promise<GrowthReport> {
   const options = parseOptions(["--only", part, `--${part}`, sizes, "--rounds", "2", "--ms", "100", ...more]);
   const plan = options?.plan as NonNullable<typeof options>["plan"];
-  const report = await runGrowth(testbed, plan, { signal: new AbortController().signal, say: () => {} });
+  const report = await runGrowth(async () => testbed, plan, { signal: new AbortController().signal, say: () => {} });
   expect(renderGrowth(report)).not.toMatch(/NaN|undefined|Infinity/);
   return report;
 }
@@ -48,6 +48,34 @@ it("sells from every shop of a size", async () => {
   const { rows } = await testbed.database.query("select shop_id from shops where order_count > 0 order by 1");
   expect(rows.map(({ shop_id }) => shop_id)).toEqual(["shop-1", "shop-2", "shop-3"]);
 });
+
+it.each(["history", "size"] as const)("sells from shops of every %s, filled without a flaw", async (part) => {
+  const sizes = part === "history" ? [0, 300] : [300, 1000];
+  const { [part]: found } = await run(part, sizes.join());
+  expect(sizesOf(found?.points)).toEqual(everyRound(...sizes));
+  // A table grows by whole pages.
+  for (const { thing, redisBytes, postgresBytes } of found?.bytes.filter(({ size }) => size === sizes[1]) ?? []) {
+    expect.soft(redisBytes, thing).toBeGreaterThan(50);
+    expect.soft(postgresBytes, thing).toBeGreaterThan(50);
+  }
+  expect(new Set(found?.bytes.map(({ thing }) => thing))).toEqual(new Set(things[part]));
+  for (const size of sizes) {
+    expect(await flawsOf(`${part}-${size}`)).toEqual([]);
+  }
+});
+
+const things = { history: ["paid order", "event"], size: ["SKU", "user", "open hold", "unpaid order"] };
+
+/** What VerifyShop finds wrong. */
+async function flawsOf(shopId: string): Promise<string[]> {
+  const flaws: string[] = [];
+  for await (const { discrepancies } of testbed.clients.admin.verifyShop({ shopId })) {
+    flaws.push(
+      ...discrepancies.map(({ kind, subject, expected, found }) => `${kind} ${subject}: ${expected} | ${found}`),
+    );
+  }
+  return flaws;
+}
 
 it("refuses parts and sizes that there are not", () => {
   expect(() => parseOptions(["--only", "shops,moon"])).toThrow("there is no part moon");
