@@ -55,7 +55,7 @@ interface Call {
   hasMessage: boolean;
 }
 
-/** Our side of the peer's flow control: after so many bytes it is told to go on. */
+/** Our side of the peer's flow control: after so many bytes of data, which alone count, it is told to go on. */
 const windowStepBytes = 1 << 24;
 /** Half of what a server takes before it has read anything, so the server's windows need no watching. */
 const maxInFlightBytes = 32_768;
@@ -186,7 +186,7 @@ class Http2Connection implements LoadConnection {
       offset = end;
     }
     this.#rest = offset === bytes.length ? undefined : bytes.subarray(offset);
-    this.#openWindow(chunk.length);
+    this.#openWindow();
     this.#goOn();
   }
 
@@ -196,6 +196,7 @@ class Http2Connection implements LoadConnection {
     const stream = bytes.readUInt32BE(offset + 5);
     if (type === frameType.data) {
       const call = this.#calls.get(stream);
+      this.#receivedBytes += end - offset - frameHeaderBytes;
       if (call !== undefined && end > offset + frameHeaderBytes) {
         call.hasMessage = true;
       }
@@ -248,8 +249,7 @@ class Http2Connection implements LoadConnection {
     }
   }
 
-  #openWindow(byteCount: number): void {
-    this.#receivedBytes += byteCount;
+  #openWindow(): void {
     if (this.#receivedBytes >= windowStepBytes) {
       this.#socket.write(windowUpdate(this.#receivedBytes));
       this.#receivedBytes = 0;

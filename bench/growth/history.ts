@@ -1,6 +1,6 @@
 import type { Bytes } from "./bytes.ts";
 import { fillHistory, historySku } from "./fill-history.ts";
-import { inTurns, type Point, type Rounds } from "./in-turns.ts";
+import { casesOf, inTurns, type Point, type Rounds } from "./in-turns.ts";
 import { measureOrders, type OrderRates } from "./measure-orders.ts";
 import { type FilledShop, openFilledShop } from "./open-filled-shop.ts";
 import type { Testbed } from "./testbed.ts";
@@ -24,7 +24,7 @@ export async function growHistory(testbed: Testbed, sizes: readonly number[], ro
     signal.throwIfAborted();
     shops.set(size, await openShopWithHistory(testbed, size, rounds));
   }
-  const points = await inTurns(sizes, rounds, async (size) => {
+  const points = await inTurns(casesOf(sizes), rounds, async ({ size }) => {
     const shopIds = [shops.get(size)?.shopId as string];
     const rates = await measureOrders(testbed, { shopIds, skus: [historySku], userIds: [], durationMs });
     say(`after ${size} events: ${rates.perSecond.toFixed(0)}/s`);

@@ -17,6 +17,7 @@ const thorough: GrowthPlan = {
     shops: [1, 10, 100, 1000],
     history: [0, 100_000, 1_000_000, 5_000_000],
     size: [1000, 10_000, 100_000, 1_000_000],
+    watchers: [1, 100, 1000],
   },
   roundCount: 5,
   durationMs: 2000,
@@ -24,12 +25,12 @@ const thorough: GrowthPlan = {
 
 const quick: GrowthPlan = {
   parts: partNames,
-  sizes: { shops: [1, 10, 100], history: [0, 20_000], size: [1000, 10_000] },
+  sizes: { shops: [1, 10, 100], history: [0, 20_000], size: [1000, 10_000], watchers: [1, 100] },
   roundCount: 1,
   durationMs: 400,
 };
 
-const leastSizes: Readonly<Record<PartName, number>> = { shops: 1, history: 0, size: 1 };
+const leastSizes: Readonly<Record<PartName, number>> = { shops: 1, history: 0, size: 1, watchers: 1 };
 
 /** What `--help` prints. */
 export const usage = `usage: npm run bench:growth [-- OPTIONS]
@@ -77,6 +78,7 @@ const options = {
   shops: { type: "string" },
   history: { type: "string" },
   size: { type: "string" },
+  watchers: { type: "string" },
   publish: { type: "string" },
   help: { type: "boolean" },
 } as const;

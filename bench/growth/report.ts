@@ -1,9 +1,10 @@
 import type { Filled } from "./history.ts";
-import type { Point } from "./in-turns.ts";
+import type { Measured, Point } from "./in-turns.ts";
 import type { OrderRates } from "./measure-orders.ts";
+import type { WatchCase, WatchRates } from "./watchers.ts";
 
 /** What can be made larger. */
-export const partNames = ["shops", "history", "size"] as const;
+export const partNames = ["shops", "history", "size", "watchers"] as const;
 
 /** One of them. */
 export type PartName = (typeof partNames)[number];
@@ -18,4 +19,5 @@ export interface GrowthReport {
   readonly shops?: readonly Point<OrderRates>[];
   readonly history?: Filled;
   readonly size?: Filled;
+  readonly watchers?: readonly Measured<WatchCase, WatchRates>[];
 }

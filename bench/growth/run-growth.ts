@@ -6,12 +6,14 @@ import type { GrowthReport, PartName } from "./report.ts";
 import { growShops } from "./shops.ts";
 import { growSize } from "./size.ts";
 import type { Testbed } from "./testbed.ts";
+import { growWatchers } from "./watchers.ts";
 
 /** What makes each thing larger. */
 const parts: { [Name in PartName]: (...given: PartArguments) => Promise<GrowthReport[Name]> } = {
   shops: growShops,
   history: growHistory,
   size: growSize,
+  watchers: growWatchers,
 };
 
 type PartArguments = [testbed: Testbed, sizes: readonly number[], rounds: Rounds];

@@ -2,7 +2,7 @@ import { AdjustReason } from "../../gen/holdfast/v1/resources_pb.js";
 import { inParallel } from "../../src/demo/in-parallel.ts";
 import { makeId } from "../../src/shop/ids.ts";
 import { hotSku, plentyCount, priceMinor } from "../sale.ts";
-import { inTurns, type Point, type Rounds } from "./in-turns.ts";
+import { casesOf, inTurns, type Point, type Rounds } from "./in-turns.ts";
 import { measureOrders, type OrderRates } from "./measure-orders.ts";
 import type { Testbed } from "./testbed.ts";
 
@@ -18,7 +18,7 @@ export async function growShops(
   rounds.say(`making ${shopIds.length} shops`);
   await inParallel(shopIds.length, setUpInFlightCount, (index) => openSmallShop(testbed, shopIds[index] as string));
   const { durationMs, say } = rounds;
-  return inTurns(sizes, rounds, async (size) => {
+  return inTurns(casesOf(sizes), rounds, async ({ size }) => {
     const task = { shopIds: shopIds.slice(0, size), skus: [hotSku], userIds: [], durationMs };
     const rates = await measureOrders(testbed, task);
     say(`${size} shops: ${rates.perSecond.toFixed(0)}/s`);

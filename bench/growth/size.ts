@@ -1,7 +1,7 @@
 import { fillLargeShop } from "../large-shop.ts";
 import { largeShopUser } from "../lost-tail.ts";
 import type { Filled } from "./history.ts";
-import { inTurns, type Rounds } from "./in-turns.ts";
+import { casesOf, inTurns, type Rounds } from "./in-turns.ts";
 import { measureOrders } from "./measure-orders.ts";
 import { type FilledShop, openFilledShop } from "./open-filled-shop.ts";
 import type { Testbed } from "./testbed.ts";
@@ -20,7 +20,7 @@ export async function growSize(testbed: Testbed, sizes: readonly number[], round
     signal.throwIfAborted();
     shops.set(size, await openLargeShop(testbed, size, rounds));
   }
-  const points = await inTurns(sizes, rounds, async (size) => {
+  const points = await inTurns(casesOf(sizes), rounds, async ({ size }) => {
     const shopIds = [shops.get(size)?.shopId as string];
     const asked = spread(size);
     const skus = asked.map(skuOf);

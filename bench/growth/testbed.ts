@@ -4,6 +4,7 @@ import { createSaleClients, type SaleClients } from "../../src/demo/flash-sale.t
 import { createGrpcTransport } from "../../src/demo/grpc-transport.ts";
 import { type Child, startChild } from "../child.ts";
 import type { HoldfastRequest } from "../holdfast-server.ts";
+import type { MemoryUse } from "../memory-use.ts";
 import { startStores } from "../stores.ts";
 
 /** A Holdfast with stores that nobody else uses, and what puts it under load. */
@@ -16,8 +17,12 @@ export interface Testbed {
   readonly redisUrl: string;
   /** Places orders. */
   readonly load: Child;
+  /** Watches; takes a WatchRequest. */
+  readonly crowd: Child;
+  /** Of the server. */
+  readMemory(): Promise<MemoryUse>;
   /** Whose CPU time is told apart. */
-  readonly pids: Readonly<Record<"server" | "redis" | "postgres" | "load", number>>;
+  readonly pids: Readonly<Record<"server" | "redis" | "postgres" | "load" | "watchers", number>>;
 }
 
 /** Starts everything, with Holdfast's default settings; `cleanUp` ends it. */
@@ -26,14 +31,25 @@ export async function startTestbed(cleanUp: AsyncDisposableStack): Promise<Testb
   const server = startChild("./holdfast-server.ts", cleanUp);
   const { redisUrl, databaseUrl } = stores;
   const port = await server.ask<number>({ redisUrl, databaseUrl } satisfies HoldfastRequest);
-  const load = startOrderLoad(cleanUp);
-  const pids = { server: server.pid, redis: stores.redisPid, postgres: stores.postgresPid, load: load.pid };
-  return { port, redisUrl, ...(await openSides(port, redisUrl, databaseUrl, cleanUp)), load, pids };
+  const { load, crowd } = startCallers(cleanUp);
+  const pids = {
+    server: server.pid,
+    redis: stores.redisPid,
+    postgres: stores.postgresPid,
+    load: load.pid,
+    watchers: crowd.pid,
+  };
+  const sides = await openSides(port, redisUrl, databaseUrl, cleanUp);
+  const readMemory = () => server.ask<MemoryUse>("memory" satisfies HoldfastRequest);
+  return { port, redisUrl, ...sides, load, crowd, readMemory, pids };
 }
 
-/** Starts the process that places orders. */
-export function startOrderLoad(cleanUp: AsyncDisposableStack): Child {
-  return startChild("./growth/order-load-process.ts", cleanUp);
+/** Starts the processes that place orders and watch. */
+export function startCallers(cleanUp: AsyncDisposableStack): Pick<Testbed, "load" | "crowd"> {
+  return {
+    load: startChild("./growth/order-load-process.ts", cleanUp),
+    crowd: startChild("./growth/watch-process.ts", cleanUp),
+  };
 }
 
 /** Clients of the server and of both of its stores. */

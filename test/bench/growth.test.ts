@@ -3,7 +3,8 @@ import { parseOptions } from "../../bench/growth/options.ts";
 import { renderGrowth } from "../../bench/growth/render-report.ts";
 import type { GrowthReport, PartName } from "../../bench/growth/report.ts";
 import { runGrowth } from "../../bench/growth/run-growth.ts";
-import { openSides, startOrderLoad, type Testbed } from "../../bench/growth/testbed.ts";
+import { openSides, startCallers, type Testbed } from "../../bench/growth/testbed.ts";
+import { readMemoryUse } from "../../bench/memory-use.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
 
 const holdfast = useHoldfast();
@@ -14,9 +15,15 @@ beforeAll(async () => {
   const { redisUrl, databaseUrl } = holdfast.urls;
   const port = holdfast.server.grpcPort;
   const sides = await openSides(port, redisUrl, databaseUrl, cleanUp);
-  const load = startOrderLoad(cleanUp);
-  const pids = { server: process.pid, redis: holdfast.redis.pid, postgres: process.pid, load: load.pid };
-  testbed = { port, redisUrl, ...sides, load, pids };
+  const callers = startCallers(cleanUp);
+  const pids = {
+    server: process.pid,
+    redis: holdfast.redis.pid,
+    postgres: process.pid,
+    load: callers.load.pid,
+    watchers: callers.crowd.pid,
+  };
+  testbed = { port, redisUrl, ...sides, ...callers, readMemory: async () => readMemoryUse(), pids };
 });
 
 afterAll(() => cleanUp.disposeAsync());
@@ -76,6 +83,19 @@ async function flawsOf(shopId: string): Promise<string[]> {
   }
   return flaws;
 }
+
+it("delivers every event to every watcher", async () => {
+  const { watchers = [] } = await run("watchers", "1,5", "--rounds", "1");
+  const cases = watchers.map(({ size, maxCommits }) => `${size} by ${maxCommits}`);
+  expect(cases.toSorted()).toEqual(["0 by 1", "1 by 1", "1 by 64", "5 by 1", "5 by 64"]);
+  for (const { size, doneCount, deliveredPerSecond, half } of watchers) {
+    expect(doneCount).toBeGreaterThan(0);
+    expect(half.doneCount).toBeGreaterThan(0);
+    expect(half.behindCount).toBe(0);
+    expect(deliveredPerSecond > 0).toBe(size > 0);
+    expect(half.lagP99Ms >= 0).toBe(size > 0);
+  }
+});
 
 it("refuses parts and sizes that there are not", () => {
   expect(() => parseOptions(["--only", "shops,moon"])).toThrow("there is no part moon");
