@@ -11,6 +11,8 @@ export interface LargeShop {
   readonly orderCount: number;
   /** Units of each product; default 100. */
   readonly unitCount?: number;
+  /** How long ago all of it happened, in milliseconds, the creation of the shop too; default 0. */
+  readonly ageMs?: number;
 }
 
 /**
@@ -19,7 +21,7 @@ export interface LargeShop {
  * finds nothing wrong with it.
  */
 export async function fillLargeShop(database: Client, shopId: string, shop: LargeShop): Promise<void> {
-  const { userCount: users, skuCount: skus, holdCount: holds, orderCount: orders, unitCount = 100 } = shop;
+  const { userCount: users, skuCount: skus, holdCount: holds, orderCount: orders, unitCount = 100, ageMs = 0 } = shop;
   const [product, stock, hold, order] = [
     1 + users,
     1 + users + skus,
@@ -49,11 +51,15 @@ export async function fillLargeShop(database: Client, shopId: string, shop: Larg
     insert into commits select '${shopId}', ${from} + n, gen_random_uuid(), 1, filled_at(),
       'request-' || ${from} + n, ('{"rpc":"${rpc}","request_id":"request-' || ${from} + n || '","principal":"","request":{}}')::json,
       (${events})::json from generate_series(1, ${count}) n`;
-  const { rows } = await database.query("select (extract(epoch from now()) * 1000)::bigint::text as ms");
+  const { rows } = await database.query("select (extract(epoch from now()) * 1000)::bigint - $1::bigint as ms", [
+    ageMs,
+  ]);
   const ms = String(rows[0].ms);
   const time = `to_timestamp(${ms} / 1000.0)`;
   const literal = (statement: string): string => statement.replaceAll("now_ms()", ms).replaceAll("filled_at()", time);
   for (const statement of [
+    `update commits set commit_time = least(commit_time, ${time}) where shop_id = '${shopId}'`,
+    `update shops set create_time = least(create_time, ${time}) where shop_id = '${shopId}'`,
     commits(1, users, "CreateUser", `'[{"user_created":{"user":' || ${userJson} || ',"referral_applied":false}}]'`),
     commits(product, skus, "PutProduct", `'[{"product_put":{"product":' || ${productJson} || ',"created":true}}]'`),
     commits(

@@ -5,6 +5,12 @@ import { plentyCount } from "../sale.ts";
 /** The one product of a shop that {@link fillHistory} fills. */
 export const historySku = "sku-1";
 
+/**
+ * How long ago everything happened that a shop is filled with. Of a shop with more commits than request ids that Redis remembers,
+ * ids are looked up in PostgreSQL until a minute after the newest one that was forgotten: nothing here is to be as young.
+ */
+export const pastMs = 3_600_000;
+
 /** Commits of one statement. */
 const batchCount = 500_000;
 /** Commits that make the shop, its product and its stock. */
@@ -27,8 +33,11 @@ export async function fillHistory(
     holdCount: 0,
     orderCount: 0,
     unitCount: plentyCount,
+    ageMs: pastMs,
   });
-  const { rows } = await database.query("select (extract(epoch from now()) * 1000)::bigint::text as ms");
+  const { rows } = await database.query("select (extract(epoch from now()) * 1000)::bigint - $1::bigint as ms", [
+    pastMs,
+  ]);
   for (let from = 1; from <= orderCount; from += batchCount) {
     signal.throwIfAborted();
     const to = Math.min(orderCount, from + batchCount - 1);

@@ -1,5 +1,6 @@
 import { fillLargeShop } from "../large-shop.ts";
 import { largeShopUser } from "../lost-tail.ts";
+import { pastMs } from "./fill-history.ts";
 import type { Filled } from "./history.ts";
 import { casesOf, inTurns, type Rounds } from "./in-turns.ts";
 import { measureOrders } from "./measure-orders.ts";
@@ -43,7 +44,14 @@ function spread(size: number): number[] {
 function openLargeShop(testbed: Testbed, size: number, rounds: Rounds): Promise<FilledShop> {
   const shopId = `size-${size}`;
   const openCount = Math.ceil(size / productsPerHold);
-  const counts = { userCount: size, skuCount: size, holdCount: openCount, orderCount: openCount, unitCount };
+  const counts = {
+    userCount: size,
+    skuCount: size,
+    holdCount: openCount,
+    orderCount: openCount,
+    unitCount,
+    ageMs: pastMs,
+  };
   // As many orders as holds stand in them.
   const ends = { due: 0.5, due_skus: 0.5 };
   const all = { postgresCount: size, redisCount: size };
