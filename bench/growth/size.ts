@@ -24,7 +24,7 @@ export async function growSize(testbed: Testbed, sizes: readonly number[], round
   const points = await inTurns(casesOf(sizes), rounds, async ({ size }) => {
     const shopIds = [shops.get(size)?.shopId as string];
     const asked = spread(size);
-    const skus = asked.map(skuOf);
+    const skus = asked.map((number) => skuOf(withoutLimit(number)));
     const userIds = asked.toReversed().map(largeShopUser);
     const rates = await measureOrders(testbed, { shopIds, skus, userIds, durationMs });
     say(`${size} products and users: ${rates.perSecond.toFixed(0)}/s`);
@@ -34,6 +34,9 @@ export async function growSize(testbed: Testbed, sizes: readonly number[], round
 }
 
 const skuOf = (number: number): string => `sku-${number}`;
+
+/** Every thousandth product has a limit per user, which the same user would soon have reached. */
+const withoutLimit = (number: number): number => (number % 1000 === 0 ? number - 1 : number);
 
 /** Numbers from 1 to `size`, at equal distances. */
 function spread(size: number): number[] {
