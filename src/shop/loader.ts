@@ -61,21 +61,27 @@ export function createLoader(
   };
 }
 
-/** Yields what a generator yields, and has it at work on the next thing meanwhile. */
+/** Things that are made ahead of their turn. A page of users is three steps: two pages, so that neither store waits for the other. */
+const aheadCount = 6;
+
+/** Yields what a generator yields, and has it at work on the next things meanwhile. */
 export async function* ahead<Value>(values: AsyncGenerator<Value>): AsyncGenerator<Value> {
-  let next = values.next();
+  const waiting: Promise<IteratorResult<Value>>[] = [];
   try {
     for (;;) {
-      const { done, value } = await next;
+      while (waiting.length <= aheadCount) {
+        const next = values.next();
+        next.catch(() => {}); // it is heard when it is its turn
+        waiting.push(next);
+      }
+      const { done, value } = (await waiting.shift()) as IteratorResult<Value>;
       if (done === true) {
         return;
       }
-      next = values.next();
-      next.catch(() => {}); // it is heard when it is its turn
       yield value;
     }
   } finally {
     // Nobody may use the transaction any more while this still reads in it.
-    await next.catch(() => {});
+    await Promise.allSettled(waiting);
   }
 }
