@@ -20,7 +20,7 @@ local function begin(resource)
   -- An id older than the memory may be known to Postgres only; one from the future says nothing about its age. One minute
   -- is allowed for clocks that differ.
   local made_ms = oldest_id_ms + 0
-  if forgotten > 0 and looked_up ~= "1" and (made_ms < forgotten + 60000 or made_ms > now + 60000) then
+  if forgotten > 0 and looked_up ~= "1" and (made_ms <= forgotten + 60000 or made_ms > now + 60000) then
     return { "LOOK_UP", position, last_commit_id }
   end
   return nil, resource_at

@@ -1,5 +1,5 @@
 -- read_buyer: what orders need of a user: wallet, orders placed, what was paid less what was refunded. Read once per run; nil
--- when there is no such user (nobody has the empty id). There is no balance before money first moves.
+-- when there is no such user (nobody has the empty id). No balance is a balance of 0.
 -- @include read_purchases
 local buyers = {}
 local function read_buyer(id)

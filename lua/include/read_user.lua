@@ -1,5 +1,5 @@
 -- read_user: a user's wallet, counts and profile, read once per run; nil when there is no such user (nobody has the empty id).
--- There is no balance before money first moves.
+-- No balance is a balance of 0.
 -- @include read_purchases
 local read_users = {}
 local function read_user(id)

@@ -61,6 +61,11 @@ export function isReplyError(error: unknown): error is Error {
   return error instanceof Error && error.name === "ReplyError";
 }
 
+/** Whether a script ended in its middle: Redis keeps what it had written before. */
+export function isHalfDone(error: unknown): boolean {
+  return isReplyError(error) && / script: .+, on @user_/.test(error.message);
+}
+
 function callOf(text: string): Pick<Call, "rpc" | "request_id"> {
   try {
     return JSON.parse(text) as Call;

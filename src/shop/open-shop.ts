@@ -8,7 +8,7 @@ import { acceptLoss, type LostCommits } from "../postgres/lost-commits.ts";
 import type { Database } from "../postgres/schema.ts";
 import { allowLongStatements, inSavepoint, lockHead, setEpoch } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
-import { commitsMissing, Fenced, poisonCommit } from "./fence.ts";
+import { commitsMissing, Fenced, isReplyError, poisonCommit } from "./fence.ts";
 import type { ShopKeys } from "./keys.ts";
 import { ahead, createLoader, type Loader } from "./loader.ts";
 import { type LogEntry, parseEntries } from "./log-entry.ts";
@@ -87,8 +87,12 @@ export async function openShop(options: OpenOptions, force = false): Promise<Sho
  * keeps a connection to Postgres.
  */
 async function watchOthers({ redis, scripts, keys, onEstimate }: OpenOptions): Promise<void> {
-  const peeked = await around("open: watch others", () => redis.aside(scripts.peek, keys, []));
-  const restMs = (peeked as number[])[6] as number;
+  const peek = () => redis.aside(scripts.peek, keys, []);
+  const peeked = await around("open: watch others", peek).catch((error: unknown) => {
+    // Peek reads keys that this opening may be there to replace.
+    if (!isReplyError(error)) throw error;
+  });
+  const restMs = (peeked as number[] | undefined)?.[6] ?? -1;
   if (restMs >= 0) {
     onEstimate?.(restMs);
   }

@@ -77,6 +77,6 @@ export async function measureRebuild(
   return {
     count: product_count + user_count + open_hold_count + open_order_count + recent + logged,
     valueCount:
-      12 * product_count + 16 * user_count + 13 * (open_hold_count + open_order_count) + 3 * recent + 14 * logged,
+      12 * product_count + 16 * user_count + 13 * (open_hold_count + open_order_count) + 4 * recent + 14 * logged,
   };
 }

@@ -8,7 +8,7 @@ import { isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { type Reason, Refusal } from "../refusal.ts";
-import { Fenced, isReplyError, redisRefuses } from "./fence.ts";
+import { Fenced, isHalfDone, isReplyError, redisRefuses } from "./fence.ts";
 import { createFlusher, type Flusher } from "./flusher.ts";
 import { idTimeMs, makeId } from "./ids.ts";
 import { type ShopKeys, shopKeys } from "./keys.ts";
@@ -134,6 +134,8 @@ export class Shop {
   #opening: Promise<ShopHead> | undefined;
   readonly #openingCallers = new OpeningCallers();
   #isOpen = false;
+  /** Whether a script that commits ended in its middle: its commit may be in the log while the rest of its writes is missing. */
+  #isHalfDone = false;
   /** Why this shop stands still, when it does; and when that was logged, in milliseconds. */
   #fenced: Fenced | undefined;
   #alarmedAtMs = Number.NEGATIVE_INFINITY;
@@ -423,7 +425,10 @@ export class Shop {
     return this.reopen(true, onProgress, mode);
   }
 
-  /** Opens the shop anew; `force` rebuilds it from Postgres although it looks healthy. */
+  /**
+   * Opens the shop anew; `force` rebuilds it from Postgres although it looks healthy, and so does a script that ended in its
+   * middle: the log tells what it did, and a repeat of the call has to find its request id.
+   */
   reopen(
     force = false,
     onProgress: (progress: RebuildProgress) => void = () => {},
@@ -434,9 +439,14 @@ export class Shop {
       const { readyAtMs, refusal } = this.#openingCallers.estimate(restMs);
       this.#flusher?.waiters.refuseLate(readyAtMs, refusal);
     };
-    this.#opening ??= openShop({ shopId: this.id, keys: this.keys, ...this.#deps, onProgress, onEstimate, mode }, force)
+    const isForced = force || this.#isHalfDone;
+    this.#opening ??= openShop(
+      { shopId: this.id, keys: this.keys, ...this.#deps, onProgress, onEstimate, mode },
+      isForced,
+    )
       .then((head) => {
-        this.#isOpen = true;
+        this.#isHalfDone &&= !isForced;
+        this.#isOpen = !this.#isHalfDone;
         this.#lastPosition = head.position;
         this.#durablePosition = head.position;
         if (force || this.#fenced?.alarm !== "poison_commit") {
@@ -488,11 +498,16 @@ export class Shop {
   }
 
   /** Runs a script that may commit. */
-  #decide(script: Script, args: readonly (string | number)[]): Promise<Reply> {
+  async #decide(script: Script, args: readonly (string | number)[]): Promise<Reply> {
     this.#decidingCount += 1;
-    return this.#run(script, args).finally(() => {
+    try {
+      return await this.#run(script, args);
+    } catch (error) {
+      this.#isHalfDone ||= isHalfDone(error);
+      throw error;
+    } finally {
       this.#decidingCount -= 1;
-    });
+    }
   }
 
   #clock(): string | number {

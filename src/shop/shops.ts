@@ -160,6 +160,27 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
   const consumers = await createConsumers({ db, redis, logger });
 
   const openings = bulkhead(maxSweptOpenings, Number.POSITIVE_INFINITY);
+  const openingLater = new Map<string, Promise<void>>();
+
+  /** Opens a shop that Redis lost, when it is its turn. Sweeps do not wait for that: a caller may open it before. */
+  const openLater = (shopId: string): void => {
+    if (openingLater.has(shopId)) {
+      return;
+    }
+    const open = async (): Promise<void> => {
+      if (!closed) {
+        await around("sweep: flush", () => get(shopId).sweep());
+      }
+    };
+    const opened = openings
+      .execute(open)
+      .catch((error) => sayUnswept(shopId, error))
+      .finally(() => openingLater.delete(shopId));
+    openingLater.set(shopId, opened);
+  };
+
+  const sayUnswept = (shopId: string, error: unknown): void =>
+    logger[isStoreAway(error) ? "debug" : "warn"]({ err: error, shop: shopId }, "a shop could not be swept");
 
   const sweepShop = async (
     { shopId, position, commitId, openCount }: SweptShop,
@@ -200,12 +221,11 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     sweptPositions.set(shopId, position);
     // A head that moved on since the last sweep has somebody who flushes; one that stands still or went back has not.
     if (!isAllDurable && position <= swept) {
-      const flush = async (): Promise<void> => {
-        if (!closed) {
-          await around("sweep: flush", () => get(shopId).sweep());
-        }
-      };
-      await (logPosition === 0 ? openings.execute(flush) : flush());
+      if (logPosition === 0) {
+        openLater(shopId);
+        return;
+      }
+      await around("sweep: flush", () => get(shopId).sweep());
     }
     const nowMs = options.clock?.() ?? redisMs;
     if (nextDueMs >= 0 && nextDueMs <= nowMs) {
@@ -235,9 +255,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     postgres.answered();
     for (const shop of heads.filter(({ shopId }) => !shopSweeps.has(shopId))) {
       const swept = sweepShop(shop, toRenew.has(shop.shopId))
-        .catch((error) =>
-          logger[isStoreAway(error) ? "debug" : "warn"]({ err: error, shop: shop.shopId }, "a shop could not be swept"),
-        )
+        .catch((error) => sayUnswept(shop.shopId, error))
         .finally(() => shopSweeps.delete(shop.shopId));
       shopSweeps.set(shop.shopId, swept);
     }
@@ -312,7 +330,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       consumers.close();
       await Promise.all([...shops.values()].map((shop) => shop.close()));
       await sweeping;
-      await Promise.all(shopSweeps.values());
+      await Promise.all([...shopSweeps.values(), ...openingLater.values()]);
     },
   };
 }
