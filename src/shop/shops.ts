@@ -159,6 +159,8 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
 
   const consumers = await createConsumers({ db, redis, logger });
 
+  const flush = (shopId: string): Promise<void> => around("sweep: flush", () => get(shopId).sweep());
+
   const openings = bulkhead(maxSweptOpenings, Number.POSITIVE_INFINITY);
   const openingLater = new Map<string, Promise<void>>();
 
@@ -169,7 +171,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     }
     const open = async (): Promise<void> => {
       if (!closed) {
-        await around("sweep: flush", () => get(shopId).sweep());
+        await flush(shopId);
       }
     };
     const opened = openings
@@ -225,7 +227,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
         openLater(shopId);
         return;
       }
-      await around("sweep: flush", () => get(shopId).sweep());
+      await flush(shopId);
     }
     const nowMs = options.clock?.() ?? redisMs;
     if (nextDueMs >= 0 && nextDueMs <= nowMs) {
