@@ -446,7 +446,7 @@ export class Shop {
     )
       .then((head) => {
         this.#isHalfDone &&= !isForced;
-        this.#isOpen = !this.#isHalfDone;
+        this.#isOpen = true;
         this.#lastPosition = head.position;
         this.#durablePosition = head.position;
         if (force || this.#fenced?.alarm !== "poison_commit") {
@@ -503,7 +503,11 @@ export class Shop {
     try {
       return await this.#run(script, args);
     } catch (error) {
-      this.#isHalfDone ||= isHalfDone(error);
+      if (isHalfDone(error)) {
+        this.#isHalfDone = true;
+        // Before the caller hears of it: a repeat may come to another process, which knows nothing. Who calls next hears of a failure.
+        await this.#ready().catch(() => {});
+      }
       throw error;
     } finally {
       this.#decidingCount -= 1;
@@ -584,7 +588,7 @@ export class Shop {
 
   /** The flusher of a shop that is open. */
   get #openFlusher(): Flusher | undefined {
-    return this.#isOpen ? this.#flusher : undefined;
+    return this.#isOpen && !this.#isHalfDone ? this.#flusher : undefined;
   }
 
   /** Parses the events of a commit once, for the answer and for the flush that takes it along. */
@@ -595,11 +599,14 @@ export class Shop {
   }
 
   async #ready(caller = patientCaller): Promise<Flusher> {
-    if (!this.#isOpen || this.#flusher === undefined) {
+    let flusher = this.#openFlusher;
+    while (flusher === undefined) {
       const head = await this.#openingCallers.wait(this.reopen(), caller);
       this.#flusher ??= this.#createFlusher(head.epoch);
+      // The opening may have begun before a script ended in its middle.
+      flusher = this.#isHalfDone ? undefined : this.#flusher;
     }
-    return this.#flusher;
+    return flusher;
   }
 
   #createFlusher(epoch: number): Flusher {

@@ -182,7 +182,7 @@ function withoutZeros(counts: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(counts).filter(([, count]) => count !== "0"));
 }
 
-/** A wallet that was never filled has no balance in Redis, one that was emptied has a zero. */
+/** A balance of 0 may be in Redis or not. */
 function withoutZeroBalances(users: Record<string, string>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(users).filter(([field, value]) => value !== "0" || !field.endsWith(":balance")),
