@@ -48,6 +48,31 @@ export function opening(): Buffer {
   ]);
 }
 
+/** Takes what comes over a connection apart into frames; the beginning of one waits for the rest of it. */
+export class FrameReader {
+  readonly #take: (bytes: Buffer, offset: number, end: number) => void;
+  #rest: Buffer | undefined;
+
+  /** `take` is given each frame, header included, as a range of bytes that it must not keep. */
+  constructor(take: (bytes: Buffer, offset: number, end: number) => void) {
+    this.#take = take;
+  }
+
+  read(chunk: Buffer): void {
+    const bytes = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
+    let offset = 0;
+    while (bytes.length - offset >= frameHeaderBytes) {
+      const end = offset + frameHeaderBytes + bytes.readUIntBE(offset, 3);
+      if (end > bytes.length) {
+        break;
+      }
+      this.#take(bytes, offset, end);
+      offset = end;
+    }
+    this.#rest = offset === bytes.length ? undefined : bytes.subarray(offset);
+  }
+}
+
 /** Lets the peer send so many bytes more on the connection. */
 export function windowUpdate(byteCount: number): Buffer {
   const payload = Buffer.alloc(4);

@@ -3,6 +3,7 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import {
+  FrameReader,
   flag,
   frame,
   frameHeaderBytes,
@@ -80,7 +81,7 @@ class Http2Connection implements LoadConnection {
   readonly #nextPurchase: () => number | undefined;
   readonly #calls = new Map<number, Call>();
   #stream = 1;
-  #rest: Buffer | undefined;
+  readonly #frames = new FrameReader((bytes, offset, end) => this.#take(bytes, offset, end));
   #receivedBytes = 0;
   /** Purchases that ended since a number of them was begun. */
   #endedCount = 0;
@@ -175,17 +176,7 @@ class Http2Connection implements LoadConnection {
   }
 
   #receive(chunk: Buffer): void {
-    const bytes = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
-    let offset = 0;
-    while (bytes.length - offset >= frameHeaderBytes) {
-      const end = offset + frameHeaderBytes + bytes.readUIntBE(offset, 3);
-      if (end > bytes.length) {
-        break;
-      }
-      this.#take(bytes, offset, end);
-      offset = end;
-    }
-    this.#rest = offset === bytes.length ? undefined : bytes.subarray(offset);
+    this.#frames.read(chunk);
     this.#openWindow();
     this.#goOn();
   }

@@ -1,5 +1,4 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
+import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { type ContestantName, contestantNames } from "./cards.ts";
 import { publish } from "./publish.ts";
@@ -7,6 +6,7 @@ import { renderChart } from "./render-chart.ts";
 import { renderMarkdown } from "./render-markdown.ts";
 import type { Report } from "./report.ts";
 import { runBench, type Timing } from "./run-bench.ts";
+import { runCommand, UsageError, writeResults } from "./run-command.ts";
 import { type WorkloadName, workloads } from "./workloads.ts";
 
 const workloadNames = Object.keys(workloads) as WorkloadName[];
@@ -43,8 +43,6 @@ const quick: Timing = {
   lastMs: 5000,
   warmUpMs: 250,
 };
-
-class UsageError extends Error {}
 
 function parseOptions() {
   try {
@@ -92,52 +90,18 @@ function parseCount(text: string): number {
   return Number(text);
 }
 
-async function writeResults(report: Report): Promise<string> {
-  const folder = fileURLToPath(new URL("./results/", import.meta.url));
-  const name = report.time.replaceAll(/[:.]/g, "-");
-  await mkdir(folder, { recursive: true });
-  await writeFile(`${folder}${name}.json`, `${JSON.stringify(report, undefined, 2)}\n`);
-  await writeFile(`${folder}${name}.md`, renderMarkdown(report));
-  await writeFile(`${folder}${name}.svg`, renderChart(report));
-  return `bench/results/${name}.{json,md,svg}`;
-}
-
-/** With the seconds since the start. */
-function say(text: string): void {
-  process.stderr.write(`bench: ${process.uptime().toFixed(0).padStart(4)} s  ${text}\n`);
-}
-
-async function main(): Promise<number> {
-  const interrupt = new AbortController();
-  const onSignal = (): void => interrupt.abort();
-  process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
-  const cleanUp = new AsyncDisposableStack();
-  try {
-    const { wantsHelp, publish: file, ...options } = parseOptions();
-    if (wantsHelp) {
-      process.stdout.write(usage);
-    } else if (file !== undefined) {
-      await publish(JSON.parse(await readFile(file, "utf8")) as Report);
-    } else {
-      const report = await runBench({ ...options, signal: interrupt.signal, say }, cleanUp);
-      process.stdout.write(`\n${renderMarkdown(report)}\nAlso, with every number: ${await writeResults(report)}\n`);
-    }
-    return 0;
-  } catch (error) {
-    if (interrupt.signal.aborted) {
-      say("interrupted");
-      return 130;
-    }
-    if (error instanceof UsageError) {
-      say(error.message);
-      process.stdout.write(usage);
-      return 1;
-    }
-    say(error instanceof Error ? (error.stack ?? error.message) : String(error));
-    return 1;
-  } finally {
-    await cleanUp.disposeAsync();
+process.exitCode = await runCommand({ name: "bench", usage }, async (command) => {
+  const { wantsHelp, publish: file, ...options } = parseOptions();
+  if (wantsHelp) {
+    process.stdout.write(usage);
+  } else if (file !== undefined) {
+    await publish(JSON.parse(await readFile(file, "utf8")) as Report);
+  } else {
+    await using cleanUp = new AsyncDisposableStack();
+    const report = await runBench({ ...options, ...command }, cleanUp);
+    const markdown = renderMarkdown(report);
+    const json = `${JSON.stringify(report, undefined, 2)}\n`;
+    const files = await writeResults(report.time, { json, md: markdown, svg: renderChart(report) });
+    process.stdout.write(`\n${markdown}\nAlso, with every number: ${files}\n`);
   }
-}
-
-process.exitCode = await main();
+});

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { UsageError } from "../run-command.ts";
 import { type PartName, partNames } from "./report.ts";
 
 /** What a run measures. */
@@ -46,9 +47,6 @@ Prints Markdown; bench/results/ gets the same and every number (JSON). Takes abo
 ${partNames.map((name) => `  --${name.padEnd(9)} A,B  sizes of this part; default ${thorough.sizes[name].join(",")}`).join("\n")}
   --publish FILE     measures nothing: puts an earlier run (a JSON file) into docs/benchmarks.md
 `;
-
-/** A bad command line; the message says what is wrong with it. */
-export class UsageError extends Error {}
 
 /** Reads the command line; undefined when it asks for help. */
 export function parseOptions(args?: readonly string[]): { plan: GrowthPlan; publish: string | undefined } | undefined {

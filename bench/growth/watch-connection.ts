@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import {
   createRequestTemplate,
+  FrameReader,
   flag,
   frame,
   frameHeaderBytes,
@@ -62,7 +63,7 @@ class WatchConnection {
   readonly #onEnd: (error: Error) => void;
   /** By stream, what has come of a message whose end has not. */
   readonly #parts = new Map<number, Buffer>();
-  #rest: Buffer | undefined;
+  readonly #frames = new FrameReader((bytes, offset, end) => this.#take(bytes, offset, end));
   #receivedBytes = 0;
 
   constructor(socket: Socket, listeners: readonly WatchListener[], onEnd: (error: Error) => void) {
@@ -72,17 +73,7 @@ class WatchConnection {
   }
 
   receive(chunk: Buffer): void {
-    const bytes = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
-    let offset = 0;
-    while (bytes.length - offset >= frameHeaderBytes) {
-      const end = offset + frameHeaderBytes + bytes.readUIntBE(offset, 3);
-      if (end > bytes.length) {
-        break;
-      }
-      this.#take(bytes, offset, end);
-      offset = end;
-    }
-    this.#rest = offset === bytes.length ? undefined : bytes.subarray(offset);
+    this.#frames.read(chunk);
     if (this.#receivedBytes >= windowStepBytes) {
       this.#socket.write(windowUpdate(this.#receivedBytes));
       this.#receivedBytes = 0;
