@@ -1,6 +1,8 @@
 import type { Socket } from "node:net";
 import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from "kysely";
 import pg from "pg";
+import { createAppendQueue, flushConnectionLost } from "./append-queue.ts";
+import type { Append } from "./flush-statement.ts";
 import type { Database } from "./schema.ts";
 import type { Sockets } from "./sockets.ts";
 
@@ -79,6 +81,8 @@ function answeredInTime<Result>(client: pg.Client, answer: Promise<Result>): Pro
 /** One connection for flushes. It is never silently replaced: `generation` counts the connections there have been. */
 export interface FlushConnection {
   readonly db: Kysely<Database>;
+  /** Appends a shop's commits, as `appendCommits` does, together with those of other shops that wait for the connection. */
+  append(append: Append): Promise<boolean>;
   /** Connects if there is no live connection; returns the number of the connection in use. */
   ensureConnected(): Promise<number>;
   readonly generation: number;
@@ -93,14 +97,14 @@ export type FlushConnectionOptions = Omit<PoolOptions, "size">;
  * a pool of one. Invariant: a query either runs on the connection whose number is `generation`, or fails.
  */
 export function openFlushConnection({ url, onError, sockets }: FlushConnectionOptions): FlushConnection {
-  let client: pg.Client | undefined;
+  let session: Session | undefined;
   let connecting: Promise<number> | undefined;
   let generation = 0;
-  let lastQuery: Promise<unknown> = Promise.resolve();
+  let lastTurn: Promise<unknown> = Promise.resolve();
   const statementNames = new Map<string, string>();
 
   const connect = async (): Promise<number> => {
-    const fresh = new pg.Client({
+    const client = new pg.Client({
       connectionString: url,
       types,
       options: flushOptions,
@@ -110,55 +114,57 @@ export function openFlushConnection({ url, onError, sockets }: FlushConnectionOp
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000,
     });
-    fresh.on("error", (error) => {
+    const drop = (): void => {
+      if (session?.client === client) {
+        session = undefined;
+      }
+    };
+    client.on("error", (error) => {
       onError(error);
-      drop(fresh);
+      drop();
     });
-    fresh.on("end", () => drop(fresh));
-    await fresh.connect().catch((error: Error & { code?: string }) => {
+    client.on("end", drop);
+    await client.connect().catch((error: Error & { code?: string }) => {
       // A connection that cannot be made means more than one that was lost: Postgres is away.
       throw Object.assign(new Error(`cannot connect: ${error.message}`, { cause: error }), {
         code: error.code ?? "ECONNECT",
       });
     });
-    client = fresh;
+    session = { client, db: poolOfOne((text, parameters) => send(client, text, parameters)) };
     generation += 1;
     return generation;
   };
-  const drop = (lost: pg.Client): void => {
-    if (client === lost) {
-      client = undefined;
-    }
-  };
-  const query = (text: string, parameters: readonly unknown[]): Promise<pg.QueryResult> => {
-    const current = client;
-    if (current === undefined) {
-      return Promise.reject(new Error("the flush connection is closed"));
+  const send = (client: pg.Client, text: string, parameters: readonly unknown[]): Promise<pg.QueryResult> => {
+    if (client !== session?.client) {
+      return Promise.reject(flushConnectionLost());
     }
     let name = statementNames.get(text);
     if (name === undefined) {
       name = `holdfast_${statementNames.size + 1}`;
       statementNames.set(text, name);
     }
-    // Shops share the connection, and pg takes one query at a time.
-    const send = (): Promise<pg.QueryResult> =>
-      current === client
-        ? answeredInTime(current, current.query({ name, text, values: parameters as unknown[] }))
-        : Promise.reject(new Error("the flush connection was lost"));
-    const result = lastQuery.then(send, send);
-    lastQuery = result;
+    return answeredInTime(client, client.query({ name, text, values: parameters as unknown[] }));
+  };
+  // Shops share the connection, and pg takes one query at a time.
+  const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const result = lastTurn.then(work, work);
+    lastTurn = result;
     return result;
   };
-  const onlyConnection = { query, release: () => {} } as unknown as PostgresPoolClient;
-  const pool: PostgresPool = { connect: async () => onlyConnection, end: async () => {} } as PostgresPool;
+  const query = (text: string, parameters: readonly unknown[]): Promise<pg.QueryResult> => {
+    const client = session?.client;
+    return client === undefined ? Promise.reject(flushConnectionLost()) : inTurn(() => send(client, text, parameters));
+  };
+  const queue = createAppendQueue({ inTurn, session: () => session });
 
   return {
-    db: new Kysely<Database>({ dialect: new PostgresDialect({ pool }) }),
+    db: poolOfOne(query),
+    append: (append) => queue.append(append),
     get generation() {
       return generation;
     },
     ensureConnected: async () => {
-      if (client !== undefined) {
+      if (session !== undefined) {
         return generation;
       }
       connecting ??= connect().finally(() => {
@@ -167,7 +173,21 @@ export function openFlushConnection({ url, onError, sockets }: FlushConnectionOp
       return connecting;
     },
     close: async () => {
-      await client?.end();
+      await session?.client.end();
     },
   };
+}
+
+/** A connection while it lives. */
+interface Session {
+  readonly client: pg.Client;
+  /** For whoever has the turn: sent at once, on this connection or not at all. */
+  readonly db: Kysely<Database>;
+}
+
+/** A connection that Kysely sees as a pool. */
+function poolOfOne(query: (text: string, parameters: readonly unknown[]) => Promise<pg.QueryResult>): Kysely<Database> {
+  const onlyConnection = { query, release: () => {} } as unknown as PostgresPoolClient;
+  const pool: PostgresPool = { connect: async () => onlyConnection, end: async () => {} } as PostgresPool;
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }

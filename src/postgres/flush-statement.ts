@@ -6,7 +6,8 @@ import type { Database } from "./schema.ts";
 /**
  * The one statement that writes what happened: compare-and-append. Every insert hangs off the row of `shops` that the
  * comparison updated, so either the head moves and everything is written, or nothing is. No other code writes the tables
- * named here, save the birth of a shop and the drain of a rebuild, which use `appendCommits` too.
+ * named here, save the birth of a shop and the drain of a rebuild, which use `appendCommits` too. Shops that have something
+ * to append at the same time go into one statement, each compared for itself.
  *
  * Rows travel as one JSON text per table: the log's own JSON is put in as it is, without being parsed and encoded again.
  */
@@ -222,6 +223,13 @@ export interface Comparison {
   readonly serverStart: string | null;
 }
 
+/** What one shop has to append, and to what. */
+export interface Append {
+  readonly shopId: string;
+  readonly comparison: Comparison;
+  readonly projection: Projection;
+}
+
 /**
  * Moves a shop's head over a batch of commits and writes what they did; autocommit. Returns whether it was done: false
  * means that the head, the epoch or the server is not what was expected, and nothing was written.
@@ -229,55 +237,98 @@ export interface Comparison {
 export async function appendCommits(
   db: Kysely<Database>,
   shopId: string,
-  { head, serverStart }: Comparison,
+  comparison: Comparison,
   projection: Projection,
 ): Promise<boolean> {
-  const newest = projection.commits.at(-1) as LogEntry;
-  const parameters: unknown[] = [
-    shopId,
-    head.epoch,
-    head.position,
-    head.commitId,
-    serverStart,
-    newest.position,
-    newest.commitId,
-    ...counterNames.map((name) => projection.counters[name]),
-  ];
-  let used = 0;
-  for (const [index, part] of parts.entries()) {
-    const rows = part.rows(projection);
-    if (rows !== "") {
-      used |= 1 << index;
-      parameters.push(rows);
-    }
-  }
+  const { used, rows } = tablesOf([projection]);
+  const parameters = [...fixedParameters({ shopId, comparison, projection }), ...rows.map(([only]) => only)];
   const result = await db.executeQuery<{ moved: number }>(CompiledQuery.raw(statement(used), parameters));
   return result.rows[0]?.moved === 1;
 }
 
+/**
+ * The same for several shops in one statement, each by its own comparison. Returns the ids of those whose commits were
+ * written. A shop whose row somebody else holds just now is left out rather than waited for: it must not keep the others.
+ */
+export async function appendCommitsOfMany(db: Kysely<Database>, appends: readonly Append[]): Promise<Set<string>> {
+  const { used, rows } = tablesOf(appends.map(({ projection }) => projection));
+  const byShop = appends.map(fixedParameters);
+  const fixed = Array.from({ length: fixedParameterCount }, (_, index) => byShop.map((values) => values[index]));
+  const parameters = [...fixed, ...rows.map((texts) => texts.map((text) => (text === "" ? null : text)))];
+  const result = await db.executeQuery<{ shop_id: string }>(CompiledQuery.raw(statementOfMany(used), parameters));
+  return new Set(result.rows.map((row) => row.shop_id));
+}
+
+function fixedParameters({ shopId, comparison: { head, serverStart }, projection }: Append): unknown[] {
+  const newest = projection.commits.at(-1) as LogEntry;
+  const counters = counterNames.map((name) => projection.counters[name]);
+  return [shopId, head.epoch, head.position, head.commitId, serverStart, newest.position, newest.commitId, ...counters];
+}
+
+/** The tables that some batches touch (bit i of `used` = part i) and, for each of those, every batch's rows ("" = none). */
+function tablesOf(projections: readonly Projection[]): { readonly used: number; readonly rows: string[][] } {
+  let used = 0;
+  const rows: string[][] = [];
+  for (const [index, part] of parts.entries()) {
+    const texts = projections.map((projection) => part.rows(projection));
+    if (texts.some((text) => text !== "")) {
+      used |= 1 << index;
+      rows.push(texts);
+    }
+  }
+  return { used, rows };
+}
+
 const statements = new Map<number, string>();
 
-/** The text for the tables a batch touches (bit i = part i); a handful of combinations, each prepared once per connection. */
+/** The text for the tables a batch touches; a handful of combinations, each prepared once per connection. */
 function statement(used: number): string {
-  const known = statements.get(used);
-  if (known !== undefined) {
-    return known;
-  }
-  let parameter = fixedParameterCount;
-  const written = parts
-    .filter((_, index) => used & (1 << index))
-    .map((part) => {
-      parameter += 1;
-      return `, ${part.name}_written as (${part.sql(`$${parameter}::json`)})`;
-    });
-  const counted = counterNames.map((name, index) => `${name} = ${name} + $${8 + index}::bigint`).join(", ");
-  const text = `with cas as (
+  return remembered(statements, used, () => {
+    const counted = counterNames.map((name, index) => `${name} = ${name} + $${8 + index}::bigint`).join(", ");
+    return `with cas as (
       update shops set head_position = $6::bigint, head_commit_id = $7::uuid, ${counted}
       where shop_id = $1 and epoch = $2::bigint and head_position = $3::bigint and head_commit_id = $4::uuid
         and ($5::text is null or pg_postmaster_start_time()::text = $5::text)
       returning shop_id
-    )${written.join("")} select count(*)::int as moved from cas`;
-  statements.set(used, text);
+    )${writesOf(used, (parameter) => `$${parameter}::json`)} select count(*)::int as moved from cas`;
+  });
+}
+
+const statementsOfMany = new Map<number, string>();
+
+/** The same for many shops: every parameter is an array with an element per shop, and `cas.n` says which is whose. */
+function statementOfMany(used: number): string {
+  return remembered(statementsOfMany, used, () => {
+    const columns = counterNames.map((name) => `new_${name}`);
+    const counted = counterNames.map((name) => `${name} = s.${name} + free.new_${name}`).join(", ");
+    const arrays = ["text", "bigint", "bigint", "uuid", "text", "bigint", "uuid", ...counterNames.map(() => "bigint")];
+    const same = (row: string) =>
+      `s.shop_id = ${row}.shop_id and s.epoch = ${row}.epoch and s.head_position = ${row}.head_position
+        and s.head_commit_id = ${row}.head_commit_id`;
+    return `with expected as (
+      select * from unnest(${arrays.map((type, index) => `$${index + 1}::${type}[]`).join(", ")}) with ordinality
+        as e(shop_id, epoch, head_position, head_commit_id, server_start, new_position, new_commit_id, ${columns.join(", ")}, n)
+    ), free as (
+      select expected.* from expected join shops s on ${same("expected")} for update of s skip locked
+    ), cas as (
+      update shops s set head_position = free.new_position, head_commit_id = free.new_commit_id, ${counted}
+      from free where ${same("free")} and pg_postmaster_start_time()::text = free.server_start
+      returning s.shop_id, free.n
+    )${writesOf(used, (parameter) => `($${parameter}::json[])[cas.n]`)} select shop_id from cas`;
+  });
+}
+
+/** The writes to the tables in `used`; `rowsAt` names the rows in a parameter. */
+function writesOf(used: number, rowsAt: (parameter: number) => string): string {
+  return parts
+    .filter((_, index) => used & (1 << index))
+    .map(({ name, sql }, index) => `, ${name}_written as (${sql(rowsAt(fixedParameterCount + 1 + index))})`)
+    .join("");
+}
+
+function remembered(texts: Map<number, string>, used: number, make: () => string): string {
+  const text = texts.get(used) ?? make();
+  texts.set(used, text);
   return text;
 }
 

@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { around, crashPoint } from "../crash-point.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
 import { isConnectionLost, isLockTimeout, isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
-import { appendCommits, type ShopHead } from "../postgres/flush-statement.ts";
+import type { ShopHead } from "../postgres/flush-statement.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
 import { Fenced, isReplyError, poisonCommit, redisRefuses } from "./fence.ts";
@@ -202,7 +202,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const count = await appendRecordable(fresh, async (some) => {
       const projection = projectReadable(some, options.eventsOf);
       const appending = around("flush: append", () =>
-        appendCommits(connection.db, shopId, { head: known, serverStart }, projection),
+        connection.append({ shopId, comparison: { head: known, serverStart }, projection }),
       );
       nextLook = undefined; // one that was sent ahead of a larger batch
       lookAhead(headAt(some));
