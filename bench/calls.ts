@@ -13,7 +13,7 @@ import {
 } from "../gen/holdfast/v1/resources_pb.js";
 import { SubscriptionService } from "../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
-import { createGrpcTransport } from "../src/demo/grpc-transport.ts";
+import { createGrpcTransport } from "../src/client/grpc-transport.ts";
 import { makeId } from "../src/shop/ids.ts";
 import { startChild } from "./child.ts";
 import type { HoldfastRequest } from "./holdfast-server.ts";

@@ -9,7 +9,7 @@ import { InventoryService } from "../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService } from "../gen/holdfast/v1/order_service_pb.js";
 import { PaymentMethod } from "../gen/holdfast/v1/resources_pb.js";
 import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
-import { createGrpcTransport } from "../src/demo/grpc-transport.ts";
+import { createGrpcTransport } from "../src/client/grpc-transport.ts";
 import { startChild } from "./child.ts";
 import { readCpuTimeUs } from "./cpu-time.ts";
 import type { HoldfastRequest } from "./holdfast-server.ts";

@@ -3,8 +3,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { Client } from "pg";
 import { type PlaceOrderResponse, PlaceOrderResponseSchema } from "../gen/holdfast/v1/order_service_pb.js";
 import { AdjustReason, PaymentMethod } from "../gen/holdfast/v1/resources_pb.js";
-import { createSaleClients, type SaleClients } from "../src/demo/flash-sale.ts";
-import { createGrpcTransport } from "../src/demo/grpc-transport.ts";
+import { createGrpcTransport, createHoldfastClient, type HoldfastClient } from "../src/client/index.ts";
 import { inParallel } from "../src/demo/in-parallel.ts";
 import { makeId } from "../src/shop/ids.ts";
 import { startChild } from "./child.ts";
@@ -38,7 +37,7 @@ export async function startHoldfast(
   } satisfies HoldfastRequest);
   const transport = createGrpcTransport({ target: `127.0.0.1:${port}`, connectionCount: 1 });
   cleanUp.defer(() => transport.close());
-  const clients = createSaleClients(transport);
+  const clients = createHoldfastClient({ transport });
   const response = await openShop(clients);
   return {
     name,
@@ -67,7 +66,7 @@ async function createDatabase({ databaseUrl }: BenchStores, name: string, cleanU
 }
 
 /** Makes products, stock and users, and places the first order. */
-async function openShop({ admin, inventory, orders, users }: SaleClients): Promise<PlaceOrderResponse> {
+async function openShop({ admin, inventory, orders, users }: HoldfastClient): Promise<PlaceOrderResponse> {
   await admin.createShop({ shopId, currencyCode: "USD" });
   const call = () => ({ shopId, requestId: makeId() });
   await inParallel(allSkus.length, inFlightCount, async (index) => {
@@ -89,7 +88,7 @@ async function openShop({ admin, inventory, orders, users }: SaleClients): Promi
 /** The one that was placed to know what an answer looks like. */
 const firstOrderCount = 1;
 
-async function settle({ admin }: SaleClients): Promise<void> {
+async function settle({ admin }: HoldfastClient): Promise<void> {
   for (;;) {
     const { shop } = await admin.getShop({ shopId });
     if (shop?.durablePosition === shop?.headPosition) {
@@ -99,7 +98,7 @@ async function settle({ admin }: SaleClients): Promise<void> {
   }
 }
 
-async function supply({ inventory }: SaleClients, count: number): Promise<void> {
+async function supply({ inventory }: HoldfastClient, count: number): Promise<void> {
   const { stock } = await inventory.getStock({ shopId, sku: lastSku });
   const deltaCount = BigInt(count) - (stock?.availableCount ?? 0n);
   if (deltaCount !== 0n) {
@@ -110,7 +109,7 @@ async function supply({ inventory }: SaleClients, count: number): Promise<void> 
 
 const batchCount = 100;
 
-async function countSold({ inventory }: SaleClients): Promise<number> {
+async function countSold({ inventory }: HoldfastClient): Promise<number> {
   const starts = Array.from({ length: Math.ceil(allSkus.length / batchCount) }, (_, index) => index * batchCount);
   const batches = await Promise.all(
     starts.map((start) => inventory.batchGetStock({ shopId, skus: allSkus.slice(start, start + batchCount) })),
@@ -119,7 +118,7 @@ async function countSold({ inventory }: SaleClients): Promise<number> {
   return levels.reduce((sum, { soldCount }) => sum + Number(soldCount), -firstOrderCount);
 }
 
-async function audit(clients: SaleClients, database: Client): Promise<Books> {
+async function audit(clients: HoldfastClient, database: Client): Promise<Books> {
   const { rows } = await database.query<Record<string, string | null>>(
     `select (select sum(sold_count) from stock where shop_id = $1) as sold,
       (select sum(item_count) from orders where shop_id = $1) as items,

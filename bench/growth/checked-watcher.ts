@@ -1,5 +1,5 @@
 import type { EventBatch } from "../../gen/holdfast/v1/event_service_pb.js";
-import type { SaleClients } from "../../src/demo/flash-sale.ts";
+import type { HoldfastClient } from "../../src/client/index.ts";
 
 /** A watcher by the generated client that looks into every commit. */
 export interface CheckedWatcher {
@@ -11,7 +11,7 @@ export interface CheckedWatcher {
 
 /** What is watched. */
 export interface CheckedWatch {
-  readonly events: SaleClients["events"];
+  readonly events: HoldfastClient["events"];
   readonly shopId: string;
   /** Of which every order has one unit. */
   readonly sku: string;

@@ -1,7 +1,6 @@
 import { Redis } from "ioredis";
 import { Client } from "pg";
-import { createSaleClients, type SaleClients } from "../../src/demo/flash-sale.ts";
-import { createGrpcTransport } from "../../src/demo/grpc-transport.ts";
+import { createGrpcTransport, createHoldfastClient, type HoldfastClient } from "../../src/client/index.ts";
 import { type Child, startChild } from "../child.ts";
 import type { HoldfastRequest } from "../holdfast-server.ts";
 import type { MemoryUse } from "../memory-use.ts";
@@ -11,7 +10,7 @@ import { startStores } from "../stores.ts";
 export interface Testbed {
   /** Of the gRPC door. */
   readonly port: number;
-  readonly clients: SaleClients;
+  readonly clients: HoldfastClient;
   readonly database: Client;
   readonly redis: Redis;
   readonly redisUrl: string;
@@ -52,6 +51,9 @@ export function startCallers(cleanUp: AsyncDisposableStack): Pick<Testbed, "load
   };
 }
 
+/** A large shop takes minutes to open: only the deadline of a call counts. */
+const maxAttempts = 10_000;
+
 /** Clients of the server and of both of its stores. */
 export async function openSides(port: number, redisUrl: string, databaseUrl: string, cleanUp: AsyncDisposableStack) {
   const transport = createGrpcTransport({ target: `127.0.0.1:${port}`, connectionCount: 1 });
@@ -61,5 +63,5 @@ export async function openSides(port: number, redisUrl: string, databaseUrl: str
   cleanUp.defer(() => database.end());
   const redis = new Redis(redisUrl);
   cleanUp.defer(() => redis.disconnect());
-  return { clients: createSaleClients(transport), database, redis };
+  return { clients: createHoldfastClient({ transport, maxAttempts }), database, redis };
 }

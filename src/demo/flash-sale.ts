@@ -1,14 +1,9 @@
-import { type Client, createClient, type Transport } from "@connectrpc/connect";
-import { AdminService } from "../../gen/holdfast/v1/admin_service_pb.js";
-import { EventService } from "../../gen/holdfast/v1/event_service_pb.js";
-import { InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
-import { OrderService, type PlaceOrderResponse } from "../../gen/holdfast/v1/order_service_pb.js";
+import type { PlaceOrderResponse } from "../../gen/holdfast/v1/order_service_pb.js";
 import { AdjustReason, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
-import { UserService } from "../../gen/holdfast/v1/user_service_pb.js";
+import { type HoldfastClient, isUndecided, refusalOf } from "../client/index.ts";
 import { makeId } from "../shop/ids.ts";
 import { inParallel } from "./in-parallel.ts";
 import { countMembers, isImpatient, memberOf, priceMinor, type SalePlan, walletOf } from "./plan.ts";
-import { reasonOf, untilAnswered } from "./until-answered.ts";
 
 /** Calls that are under way at the same time. */
 export const inFlightCount = 256;
@@ -17,28 +12,6 @@ export const connectionCount = 8;
 /** The one product. */
 export const sku = "console";
 
-const timeoutMs = 5000;
-
-/** The generated clients a sale uses. */
-export interface SaleClients {
-  readonly admin: Client<typeof AdminService>;
-  readonly events: Client<typeof EventService>;
-  readonly inventory: Client<typeof InventoryService>;
-  readonly orders: Client<typeof OrderService>;
-  readonly users: Client<typeof UserService>;
-}
-
-/** Makes the clients on one transport. */
-export function createSaleClients(transport: Transport): SaleClients {
-  return {
-    admin: createClient(AdminService, transport),
-    events: createClient(EventService, transport),
-    inventory: createClient(InventoryService, transport),
-    orders: createClient(OrderService, transport),
-    users: createClient(UserService, transport),
-  };
-}
-
 /** A sale on its way; the progress line reads it while it changes. */
 export interface SaleProgress {
   /** Members whose wallet is ready. */
@@ -46,13 +19,15 @@ export interface SaleProgress {
   /** Buyers who have their answer. */
   answeredCount: number;
   soldCount: number;
+  /** Calls that were repeated because they had no answer. */
+  repeatedCount: number;
 }
 
 /** What both halves of a sale need. */
 export interface SaleOptions {
   readonly plan: SalePlan;
   readonly shopId: string;
-  readonly clients: SaleClients;
+  readonly client: HoldfastClient;
   readonly progress: SaleProgress;
   /** Aborted when the demo is interrupted; ends all calls too. */
   readonly signal: AbortSignal;
@@ -60,25 +35,19 @@ export interface SaleOptions {
 
 /** Makes the shop, its product and its stock, and the members with their wallets; returns the last commit's position. */
 export async function setUpSale(options: SaleOptions): Promise<number> {
-  const { plan, shopId, clients, progress, signal } = options;
-  const callOptions = { timeoutMs };
-  const repeat = <T>(call: () => Promise<T>): Promise<T> => untilAnswered(call, signal);
-  const shop = { shopId, requestId: makeId(), currencyCode: "USD" };
-  await repeat(() => clients.admin.createShop(shop, callOptions));
-  const product = { shopId, requestId: makeId(), sku, title: "Game console", priceMinor: BigInt(priceMinor) };
-  await repeat(() => clients.inventory.putProduct(product, callOptions));
+  const { plan, shopId, client, progress } = options;
+  await client.admin.createShop({ shopId, currencyCode: "USD" });
+  await client.inventory.putProduct({ shopId, sku, title: "Game console", priceMinor: BigInt(priceMinor) });
   if (plan.stockCount > 0) {
     const deltaCount = BigInt(plan.stockCount);
-    const adjustment = { shopId, requestId: makeId(), sku, deltaCount, reason: AdjustReason.INITIAL };
-    await repeat(() => clients.inventory.adjustStock(adjustment, callOptions));
+    await client.inventory.adjustStock({ shopId, sku, deltaCount, reason: AdjustReason.INITIAL });
   }
   let last = 0n;
   await inParallel(countMembers(plan), inFlightCount, async (member) => {
     const userId = userIdOf(member);
-    const user = { shopId, requestId: makeId(), userId };
-    await repeat(() => clients.users.createUser(user, callOptions));
-    const deposit = { shopId, requestId: makeId(), userId, amountMinor: BigInt(walletOf(member)), reference: "demo" };
-    const { commit } = await repeat(() => clients.users.depositFunds(deposit, callOptions));
+    await client.users.createUser({ shopId, userId });
+    const deposit = { shopId, userId, amountMinor: BigInt(walletOf(member)), reference: "demo" };
+    const { commit } = await client.users.depositFunds(deposit);
     last = commit !== undefined && commit.position > last ? commit.position : last;
     progress.readyCount += 1;
   });
@@ -120,10 +89,9 @@ export async function runSale(options: SaleOptions): Promise<SaleResult> {
   const orders: ToldOrder[] = [];
   const refusals = new Map<string, number>();
   const latenciesMs: number[] = [];
-  const counts = { unknownCount: 0, impatientCount: 0, contradictedCount: 0, repeatedCount: 0 };
-  const order = createBuyer(options, latenciesMs, () => {
-    counts.repeatedCount += 1;
-  });
+  const counts = { unknownCount: 0, impatientCount: 0, contradictedCount: 0 };
+  const repeatedBefore = progress.repeatedCount;
+  const order = createBuyer(options, latenciesMs);
   const startedMs = performance.now();
   await inParallel(plan.buyerCount, inFlightCount, async (buyer) => {
     const answers = await order(buyer);
@@ -142,7 +110,8 @@ export async function runSale(options: SaleOptions): Promise<SaleResult> {
   });
   signal.throwIfAborted();
   const durationMs = performance.now() - startedMs;
-  return { orders, refusals, ...counts, answerCount: latenciesMs.length, durationMs, latenciesMs };
+  const repeatedCount = progress.repeatedCount - repeatedBefore;
+  return { orders, refusals, ...counts, repeatedCount, answerCount: latenciesMs.length, durationMs, latenciesMs };
 }
 
 type Answer =
@@ -150,17 +119,16 @@ type Answer =
   | { readonly kind: "refused"; readonly reason: string }
   | { readonly kind: "unknown" };
 
-function createBuyer({ plan, shopId, clients, signal }: SaleOptions, latenciesMs: number[], onRepeat: () => void) {
+function createBuyer({ plan, shopId, client, signal }: SaleOptions, latenciesMs: number[]) {
   const placeOrder = async (buyer: number, requestId: string): Promise<Answer> => {
     const request = { shopId, requestId, lines: [{ sku, quantity: 1 }], ...paymentOf(memberOf(plan, buyer)) };
     const sentMs = performance.now();
     try {
-      const place = (): Promise<PlaceOrderResponse> => clients.orders.placeOrder(request, { timeoutMs });
-      return { kind: "sold", order: toldOrder(await untilAnswered(place, signal, onRepeat)) };
+      return { kind: "sold", order: toldOrder(await client.orders.placeOrder(request)) };
     } catch (error) {
       signal.throwIfAborted();
-      const reason = reasonOf(error);
-      return reason === undefined ? { kind: "unknown" } : { kind: "refused", reason };
+      const refusal = isUndecided(error) ? undefined : refusalOf(error);
+      return refusal === undefined ? { kind: "unknown" } : { kind: "refused", reason: refusal.reason };
     } finally {
       latenciesMs.push(performance.now() - sentMs);
     }

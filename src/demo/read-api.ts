@@ -1,6 +1,6 @@
 import type { Event } from "../../gen/holdfast/v1/event_service_pb.js";
-import { type SaleClients, sku } from "./flash-sale.ts";
-import { untilAnswered } from "./until-answered.ts";
+import type { HoldfastClient } from "../client/index.ts";
+import { sku } from "./flash-sale.ts";
 
 /** What the API of a Holdfast says about a sale, for when its stores are not ours to read. */
 export interface ApiRecords {
@@ -18,19 +18,15 @@ export interface ApiRecords {
 
 /** Whom to ask about which shop. */
 export interface ApiOptions {
-  readonly clients: SaleClients;
+  readonly client: HoldfastClient;
   readonly shopId: string;
-  readonly signal: AbortSignal;
 }
-
-const timeoutMs = 10_000;
 
 /** Asks GetStock and GetShop, and reads the whole log with ListEvents. */
 export async function readApi(options: ApiOptions): Promise<ApiRecords> {
-  const { clients, shopId, signal } = options;
-  const callOptions = { timeoutMs };
-  const { stock } = await untilAnswered(() => clients.inventory.getStock({ shopId, sku }, callOptions), signal);
-  const { shop } = await untilAnswered(() => clients.admin.getShop({ shopId }, callOptions), signal);
+  const { client, shopId } = options;
+  const { stock } = await client.inventory.getStock({ shopId, sku });
+  const { shop } = await client.admin.getShop({ shopId });
   return {
     stock: {
       availableCount: Number(stock?.availableCount),
@@ -46,11 +42,10 @@ export async function readApi(options: ApiOptions): Promise<ApiRecords> {
   };
 }
 
-async function readLog({ clients, shopId, signal }: ApiOptions): Promise<Event[]> {
+async function readLog({ client, shopId }: ApiOptions): Promise<Event[]> {
   const events: Event[] = [];
   for (let afterPosition = 0n; ; ) {
-    const request = { shopId, afterPosition, pageSize: 1000 };
-    const page = await untilAnswered(() => clients.events.listEvents(request, { timeoutMs }), signal);
+    const page = await client.events.listEvents({ shopId, afterPosition, pageSize: 1000 });
     events.push(...page.events);
     if (page.nextAfterPosition === afterPosition) {
       return events;

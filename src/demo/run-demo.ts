@@ -3,11 +3,11 @@ import { rmSync } from "node:fs";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createGrpcTransport, createHoldfastClient, type HoldfastClient } from "../client/index.ts";
 import type { Config } from "../config.ts";
 import { StartError } from "../start-error.ts";
 import { agrees, auditApi, auditStores, type Check, type Witnesses } from "./audit.ts";
-import { connectionCount, createSaleClients, runSale, type SaleClients, setUpSale } from "./flash-sale.ts";
-import { createGrpcTransport } from "./grpc-transport.ts";
+import { connectionCount, runSale, type SaleProgress, setUpSale } from "./flash-sale.ts";
 import { startOwnServer } from "./own-server.ts";
 import { type DemoValues, parsePlan, type SalePlan } from "./plan.ts";
 import { type Output, showProgress } from "./progress-line.ts";
@@ -108,10 +108,10 @@ interface Sale {
 }
 
 async function holdSale({ plan, place, output, signal, cleanUp }: Sale): Promise<Check[]> {
-  const clients = await connect(place.target, signal, cleanUp);
   const shopId = `demo-${randomBytes(6).toString("hex")}`;
-  const progress = { readyCount: 0, answeredCount: 0, soldCount: 0 };
-  const sale = { plan, shopId, clients, progress, signal };
+  const progress = { readyCount: 0, answeredCount: 0, soldCount: 0, repeatedCount: 0 };
+  const client = await connect(place.target, progress, signal, cleanUp);
+  const sale = { plan, shopId, client, progress, signal };
   const startedMs = performance.now();
   output.write(report.heading(plan));
 
@@ -119,7 +119,7 @@ async function holdSale({ plan, place, output, signal, cleanUp }: Sale): Promise
   const afterPosition = await setUpSale(sale).finally(() => setUpLine.stop());
   output.write(report.setUpResult(plan, performance.now() - startedMs, `${shopId} on ${place.target}`));
 
-  const watcher = watchSale({ events: clients.events, shopId, afterPosition });
+  const watcher = watchSale({ client, shopId, afterPosition });
   cleanUp.defer(() => watcher.stop());
   const saleLine = showProgress(output, () => report.saleProgress(progress, plan, watcher.unitCount));
   const result = await runSale(sale).finally(() => saleLine.stop());
@@ -129,30 +129,35 @@ async function holdSale({ plan, place, output, signal, cleanUp }: Sale): Promise
 
   const witnesses: Witnesses = { plan, result, watcher };
   output.write(report.results(witnesses));
-  const { checks, source } = await audit(witnesses, place, clients, shopId, signal);
+  const { checks, source } = await audit(witnesses, place, client, shopId);
   output.write(report.audit(checks, source));
   output.write(report.verdict(checks));
   return checks;
 }
 
-async function connect(target: string, signal: AbortSignal, cleanUp: AsyncDisposableStack): Promise<SaleClients> {
+/** A lost server is waited for until a call's 30 s are over, however often that makes it try. */
+const maxAttempts = 1000;
+
+async function connect(
+  target: string,
+  progress: SaleProgress,
+  signal: AbortSignal,
+  cleanUp: AsyncDisposableStack,
+): Promise<HoldfastClient> {
   const transport = createGrpcTransport({ target, connectionCount, signal });
   cleanUp.defer(() => transport.close());
   await transport.waitForReady(reachMs).catch(() => {
     throw new StartError(`no Holdfast answers gRPC on ${target}: start one with npm start, or leave --target out`);
   });
-  return createSaleClients(transport);
+  const onRepeat = (): void => {
+    progress.repeatedCount += 1;
+  };
+  return createHoldfastClient({ transport, maxAttempts, onRepeat, signal });
 }
 
-async function audit(
-  witnesses: Witnesses,
-  { stores }: Place,
-  clients: SaleClients,
-  shopId: string,
-  signal: AbortSignal,
-) {
+async function audit(witnesses: Witnesses, { stores }: Place, client: HoldfastClient, shopId: string) {
   if (stores === undefined) {
-    const checks = auditApi(witnesses, await readApi({ clients, shopId, signal }));
+    const checks = auditApi(witnesses, await readApi({ client, shopId }));
     return { checks, source: "through the API (GetStock, GetShop, ListEvents): the stores are not ours to read" };
   }
   const checks = auditStores(witnesses, await readStores({ ...stores, shopId }));

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EventBatch } from "../../gen/holdfast/v1/event_service_pb.js";
-import { type SaleClients, sku } from "./flash-sale.ts";
+import type { HoldfastClient } from "../client/index.ts";
+import { sku } from "./flash-sale.ts";
 
 /** What a watcher of the sale has seen so far. */
 export interface SaleWatcher {
@@ -15,16 +16,15 @@ export interface SaleWatcher {
 
 /** Where to watch from. */
 export interface SaleWatcherOptions {
-  readonly events: SaleClients["events"];
+  readonly client: HoldfastClient;
   readonly shopId: string;
   readonly afterPosition: number;
 }
 
 const bookmarkInterval = { seconds: 0n, nanos: 50_000_000 };
-const pauseMs = 50;
 
-/** Watches the sale's orders; goes on from its last position when the stream is cut. */
-export function watchSale({ events, shopId, afterPosition }: SaleWatcherOptions): SaleWatcher {
+/** Watches the sale's orders. */
+export function watchSale({ client, shopId, afterPosition }: SaleWatcherOptions): SaleWatcher {
   const stopper = new AbortController();
   const { signal } = stopper;
   let position = afterPosition;
@@ -46,26 +46,20 @@ export function watchSale({ events, shopId, afterPosition }: SaleWatcherOptions)
     }
     moveTo(batch.position);
   };
-  const watchOnce = async (): Promise<void> => {
+  const watch = async (): Promise<void> => {
     const start = { case: "afterPosition", value: BigInt(position) } as const;
     const filter = { eventTypes: ["order_placed"], subjects: [`sku:${sku}`] };
     const request = { shopId, start, ...filter, bookmarkInterval, maxCommitsPerMessage: 1000 };
-    for await (const { message } of events.watchEvents(request, { signal })) {
-      if (message.case === "batches") {
-        message.value.batches.forEach(take);
-      } else if (message.case === "bookmark" || message.case === "caughtUp") {
+    for await (const message of client.watch(request, { signal })) {
+      if (message.case === "batch") {
+        take(message.value);
+      } else {
         moveTo(message.value.position);
       }
     }
   };
-  const watch = async (): Promise<void> => {
-    while (!signal.aborted) {
-      // However it ended: what counts is what comes after the last position seen.
-      await watchOnce().catch(() => {});
-      await sleep(pauseMs, undefined, { signal }).catch(() => {});
-    }
-  };
-  const ended = watch();
+  // However it ended: what was not seen shows in the audit.
+  const ended = watch().catch(() => {});
 
   return {
     get orderCount() {

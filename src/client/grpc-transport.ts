@@ -7,16 +7,25 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import { type Code, ConnectError, type StreamResponse, type Transport, type UnaryResponse } from "@connectrpc/connect";
-import { Client, type ClientReadableStream, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { Code, ConnectError, type StreamResponse, type Transport, type UnaryResponse } from "@connectrpc/connect";
+import {
+  type ChannelCredentials,
+  Client,
+  type ClientReadableStream,
+  credentials as channelCredentials,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 
-/** What a transport needs. */
+/** What a transport over grpc-js needs. */
 export interface GrpcTransportOptions {
-  /** `host:port` of a gRPC door without TLS. */
+  /** `host:port` of a gRPC door. */
   readonly target: string;
-  /** HTTP/2 connections; calls take turns on them. */
-  readonly connectionCount: number;
+  /** HTTP/2 connections; calls take turns on them. Default 1. */
+  readonly connectionCount?: number;
+  /** grpc-js's, such as `credentials.createSsl(ca)`. Default: no TLS. */
+  readonly credentials?: ChannelCredentials;
   /** Cancels all calls; one for the whole transport, because a listener per call costs as much as parsing its answer. */
   readonly signal?: AbortSignal;
 }
@@ -39,14 +48,13 @@ const clientOptions = {
 const noHeaders = new Headers();
 
 /**
- * Carries generated clients over grpc-js. With 256 calls in flight on 8 connections an order costs its caller half the CPU
+ * Carries generated clients over grpc-js, which repeats nothing itself. Deadlines, signals and request headers are honoured;
+ * headers and trailers of responses are left out, and interceptors have no place. With 256 calls in flight on 8 connections an order costs its caller half the CPU
  * time of connect's own gRPC transport (measured 2026-11: 117 against 256 us on a busy machine).
  */
-export function createGrpcTransport({ target, connectionCount, signal }: GrpcTransportOptions): GrpcTransport {
-  const clients = Array.from(
-    { length: connectionCount },
-    () => new Client(target, credentials.createInsecure(), clientOptions),
-  );
+export function createGrpcTransport(options: GrpcTransportOptions): GrpcTransport {
+  const { target, connectionCount = 1, credentials = channelCredentials.createInsecure(), signal } = options;
+  const clients = Array.from({ length: connectionCount }, () => new Client(target, credentials, clientOptions));
   const calls = new Set<Cancellable>();
   let turn = 0;
   const next = (): Client => {
@@ -59,9 +67,10 @@ export function createGrpcTransport({ target, connectionCount, signal }: GrpcTra
     }
   });
   return {
-    unary: (method, _signal, timeoutMs, _header, input) => callUnary(next(), calls, method, timeoutMs, input),
-    stream: (method, ownSignal, timeoutMs, _header, input) =>
-      callStream(next(), calls, method, ownSignal, timeoutMs, input),
+    unary: (method, ownSignal, timeoutMs, header, input) =>
+      callUnary({ client: next(), calls, signal: ownSignal, timeoutMs, header }, method, input),
+    stream: (method, ownSignal, timeoutMs, header, input) =>
+      callStream({ client: next(), calls, signal: ownSignal, timeoutMs, header }, method, input),
     waitForReady: (timeoutMs) =>
       new Promise((resolve, reject) => {
         next().waitForReady(Date.now() + timeoutMs, (error) => (error === undefined ? resolve() : reject(error)));
@@ -78,24 +87,34 @@ interface Cancellable {
   cancel(): void;
 }
 
-function callUnary<I extends DescMessage, O extends DescMessage>(
-  client: Client,
-  calls: Set<Cancellable>,
+/** What every call has, whatever it calls. */
+interface CallSetting {
+  readonly client: Client;
+  readonly calls: Set<Cancellable>;
+  readonly signal: AbortSignal | undefined;
+  readonly timeoutMs: number | undefined;
+  readonly header: ConstructorParameters<typeof Headers>[0];
+}
+
+async function callUnary<I extends DescMessage, O extends DescMessage>(
+  { client, calls, signal, timeoutMs, header }: CallSetting,
   method: DescMethodUnary<I, O>,
-  timeoutMs: number | undefined,
   input: MessageInitShape<I>,
 ): Promise<UnaryResponse<I, O>> {
   const shared = { stream: false, service: method.parent, method, header: noHeaders, trailer: noHeaders } as const;
+  throwIfAborted(signal);
   return new Promise((resolve, reject) => {
+    const cancel = (): void => call.cancel();
     const call = client.makeUnaryRequest(
       pathOf(method),
       serialiserOf(method.input),
       parserOf(method.output),
       create(method.input, input),
-      new Metadata(),
+      metadataOf(header),
       callOptions(timeoutMs),
       (error, message) => {
         calls.delete(call);
+        signal?.removeEventListener("abort", cancel);
         if (error === null) {
           resolve({ ...shared, message: message as MessageShape<O> });
         } else {
@@ -104,42 +123,48 @@ function callUnary<I extends DescMessage, O extends DescMessage>(
       },
     );
     calls.add(call);
+    signal?.addEventListener("abort", cancel);
   });
 }
 
 async function callStream<I extends DescMessage, O extends DescMessage>(
-  client: Client,
-  calls: Set<Cancellable>,
+  { client, calls, signal, timeoutMs, header }: CallSetting,
   method: DescMethodStreaming<I, O>,
-  signal: AbortSignal | undefined,
-  timeoutMs: number | undefined,
   input: AsyncIterable<MessageInitShape<I>>,
 ): Promise<StreamResponse<I, O>> {
   const request = await firstOf(input);
+  throwIfAborted(signal);
   const call = client.makeServerStreamRequest(
     pathOf(method),
     serialiserOf(method.input),
     parserOf(method.output),
     create(method.input, request),
-    new Metadata(),
+    metadataOf(header),
     callOptions(timeoutMs),
   );
   calls.add(call);
-  signal?.addEventListener("abort", () => call.cancel(), { once: true });
+  const cancel = (): void => call.cancel();
+  signal?.addEventListener("abort", cancel);
   const shared = { stream: true, service: method.parent, method, header: noHeaders, trailer: noHeaders } as const;
-  return { ...shared, message: responsesOf<O>(call, calls) };
+  return {
+    ...shared,
+    message: responsesOf<O>(call, () => {
+      calls.delete(call);
+      signal?.removeEventListener("abort", cancel);
+    }),
+  };
 }
 
 async function* responsesOf<O extends DescMessage>(
   call: ClientReadableStream<MessageShape<O>>,
-  calls: Set<Cancellable>,
+  onEnd: () => void,
 ): AsyncGenerator<MessageShape<O>> {
   try {
     yield* call as AsyncIterable<MessageShape<O>>;
   } catch (error) {
     throw toConnectError(error as ServiceError);
   } finally {
-    calls.delete(call);
+    onEnd();
     call.cancel();
   }
 }
@@ -149,6 +174,23 @@ async function firstOf<T>(messages: AsyncIterable<T>): Promise<T> {
     return message;
   }
   throw new Error("a server stream needs a request");
+}
+
+/** Fails as a call does that is cancelled on its way. */
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) {
+    throw new ConnectError("the call was cancelled", Code.Canceled, undefined, undefined, signal.reason);
+  }
+}
+
+function metadataOf(header: CallSetting["header"]): Metadata {
+  const metadata = new Metadata();
+  if (header !== undefined) {
+    for (const [name, value] of new Headers(header)) {
+      metadata.set(name, value);
+    }
+  }
+  return metadata;
 }
 
 function pathOf({ parent, name }: DescMethodUnary | DescMethodStreaming): string {
