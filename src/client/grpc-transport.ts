@@ -43,6 +43,9 @@ const clientOptions = {
   // Unknown outcomes are for the caller to repeat, with its request id.
   "grpc.enable_retries": 0,
   "grpc.enable_channelz": 0,
+  // A connection that went silent under a call is given up, so that the call's next attempt takes another.
+  "grpc.keepalive_time_ms": 10_000,
+  "grpc.keepalive_timeout_ms": 5000,
 };
 
 const noHeaders = new Headers();

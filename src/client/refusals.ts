@@ -134,7 +134,6 @@ export type Refusal = KnownRefusal | UnknownRefusal;
 
 /** The error of a call that Holdfast refused. Nothing was changed. Everything else fails with another ConnectError. */
 export class RefusedError extends ConnectError {
-  override readonly name = "RefusedError";
   /** The reason and its values. */
   readonly refusal: Refusal;
 
@@ -142,6 +141,11 @@ export class RefusedError extends ConnectError {
     super(error.rawMessage, error.code, error.metadata, undefined, error.cause);
     this.details = error.details;
     this.refusal = refusal;
+  }
+
+  // ConnectError takes for its instances whatever looks like one, and so would this class, for every ConnectError.
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return value instanceof ConnectError && "refusal" in value;
   }
 }
 

@@ -33,6 +33,8 @@ export interface TcpProxy {
   thaw(): void;
   /** Forwards nothing any more, as if everybody had gone silent: connections of now stay so, new ones until `accept`. */
   swallow(): void;
+  /** From now on forwards requests, and nothing of what is answered to them, until `cut`. */
+  loseAnswers(): void;
   /** Cuts all connections at once; new ones are accepted. */
   cut(): void;
   /** Cuts all connections, and new ones until `accept`. */
@@ -71,6 +73,7 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
   let frozen: (() => void)[] | undefined;
   let refuses = false;
   let swallows = false;
+  let losesAnswers = false;
   let refusedCount = 0;
   let replacement: { from: string; to: string } | undefined;
 
@@ -98,7 +101,7 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
     later(() => pair.target.write(request));
   };
   const onAnswer = (pair: Pair, answer: Buffer): void => {
-    if (pair.isSilent) return;
+    if (pair.isSilent || losesAnswers) return;
     if (pair.drops !== undefined) {
       end(pair);
       pair.drops();
@@ -133,7 +136,10 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
     new Promise((done) => {
       list.push({ match, done });
     });
-  const cut = (): void => [...pairs].forEach(end);
+  const cut = (): void => {
+    losesAnswers = false;
+    [...pairs].forEach(end);
+  };
   return {
     url: url.href,
     countRequests: (text) => {
@@ -176,6 +182,9 @@ export async function startProxy(targetUrl: string): Promise<TcpProxy> {
     swallow: () => {
       swallows = true;
       for (const pair of pairs) pair.isSilent = true;
+    },
+    loseAnswers: () => {
+      losesAnswers = true;
     },
     cut,
     refuse: () => {
