@@ -55,7 +55,7 @@ export enum ErrorReason {
 
   /**
    * INVALID_ARGUMENT. A mutation without a request id, where one is required: the call is a client's automatic retry,
-   * or the server accepts none without.
+   * or the server accepts none without. In the first case an earlier attempt may have taken effect.
    *
    * @generated from enum value: ERROR_REASON_REQUEST_ID_REQUIRED = 4;
    */
