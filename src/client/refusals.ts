@@ -182,11 +182,16 @@ const undecidedCodes: ReadonlySet<Code> = new Set([
  * False for what was decided, and for SHOP_FENCED, which an operator has to end.
  */
 export function isUndecided(error: unknown): boolean {
-  const refusal = refusalOf(error);
-  if (refusal !== undefined && refusal.reason !== "UNSPECIFIED") {
-    return undecidedReasons.has(refusal.reason);
+  if (!(error instanceof ConnectError)) {
+    return false;
   }
-  return error instanceof ConnectError && undecidedCodes.has(error.code);
+  const refusal = refusalOf(error);
+  if (refusal === undefined) {
+    return undecidedCodes.has(error.code);
+  }
+  return refusal.reason === "UNSPECIFIED"
+    ? error.code === Code.Unavailable || error.code === Code.ResourceExhausted
+    : undecidedReasons.has(refusal.reason);
 }
 
 function decode({ reason, metadata }: ErrorInfo, error: ConnectError): Refusal {

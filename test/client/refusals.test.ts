@@ -113,6 +113,15 @@ describe("an error of the client", () => {
   it.each([
     [Code.Unavailable, true],
     [Code.ResourceExhausted, true],
+    [Code.Aborted, false],
+    [Code.Internal, false],
+  ])("of code %d with a reason from a newer server leaves the call undecided: %s", (code, undecided) => {
+    expect(isUndecided(sent("NEW_REASON", {}, code))).toBe(undecided);
+  });
+
+  it.each([
+    [Code.Unavailable, true],
+    [Code.ResourceExhausted, true],
     [Code.DeadlineExceeded, true],
     [Code.Unknown, true],
     [Code.Internal, true],
