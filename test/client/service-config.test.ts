@@ -15,6 +15,7 @@ import {
   DepositFundsResponseSchema,
   UserService,
 } from "../../gen/holdfast/v1/user_service_pb.js";
+import { startHoldfast } from "../helpers/holdfast.ts";
 import { startProxy, type TcpProxy } from "../helpers/proxy.ts";
 import { createShop } from "../helpers/shop.ts";
 import { until } from "../helpers/until.ts";
@@ -49,7 +50,7 @@ describe("service-config.json", () => {
   });
 });
 
-describe("a grpc-js client with service-config.json, whose answer is lost,", () => {
+describe("a grpc-js client with service-config.json", () => {
   const holdfast = useHoldfast();
   let proxy: TcpProxy;
   let client: Client;
@@ -58,10 +59,7 @@ describe("a grpc-js client with service-config.json, whose answer is lost,", () 
   beforeEach(async () => {
     shopId = await createShop(holdfast.grpc, { users: { ann: 0 } });
     proxy = await startProxy(`http://${holdfast.grpcAddress}`);
-    client = new Client(new URL(proxy.url).host, credentials.createInsecure(), { "grpc.service_config": text });
-    await new Promise<void>((resolve, reject) => {
-      client.waitForReady(Date.now() + 10_000, (error) => (error === undefined ? resolve() : reject(error)));
-    });
+    client = await openClient(new URL(proxy.url).host);
   });
   afterEach(async () => {
     client.close();
@@ -70,11 +68,17 @@ describe("a grpc-js client with service-config.json, whose answer is lost,", () 
 
   const balanceOf = async () => (await holdfast.grpc.users.getUser({ shopId, userId: "ann" })).user?.balanceMinor;
 
-  /** Deposits, and loses the answer of the first attempt. */
-  async function depositAndLose(requestId: string): Promise<DepositFundsResponse> {
+  async function openClient(target: string): Promise<Client> {
+    const opened = new Client(target, credentials.createInsecure(), { "grpc.service_config": text });
+    await new Promise<void>((resolve, reject) => {
+      opened.waitForReady(Date.now() + 10_000, (error) => (error === undefined ? resolve() : reject(error)));
+    });
+    return opened;
+  }
+
+  function deposit(requestId: string): Promise<DepositFundsResponse> {
     const request = { shopId, requestId, userId: "ann", amountMinor: 5n, reference: "transfer 17" };
-    proxy.loseAnswers();
-    const answer = new Promise<DepositFundsResponse>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       client.makeUnaryRequest(
         "/holdfast.v1.UserService/DepositFunds",
         (bytes: Uint8Array) => Buffer.from(bytes),
@@ -85,21 +89,20 @@ describe("a grpc-js client with service-config.json, whose answer is lost,", () 
         (error, response) => (error === null ? resolve(response as DepositFundsResponse) : reject(error)),
       );
     });
+  }
+
+  /** Deposits, and loses the answer of the first attempt. */
+  async function depositAndLose(requestId: string): Promise<DepositFundsResponse> {
+    proxy.loseAnswers();
+    const answer = deposit(requestId);
     answer.catch(() => {}); // looked at below
     await until("the deposit is made", async () => (await balanceOf()) === 5n);
     proxy.cut();
     return answer;
   }
 
-  it("gets the answer by its retry when the call has an id", async () => {
-    const { user, commit } = await depositAndLose("transfer-17");
-    expect(user?.balanceMinor).toBe(5n);
-    expect(commit).toMatchObject({ requestId: "transfer-17", replayed: true });
-    expect(await balanceOf()).toBe(5n);
-  });
-
-  it("is refused its retry when the call has none, and the deposit stays made once", async () => {
-    const error: ServiceError = await depositAndLose("").then(
+  async function expectIdRequired(call: Promise<unknown>): Promise<void> {
+    const error: ServiceError = await call.then(
       () => expect.fail("the retry was not refused"),
       (reason) => reason,
     );
@@ -107,6 +110,34 @@ describe("a grpc-js client with service-config.json, whose answer is lost,", () 
     const [bytes] = error.metadata.get("grpc-status-details-bin");
     const [detail] = fromBinary(StatusSchema, bytes as Buffer).details;
     expect(fromBinary(ErrorInfoSchema, detail?.value ?? new Uint8Array()).reason).toBe("REQUEST_ID_REQUIRED");
+  }
+
+  it("gets a lost answer by its retry when the call has an id", async () => {
+    const { user, commit } = await depositAndLose("transfer-17");
+    expect(user?.balanceMinor).toBe(5n);
+    expect(commit).toMatchObject({ requestId: "transfer-17", replayed: true });
     expect(await balanceOf()).toBe(5n);
+  });
+
+  it("is refused the retry of a lost answer when the call has no id, and the deposit stays made once", async () => {
+    await expectIdRequired(depositAndLose(""));
+    expect(await balanceOf()).toBe(5n);
+  });
+
+  it("is refused the retry after UNAVAILABLE as well when the call has no id, and nothing is done", async () => {
+    const postgres = await startProxy(holdfast.urls.databaseUrl);
+    const other = await startHoldfast({ ...holdfast.urls, databaseUrl: postgres.url });
+    const otherClient = client;
+    client = await openClient(other.grpcAddress);
+    try {
+      postgres.refuse();
+      await until("PostgreSQL counts as away", () => other.server.store.shops.awayStore() !== undefined);
+      await expectIdRequired(deposit(""));
+      expect(await balanceOf()).toBe(0n);
+    } finally {
+      otherClient.close();
+      await other.stop();
+      await postgres.stop();
+    }
   });
 });
