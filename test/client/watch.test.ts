@@ -46,7 +46,7 @@ function follow(client: HoldfastClient, request: WatchRequest, options: { readon
       until(
         `position ${position} is seen`,
         () => messages.some(({ value }) => value.position >= (position ?? 0n)),
-        20_000,
+        30_000,
       ),
   };
 }
@@ -113,7 +113,7 @@ describe.each([
     await watch.reached(last);
     expect(watch.positions()).toEqual(upTo(last));
     expect(watch.commits.map(({ commitId }) => commitId)).toEqual(await commitIdsOf(shopId));
-  });
+  }, 90_000);
 });
 
 it("goes on after what its filter left out, whose commits it is not shown again", async () => {
