@@ -3,7 +3,7 @@ import { Client } from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { EventBatch } from "../../gen/holdfast/v1/event_service_pb.js";
 import { createHoldfastClient, type HoldfastClient, RefusedError, type Watched } from "../../src/client/index.ts";
-import { spawnHoldfast } from "../helpers/holdfast.ts";
+import { spawnHoldfast, startHoldfast } from "../helpers/holdfast.ts";
 import { createShop } from "../helpers/shop.ts";
 import { until } from "../helpers/until.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
@@ -166,7 +166,10 @@ describe("a watch that cannot go on", () => {
     await watch.reached(last);
     await holdfast.grpc.events.ackEvents({ shopId, consumer: "mailer", position: last ?? 0n });
     await rewrite(shopId, last);
-    proxy.cut();
+    // One that has not seen the commit that was there: only the watcher's own memory tells.
+    const other = await startHoldfast(holdfast.urls);
+    cleanUp.defer(() => other.stop());
+    proxy.retarget(`http://${other.grpcAddress}`);
     const error = await watch.ended;
     expect(error).toBeInstanceOf(RefusedError);
     expect((error as RefusedError).refusal.reason).toBe("HISTORY_CHANGED");
