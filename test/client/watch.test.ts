@@ -165,11 +165,14 @@ describe("a watch that cannot go on", () => {
     const last = await commitSome(shopId);
     await watch.reached(last);
     await holdfast.grpc.events.ackEvents({ shopId, consumer: "mailer", position: last ?? 0n });
+    proxy.refuse();
+    await commitSome(shopId);
     await rewrite(shopId, last);
     // One that has not seen the commit that was there: only the watcher's own memory tells.
     const other = await startHoldfast(holdfast.urls);
     cleanUp.defer(() => other.stop());
     proxy.retarget(`http://${other.grpcAddress}`);
+    proxy.accept();
     const error = await watch.ended;
     expect(error).toBeInstanceOf(RefusedError);
     expect((error as RefusedError).refusal.reason).toBe("HISTORY_CHANGED");
