@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- TrimLog: notes how far Postgres is, lets go of entries further than `margin` behind, and tells every process's watchers.
+-- TrimLog: notes how far Postgres is, and lets go of entries further than `margin` behind.
 --
 -- KEYS  meta, log
--- ARGV  epoch, head_position, margin, hint_channel, hint
+-- ARGV  epoch, head_position, margin
 -- OK      nothing
 -- @include is_integer, bad_arguments
 
@@ -19,5 +19,4 @@ if at[1] == epoch then
     redis.call("XTRIM", log, "MINID", "~", string.format("%d", head_position - margin))
   end
 end
-redis.call("PUBLISH", hint_channel, hint)
 return { "OK" }

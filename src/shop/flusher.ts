@@ -6,7 +6,7 @@ import type { ShopHead } from "../postgres/flush-statement.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
 import { Fenced, isReplyError, poisonCommit, redisRefuses } from "./fence.ts";
-import { hintChannel, type ShopKeys } from "./keys.ts";
+import type { ShopKeys } from "./keys.ts";
 import { type LogEntry, parseEntries, type ReadEntries } from "./log-entry.ts";
 import { isStoreAway } from "./outage.ts";
 import { appendRecordable, projectReadable } from "./recordable.ts";
@@ -243,8 +243,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     crashPoint("after flush: release");
     options.onDurable(before, fresh);
     const newest = fresh.at(-1) as LogEntry;
-    const hint = `${shopId} ${newest.position} ${newest.commitId}`;
-    const trim = [epoch, newest.position, options.marginCommits, hintChannel(redis.database), hint];
+    const trim = [epoch, newest.position, options.marginCommits];
     around("flush: trim", () => redis.aside(scripts.trimLog, keys, trim)).catch((error) =>
       logger[isStoreAway(error) ? "debug" : "warn"](
         { err: error, shop: shopId },

@@ -6,7 +6,7 @@ import { createClusterMap } from "./cluster-map.ts";
 import { completeAddress, slotOf } from "./cluster-slots.ts";
 import type { ShopKeys } from "./keys.ts";
 import type { RedisOptions, ScriptRunner } from "./redis.ts";
-import { classified, evaluate, exchangeLibraries, RedisUnavailable } from "./redis-functions.ts";
+import { classified, evaluate, exchangeLibraries, gatherWrites, RedisUnavailable } from "./redis-functions.ts";
 import type { Script } from "./scripts.ts";
 
 /** How long a call follows redirections and waits for a slot that is on its way to another node, in milliseconds. */
@@ -73,6 +73,7 @@ export async function connectCluster(options: RedisOptions): Promise<ScriptRunne
       if (node === undefined) {
         throw new RedisUnavailable("not run", new Error("no node of the cluster answers"));
       }
+      gatherWrites(node.reads);
       await node.reads.publish(channel, message).catch((error) => {
         throw classified(error);
       });

@@ -2,7 +2,7 @@ import { Redis } from "ioredis";
 import { StartError } from "../start-error.ts";
 import type { ShopKeys } from "./keys.ts";
 import { connectCluster } from "./redis-cluster.ts";
-import { answeredInTime, classified, evaluate, exchangeLibraries, modeOf } from "./redis-functions.ts";
+import { answeredInTime, classified, evaluate, exchangeLibraries, gatherWrites, modeOf } from "./redis-functions.ts";
 import type { Library, Script } from "./scripts.ts";
 
 export { RedisUnavailable } from "./redis-functions.ts";
@@ -131,6 +131,7 @@ export async function connectRedis(options: RedisOptions): Promise<ScriptRunner>
       await hints.subscribe(channel);
     },
     publish: async (channel, message) => {
+      gatherWrites(reads);
       await reads.publish(channel, message).catch((error) => {
         throw classified(error);
       });

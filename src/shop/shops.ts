@@ -11,7 +11,8 @@ import { listHeads, type SweptShop } from "../postgres/shops.ts";
 import type { Sockets } from "../postgres/sockets.ts";
 import { listShopsToRenew } from "../postgres/subscriptions.ts";
 import { type Consumers, createConsumers } from "./consumers.ts";
-import { hintChannel, shopKeys } from "./keys.ts";
+import { createHints } from "./hints.ts";
+import { shopKeys } from "./keys.ts";
 import type { LogEntry } from "./log-entry.ts";
 import { isStoreAway } from "./outage.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
@@ -129,6 +130,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     postgres,
     redisState,
     onDurable: (shopId: string, before: ShopHead, entries: readonly LogEntry[]) => {
+      hints.tell(shopId, (entries.at(-1) as LogEntry).position);
       hubs.get(shopId)?.offer(before, entries);
       for (const listener of durableListeners) {
         listener(entries);
@@ -151,10 +153,9 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     return shop;
   };
 
-  await redis.subscribe(hintChannel(redis.database), (message) => {
-    const [shopId = "", position] = message.split(" ");
-    hubs.get(shopId)?.hint(Number(position));
-    shops.get(shopId)?.noteDurable(Number(position));
+  const hints = await createHints(redis, (shopId, position) => {
+    hubs.get(shopId)?.hint(position);
+    shops.get(shopId)?.noteDurable(position);
   });
 
   const consumers = await createConsumers({ db, redis, logger });

@@ -248,13 +248,6 @@ export class LuaShop {
     await this.redis.xtrim(this.keys.log as string, "MINID", String(position + 1));
   }
 
-  /** Subscribes to a channel; `next` is its next message. */
-  async listen(channel: string): Promise<{ next: Promise<string> }> {
-    const { promise, resolve } = Promise.withResolvers<string>();
-    await this.#runner.subscribe(channel, resolve);
-    return { next: promise };
-  }
-
   setMeta(values: Arguments): Promise<number> {
     return this.redis.hset(this.keys.meta as string, values);
   }

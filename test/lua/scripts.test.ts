@@ -206,7 +206,7 @@ describe("every script", () => {
       expect(await shop.run("getStock", {}, ["ps5"])).toMatchObject({ kind: "OK" });
       await shop.commit("releaseHold", { hold_id: "h2" });
       expect(await shop.run("expireHolds", { clock_ms: dueMs })).toMatchObject({ kind: "OK", position: 7 });
-      const trim = { head_position: 7, margin: 1, hint_channel: "hints", hint: "" };
+      const trim = { head_position: 7, margin: 1 };
       expect(await shop.raw("trimLog", trim)).toEqual(["OK"]);
     } finally {
       await shop.redis.config("SET", "maxmemory", "0");

@@ -1,0 +1,40 @@
+import { hintChannel } from "./keys.ts";
+import type { ScriptRunner } from "./redis.ts";
+
+/**
+ * How the processes of one Redis database tell each other how far PostgreSQL is. A hint may be lost; whoever needs one looks
+ * anyway, only later.
+ */
+export interface Hints {
+  /** Tells that a shop is durable up to a position; what is told in one turn of the event loop goes out as one message. */
+  tell(shopId: string, position: number): void;
+}
+
+/** Creates the hints of one process, and calls `onHint` with those of all, its own among them. */
+export async function createHints(
+  redis: ScriptRunner,
+  onHint: (shopId: string, position: number) => void,
+): Promise<Hints> {
+  const channel = hintChannel(redis.database);
+  const untold = new Map<string, number>();
+  const send = (): void => {
+    const message = [...untold].map(([shopId, position]) => `${shopId} ${position}`).join("\n");
+    untold.clear();
+    redis.publish(channel, message).catch(() => {}); // Redis is away, which others see as well
+  };
+  await redis.subscribe(channel, (message) => {
+    for (const line of message.split("\n")) {
+      const [shopId = "", position] = line.split(" ");
+      onHint(shopId, Number(position));
+    }
+  });
+  return {
+    tell: (shopId, position) => {
+      if (untold.size === 0) {
+        // After the flushes that were answered together have all told.
+        process.nextTick(send);
+      }
+      untold.set(shopId, position);
+    },
+  };
+}
