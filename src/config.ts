@@ -42,7 +42,9 @@ export interface Config {
   readonly seedFile: string | undefined;
   /** HOLDFAST_MIGRATE_ON_START. Default true. */
   readonly migratesOnStart: boolean;
-  /** HOLDFAST_PG_POOL_SIZE: connections for reads; the flushes have a few of their own. Default 20. */
+  /** HOLDFAST_PROCESSES, or `--processes`: how many serve side by side behind the same doors. Default 1. */
+  readonly processCount: number;
+  /** HOLDFAST_PG_POOL_SIZE: connections for reads, shared out among the processes; each flushes over its own. Default 20. */
   readonly postgresPoolCount: number;
   /** HOLDFAST_REFLECTION. Default true when the gRPC door listens on loopback. */
   readonly hasReflection: boolean;
@@ -95,6 +97,7 @@ const names = [
   "HOLDFAST_REQUIRE_REQUEST_ID",
   "HOLDFAST_SEED_FILE",
   "HOLDFAST_MIGRATE_ON_START",
+  "HOLDFAST_PROCESSES",
   "HOLDFAST_PG_POOL_SIZE",
   "HOLDFAST_REFLECTION",
   "HOLDFAST_CORS_ORIGINS",
@@ -110,7 +113,6 @@ const names = [
 
 /** Settings of the contract that this version does not implement: ignoring one would be worse than refusing it. */
 const notSupportedYet: readonly string[] = [
-  "HOLDFAST_PROCESSES",
   "HOLDFAST_METRICS_ADDR",
   "HOLDFAST_TLS_CERT",
   "HOLDFAST_TLS_KEY",
@@ -122,6 +124,9 @@ const notSupportedYet: readonly string[] = [
   "HOLDFAST_JWT_AUDIENCE",
   "HOLDFAST_JWT_ALGORITHMS",
 ];
+
+/** More cores than most machines have; a larger number is a slip. */
+const maxProcessCount = 64;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 type Name =
@@ -155,12 +160,23 @@ export function loadConfig(env: Environment = process.env): Config {
     isRequestIdRequired: readFlag(env, "HOLDFAST_REQUIRE_REQUEST_ID") ?? false,
     seedFile: env.HOLDFAST_SEED_FILE ? resolve(env.HOLDFAST_SEED_FILE) : undefined,
     migratesOnStart: readFlag(env, "HOLDFAST_MIGRATE_ON_START") ?? true,
+    processCount: readCount(env, "HOLDFAST_PROCESSES", 1, maxProcessCount) ?? 1,
     postgresPoolCount: readCount(env, "HOLDFAST_PG_POOL_SIZE", 1, 1_000) ?? 20,
     hasReflection: readFlag(env, "HOLDFAST_REFLECTION") ?? isLoopback(grpcAddress.host),
     corsOrigins: readOrigins(env) ?? [],
     isInsecureAllowed,
     payments: readPayments(env),
   };
+}
+
+/** The settings with what `--processes` says, which wins over HOLDFAST_PROCESSES; undefined: as they are. */
+export function withProcesses(config: Config, text: string | undefined): Config {
+  if (text === undefined) return config;
+  const processCount = parseCount(text, 1, maxProcessCount);
+  if (processCount === undefined) {
+    throw new ConfigError(`--processes is ${quote(text)}, accepted is a whole number from 1 to ${maxProcessCount}`);
+  }
+  return { ...config, processCount };
 }
 
 /** True for the hosts that only this machine can reach. */
@@ -200,10 +216,12 @@ function readFlag(env: Environment, name: Name): boolean | undefined {
 }
 
 function readCount(env: Environment, name: Name, min: number, max: number): number | undefined {
-  return read(env, name, `a whole number from ${min} to ${max}`, (text) => {
-    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-    return value >= min && value <= max ? value : undefined;
-  });
+  return read(env, name, `a whole number from ${min} to ${max}`, (text) => parseCount(text, min, max));
+}
+
+function parseCount(text: string, min: number, max: number): number | undefined {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  return value >= min && value <= max ? value : undefined;
 }
 
 function readDurability(env: Environment): Durability | undefined {

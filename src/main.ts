@@ -1,12 +1,13 @@
 import { parseArgs } from "node:util";
 import { ConnectError } from "@connectrpc/connect";
-import { pino } from "pino";
-import { type Config, ConfigError, loadConfig } from "./config.ts";
+import { type Config, ConfigError, loadConfig, withProcesses } from "./config.ts";
 import { runDemo } from "./demo/run-demo.ts";
 import { startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
 import { startPrivateRedis } from "./dev/private-redis.ts";
+import { createLogger } from "./logger.ts";
 import { openDatabase } from "./postgres/connection.ts";
 import { migrate } from "./postgres/migrate.ts";
+import { startProcesses } from "./processes/start-processes.ts";
 import { runRebuild } from "./rebuild-command.ts";
 import { readSeedFile, seed } from "./seed.ts";
 import { startServer } from "./serve.ts";
@@ -19,7 +20,7 @@ import { runWatch } from "./watch-command.ts";
 
 const usage = `usage: holdfast <command>
 
-  serve         serve until SIGTERM or SIGINT (npm start)
+  serve         serve until SIGTERM or SIGINT (npm start): [--processes 1], which share the two ports
   migrate       bring the database's schema up to date
   seed FILE     put and stock the products of a JSON file that do not exist yet
   demo          run a flash sale: [--buyers 500] [--stock 100] [--target host:port]
@@ -31,22 +32,7 @@ const usage = `usage: holdfast <command>
 
 Settings are environment variables; README.md lists them.`;
 
-/** Database errors carry their whole connection along, which is not for the log. */
-const serializers = {
-  err: (error: Error & { code?: unknown }) => ({
-    type: error.name,
-    message: error.message,
-    code: error.code,
-    stack: error.stack,
-  }),
-};
-
-const logger = pino({
-  serializers,
-  ...(process.stdout.isTTY
-    ? { transport: { target: "pino-pretty", options: { ignore: "pid,hostname", translateTime: "HH:MM:ss.l" } } }
-    : {}),
-});
+const logger = createLogger();
 
 /** Told while servers of our own start. */
 function onProgress(message: string): void {
@@ -85,13 +71,16 @@ async function openStores(config: Config) {
 async function serve(config: Config): Promise<void> {
   const seedFile = config.seedFile === undefined ? undefined : await readSeedFile(config.seedFile);
   const stores = await openStores(config);
-  const server = await startServer({ config, seedFile, ...stores, logger }).catch(async (error) => {
+  const options = { config, seedFile, ...stores, logger };
+  const starting = config.processCount === 1 ? startServer(options) : startProcesses({ ...options, onGone: fail });
+  const server = await starting.catch(async (error) => {
     await stores.stop();
     throw error;
   });
   const grpc = `${config.grpcAddress.host}:${server.grpcPort}`;
   const http = `http://${config.httpAddress.host}:${server.httpPort}`;
-  logger.info({ grpc, http }, `holdfast serves gRPC on ${grpc}, and Connect, gRPC-Web and JSON on ${http}`);
+  const processes = config.processCount;
+  logger.info({ grpc, http, processes }, `holdfast serves gRPC on ${grpc}, and Connect, gRPC-Web and JSON on ${http}`);
   const signal = await new Promise<string>((resolve) => {
     for (const name of ["SIGTERM", "SIGINT"]) {
       process.once(name, () => resolve(name));
@@ -130,7 +119,10 @@ async function seedOnce(config: Config, file: string | undefined): Promise<void>
 }
 
 const commands: Readonly<Record<string, (config: Config, rest: string[]) => Promise<void>>> = {
-  serve,
+  serve: (config, args) => {
+    const { values } = parseArgs({ args, options: { processes: { type: "string" } } });
+    return serve(withProcesses(config, values.processes));
+  },
   migrate: migrateOnce,
   seed: (config, [file]) => seedOnce(config, file),
   demo: async (config, args) => {

@@ -13,6 +13,7 @@ import { createSimulatedGateway } from "./payments/simulated-gateway.ts";
 import { createStripeGateway } from "./payments/stripe-gateway.ts";
 import { openFlushConnection } from "./postgres/connection.ts";
 import { createPageTokens } from "./postgres/page-token.ts";
+import { checkConnectionCount } from "./postgres/preflight.ts";
 import { createQuoteTokens } from "./postgres/quote-token.ts";
 import { type SeedFile, seed } from "./seed.ts";
 import { bindService, createDispatcher } from "./server/dispatcher.ts";
@@ -28,7 +29,7 @@ import { createSubscriptionService } from "./services/subscription-service.ts";
 import { createUserService } from "./services/user-service.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { explainOutage } from "./shop/outage.ts";
-import { openStore, type Store, type StoreOptions } from "./store.ts";
+import { openStore, ownConnectionCount, type Store, type StoreOptions } from "./store.ts";
 import { type PaymentWorker, startPaymentWorker } from "./workers/payment-worker.ts";
 
 /** A Holdfast that serves. */
@@ -59,14 +60,9 @@ const drainMs = 10_000;
 
 /** Opens the stores and both doors; ready when it returns. */
 export async function startServer(options: ServerOptions): Promise<Server> {
-  const { config, logger } = options;
-  const store = await openStore({ ...config, ...options });
+  const store = await openStore({ ...options.config, ...options });
   try {
-    await around("start: make default shop", () => ensureDefaultShop(store.db));
-    const { seedFile } = options;
-    if (seedFile !== undefined) {
-      await around("start: seed", () => seed(store.shops, seedFile, logger));
-    }
+    await fill(store, options);
     const doors = await openDoors(options, store);
     const payments = startPayments(options, store);
     return {
@@ -81,6 +77,35 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   } catch (error) {
     await store.close();
     throw error;
+  }
+}
+
+/** PostgreSQL connections that a server with these settings takes at most: its store's, and the payment worker's. */
+export function countConnections({ postgresPoolCount }: Pick<Config, "postgresPoolCount">): number {
+  return postgresPoolCount + ownConnectionCount + 1;
+}
+
+/**
+ * Does once what servers that start together would all do: checks the stores, brings the schema up to date, makes the default
+ * shop and seeds. Throws a StartError when PostgreSQL does not take `connectionCount` connections.
+ */
+export async function prepareStores(
+  options: Omit<ServerOptions, "clock" | "limits">,
+  connectionCount: number,
+): Promise<void> {
+  const store = await openStore({ ...options.config, ...options });
+  try {
+    await checkConnectionCount(store.db, connectionCount);
+    await fill(store, options);
+  } finally {
+    await store.close();
+  }
+}
+
+async function fill({ db, shops }: Store, { seedFile, logger }: Pick<ServerOptions, "seedFile" | "logger">) {
+  await around("start: make default shop", () => ensureDefaultShop(db));
+  if (seedFile !== undefined) {
+    await around("start: seed", () => seed(shops, seedFile, logger));
   }
 }
 

@@ -39,6 +39,9 @@ export interface Store {
 /** Connections that flush, per process: one carries a hot shop; more let shops flush side by side. */
 const flushConnectionCount = 4;
 
+/** PostgreSQL connections of a store besides its pool: those that flush, and the one that asks whether PostgreSQL is there. */
+export const ownConnectionCount = flushConnectionCount + 1;
+
 /** Connects to both stores, checks that they keep what they are given, and brings the schema up to date. */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const { logger, databaseUrl, redisUrl } = options;

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import { ConfigError, loadConfig } from "../src/config.ts";
+import { ConfigError, loadConfig, withProcesses } from "../src/config.ts";
 import { targetOf } from "../src/target.ts";
 
 describe("loadConfig", () => {
@@ -18,6 +18,7 @@ describe("loadConfig", () => {
       isRequestIdRequired: false,
       seedFile: undefined,
       migratesOnStart: true,
+      processCount: 1,
       postgresPoolCount: 20,
       hasReflection: true,
       corsOrigins: [],
@@ -46,6 +47,7 @@ describe("loadConfig", () => {
       HOLDFAST_REQUIRE_REQUEST_ID: "1",
       HOLDFAST_SEED_FILE: "/etc/holdfast/seed.json",
       HOLDFAST_MIGRATE_ON_START: "0",
+      HOLDFAST_PROCESSES: "4",
       HOLDFAST_PG_POOL_SIZE: "5",
       HOLDFAST_REFLECTION: "0",
       HOLDFAST_CORS_ORIGINS: "https://shop.example, http://localhost:3000",
@@ -74,6 +76,7 @@ describe("loadConfig", () => {
       isRequestIdRequired: true,
       seedFile: "/etc/holdfast/seed.json",
       migratesOnStart: false,
+      processCount: 4,
       postgresPoolCount: 5,
       hasReflection: false,
       corsOrigins: ["https://shop.example", "http://localhost:3000"],
@@ -136,6 +139,10 @@ describe("loadConfig", () => {
     ["HOLDFAST_HOLD_SECONDS", "1e3", "a whole number"],
     ["HOLDFAST_REQUEST_RETENTION_SECONDS", "599", "from 600"],
     ["HOLDFAST_REQUEST_MEMORY_COUNT", "-1", "a whole number"],
+    ["HOLDFAST_PROCESSES", "0", "from 1 to 64"],
+    ["HOLDFAST_PROCESSES", "-1", "a whole number"],
+    ["HOLDFAST_PROCESSES", "65", "from 1 to 64"],
+    ["HOLDFAST_PROCESSES", "two", "a whole number"],
     ["HOLDFAST_PG_POOL_SIZE", "999999999999999999999", "a whole number"],
     ["HOLDFAST_REQUIRE_REQUEST_ID", "true", "0 or 1"],
     ["HOLDFAST_MIGRATE_ON_START", "2", "0 or 1"],
@@ -190,12 +197,27 @@ describe("loadConfig", () => {
     expect(messageOf({ HOLDFAST_GRPC_ADDRESS: "1" })).toContain("did you mean HOLDFAST_GRPC_ADDR?");
   });
 
-  test.each(["HOLDFAST_TLS_CERT", "HOLDFAST_JWT_SECRET", "HOLDFAST_PROCESSES", "HOLDFAST_METRICS_ADDR"])(
+  test.each(["HOLDFAST_TLS_CERT", "HOLDFAST_JWT_SECRET", "HOLDFAST_METRICS_ADDR"])(
     "refuses %s, which only a later version understands",
     (name) => {
       expect(messageOf({ [name]: "1" })).toContain(`${name} is not supported yet`);
     },
   );
+});
+
+describe("--processes", () => {
+  const config = loadConfig({ HOLDFAST_PROCESSES: "4" });
+
+  test("wins over HOLDFAST_PROCESSES", () => {
+    expect(withProcesses(config, "2")).toEqual({ ...config, processCount: 2 });
+    expect(withProcesses(config, undefined)).toEqual(config);
+  });
+
+  test.each(["", "0", "-1", "65", "1.5", "two"])("is not %j", (text) => {
+    expect(() => withProcesses(config, text)).toThrow(
+      `--processes is ${JSON.stringify(text)}, accepted is a whole number from 1 to 64`,
+    );
+  });
 });
 
 function messageOf(env: Record<string, string>): string {

@@ -24,6 +24,20 @@ export async function checkPostgres(db: Kysely<Database>, durability: "postgres"
   }
 }
 
+/** Checks that Postgres takes as many connections as several processes may open; others that use it are not counted. */
+export async function checkConnectionCount(db: Kysely<Database>, connectionCount: number): Promise<void> {
+  const { rows } = await sql<{ most: number }>`
+    select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+      - coalesce(current_setting('reserved_connections', true)::int, 0) as most`.execute(db);
+  const most = rows[0]?.most ?? 0;
+  if (connectionCount > most) {
+    throw new StartError(
+      `the processes may open ${connectionCount} connections, and PostgreSQL takes ${most}: ` +
+        "raise its max_connections, or lower HOLDFAST_PROCESSES or HOLDFAST_PG_POOL_SIZE",
+    );
+  }
+}
+
 async function readSettings(db: Kysely<Database>) {
   const query = sql<{ version: number; synchronousCommit: string; fsync: string; inRecovery: boolean }>`
     select current_setting('server_version_num')::int as version, current_setting('synchronous_commit') as "synchronousCommit",

@@ -40,6 +40,8 @@ export interface HoldfastOptions {
   readonly redisUrl: string;
   readonly databaseUrl: string;
   readonly settings?: Readonly<Record<string, string>>;
+  /** What follows `serve` on the command line; only for a Holdfast in a process of its own. */
+  readonly args?: readonly string[];
   /** Told of every line that a process of its own logs, as JSON. */
   readonly onLine?: (line: string) => void;
   /** Modules that a process loads before the program; only for a Holdfast in a process of its own. */
@@ -111,7 +113,7 @@ const guard = fileURLToPath(new URL("end-with-parent.ts", import.meta.url));
 
 /** Starts `holdfast serve` in a process of its own, which also ends when this process does. */
 export async function spawnHoldfast(options: HoldfastOptions): Promise<HoldfastProcess> {
-  const child = spawnCommand(["serve"], environment(options), options.preloads);
+  const child = spawnCommand(["serve", ...(options.args ?? [])], environment(options), options.preloads);
   const ended = once(child, "exit").then(([code]) => (code as number | null) ?? undefined);
   const { onLine } = options;
   if (onLine !== undefined && child.stdout !== null) createInterface(child.stdout).on("line", onLine);

@@ -146,6 +146,21 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
       says: /HTTP door.*in use.*HOLDFAST_HTTP_ADDR/,
     },
     {
+      name: "several processes find a port in use",
+      prepare: async () => ({ settings: { HOLDFAST_GRPC_ADDR: occupiedAddress, HOLDFAST_PROCESSES: "3" } }),
+      says: /gRPC door.*in use.*HOLDFAST_GRPC_ADDR/,
+    },
+    {
+      name: "processes want too many connections",
+      prepare: async () => ({ settings: { HOLDFAST_PROCESSES: "64" } }),
+      says: /may open 448 connections, and PostgreSQL takes 197: .*max_connections.*HOLDFAST_PROCESSES/,
+    },
+    {
+      name: "there are to be no processes",
+      prepare: async () => ({ args: ["--processes", "0"] }),
+      says: /--processes is "0", accepted is a whole number from 1 to 64/,
+    },
+    {
       name: "Redis cannot be reached",
       prepare: async () => ({ redisUrl: `redis://127.0.0.1:${await closedPort()}` }),
       says: /Redis.*ECONNREFUSED.*REDIS_URL/,

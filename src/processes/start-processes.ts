@@ -1,0 +1,58 @@
+import type { Config } from "../config.ts";
+import { countConnections, prepareStores, type Server, type ServerOptions } from "../serve.ts";
+import { StartError } from "../start-error.ts";
+import type { Ports } from "./messages.ts";
+import { forkProcess } from "./serving-process.ts";
+import { createSlot } from "./slot.ts";
+
+/** What several processes need. */
+export interface ProcessesOptions extends Pick<ServerOptions, "config" | "redisUrl" | "databaseUrl" | "logger"> {
+  readonly seedFile?: ServerOptions["seedFile"];
+  /** Called once, when no process serves any more and none could be started in their place. */
+  readonly onGone: (error: Error) => void;
+}
+
+/**
+ * Serves with `config.processCount` processes behind the same two doors. This process prepares the stores once, accepts
+ * connections and hands them on in turn; it decides nothing and sees no call.
+ */
+export async function startProcesses(options: ProcessesOptions): Promise<Pick<Server, "stop"> & Ports> {
+  const { redisUrl, databaseUrl, logger, onGone } = options;
+  const config = shareOf(options.config);
+  await prepareStores(options, options.config.processCount * countConnections(config));
+  const isWorthATry = (error: Error): boolean => {
+    if (slots.some(({ isServing }) => isServing)) {
+      return true;
+    }
+    onGone(new StartError(`no process serves any more, and none can be started: ${error.message}`));
+    return false;
+  };
+  const slots = Array.from({ length: config.processCount }, (_, index) => {
+    const number = index + 1;
+    return createSlot({
+      number,
+      fork: () => forkProcess({ number, config, redisUrl, databaseUrl, logLevel: logger.level }),
+      isWorthATry,
+      logger,
+    });
+  });
+  const stop = async (): Promise<void> => {
+    await Promise.all(slots.map((slot) => slot.stop()));
+  };
+  try {
+    const [ports] = await Promise.all(slots.map((slot) => slot.start()));
+    return { ...(ports as Ports), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/**
+ * The settings of one process of several: the pool for reads is divided, so that PostgreSQL has as many connections of it as
+ * with one process, give or take a few. What is done once is left out.
+ */
+function shareOf(config: Config): Config {
+  const postgresPoolCount = Math.ceil(config.postgresPoolCount / config.processCount);
+  return { ...config, postgresPoolCount, seedFile: undefined, migratesOnStart: false };
+}
