@@ -17,7 +17,7 @@ export interface OrderRates {
 }
 
 /** 256 orders in flight. */
-const closedLoop = { connectionCount: 8, inFlightCount: 32 };
+export const closedLoop = { connectionCount: 8, inFlightCount: 32 };
 /** The most that are in flight when orders are begun at a given rate. */
 const openLoop = { connectionCount: 8, inFlightCount: 100 };
 

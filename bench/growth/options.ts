@@ -19,6 +19,7 @@ const thorough: GrowthPlan = {
     history: [0, 100_000, 1_000_000, 5_000_000],
     size: [1000, 10_000, 100_000, 1_000_000],
     watchers: [1, 100, 1000],
+    processes: [1, 2, 4],
   },
   roundCount: 5,
   durationMs: 2000,
@@ -26,12 +27,12 @@ const thorough: GrowthPlan = {
 
 const quick: GrowthPlan = {
   parts: partNames,
-  sizes: { shops: [1, 10, 100], history: [0, 20_000], size: [1000, 10_000], watchers: [1, 100] },
+  sizes: { shops: [1, 10, 100], history: [0, 20_000], size: [1000, 10_000], watchers: [1, 100], processes: [1, 2] },
   roundCount: 1,
   durationMs: 250,
 };
 
-const leastSizes: Readonly<Record<PartName, number>> = { shops: 1, history: 0, size: 1, watchers: 1 };
+const leastSizes: Readonly<Record<PartName, number>> = { shops: 1, history: 0, size: 1, watchers: 1, processes: 1 };
 
 /** What `--help` prints. */
 export const usage = `usage: npm run bench:growth [-- OPTIONS]
@@ -78,6 +79,7 @@ const options = {
   history: { type: "string" },
   size: { type: "string" },
   watchers: { type: "string" },
+  processes: { type: "string" },
   publish: { type: "string" },
   help: { type: "boolean" },
 } as const;

@@ -8,7 +8,7 @@ import type { WatchCase, WatchRates } from "./watchers.ts";
 
 /** A run as Markdown: a table for each part that was measured. */
 export function renderGrowth(report: GrowthReport): string {
-  const { time, machine, roundCount, durationMs, shops, history, size, watchers } = report;
+  const { time, machine, roundCount, durationMs, shops, history, size, watchers, processes } = report;
   const how = `${roundCount} rounds of ${decimal(durationMs / 1000, 1)} s each; medians, least and most in brackets`;
   return [
     `${time.slice(0, 10)}, ${machine}. ${how}.\n`,
@@ -16,6 +16,7 @@ export function renderGrowth(report: GrowthReport): string {
     ...(history === undefined ? [] : [ratesTable("events before", history.points), bytesTable(history.bytes)]),
     ...(size === undefined ? [] : [ratesTable("products and users", size.points), bytesTable(size.bytes)]),
     ...(watchers === undefined ? [] : [watchersTable(watchers), lagTable(watchers)]),
+    ...(processes === undefined ? [] : [ratesTable("processes", processes)]),
   ].join("\n");
 }
 

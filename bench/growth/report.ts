@@ -4,7 +4,7 @@ import type { OrderRates } from "./measure-orders.ts";
 import type { WatchCase, WatchRates } from "./watchers.ts";
 
 /** What can be made larger. */
-export const partNames = ["shops", "history", "size", "watchers"] as const;
+export const partNames = ["shops", "history", "size", "watchers", "processes"] as const;
 
 /** One of them. */
 export type PartName = (typeof partNames)[number];
@@ -20,4 +20,5 @@ export interface GrowthReport {
   readonly history?: Filled;
   readonly size?: Filled;
   readonly watchers?: readonly Measured<WatchCase, WatchRates>[];
+  readonly processes?: readonly Point<OrderRates>[];
 }

@@ -2,6 +2,7 @@ import { describeMachine } from "../describe-machine.ts";
 import { growHistory } from "./history.ts";
 import type { Rounds } from "./in-turns.ts";
 import type { GrowthPlan } from "./options.ts";
+import { growProcesses } from "./processes.ts";
 import type { GrowthReport, PartName } from "./report.ts";
 import { growShops } from "./shops.ts";
 import { growSize } from "./size.ts";
@@ -14,6 +15,7 @@ const parts: { [Name in PartName]: (...given: PartArguments) => Promise<GrowthRe
   history: growHistory,
   size: growSize,
   watchers: growWatchers,
+  processes: growProcesses,
 };
 
 type PartArguments = [testbed: Testbed, sizes: readonly number[], rounds: Rounds];

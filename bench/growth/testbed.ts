@@ -14,6 +14,7 @@ export interface Testbed {
   readonly database: Client;
   readonly redis: Redis;
   readonly redisUrl: string;
+  readonly databaseUrl: string;
   /** Places orders. */
   readonly load: Child;
   /** Watches; takes a WatchRequest. */
@@ -40,7 +41,7 @@ export async function startTestbed(cleanUp: AsyncDisposableStack): Promise<Testb
   };
   const sides = await openSides(port, redisUrl, databaseUrl, cleanUp);
   const readMemory = () => server.ask<MemoryUse>("memory" satisfies HoldfastRequest);
-  return { port, redisUrl, ...sides, load, crowd, readMemory, pids };
+  return { port, redisUrl, databaseUrl, ...sides, load, crowd, readMemory, pids };
 }
 
 /** Starts the processes that place orders and watch. */
@@ -56,12 +57,17 @@ const maxAttempts = 10_000;
 
 /** Clients of the server and of both of its stores. */
 export async function openSides(port: number, redisUrl: string, databaseUrl: string, cleanUp: AsyncDisposableStack) {
-  const transport = createGrpcTransport({ target: `127.0.0.1:${port}`, connectionCount: 1 });
-  cleanUp.defer(() => transport.close());
   const database = new Client({ connectionString: databaseUrl });
   await database.connect();
   cleanUp.defer(() => database.end());
   const redis = new Redis(redisUrl);
   cleanUp.defer(() => redis.disconnect());
-  return { clients: createHoldfastClient({ transport, maxAttempts }), database, redis };
+  return { clients: openClients(port, cleanUp), database, redis };
+}
+
+/** Clients of the server at a port. */
+export function openClients(port: number, cleanUp: AsyncDisposableStack): HoldfastClient {
+  const transport = createGrpcTransport({ target: `127.0.0.1:${port}`, connectionCount: 1 });
+  cleanUp.defer(() => transport.close());
+  return createHoldfastClient({ transport, maxAttempts });
 }

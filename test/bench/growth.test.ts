@@ -23,7 +23,7 @@ beforeAll(async () => {
     load: callers.load.pid,
     watchers: callers.crowd.pid,
   };
-  testbed = { port, redisUrl, ...sides, ...callers, readMemory: async () => readMemoryUse(), pids };
+  testbed = { port, redisUrl, databaseUrl, ...sides, ...callers, readMemory: async () => readMemoryUse(), pids };
 });
 
 afterAll(() => cleanUp.disposeAsync());
@@ -96,6 +96,15 @@ it("delivers every event to every watcher", async () => {
     expect(half.lagP99Ms >= 0).toBe(size > 0);
   }
 });
+
+it("sells what there is and no more through several processes", async () => {
+  const { processes } = await run("processes", "1,2", "--rounds", "1");
+  expect(sizesOf(processes).toSorted()).toEqual(["1, round 0: sold", "2, round 0: sold"]);
+  const { rows } = await testbed.database.query(
+    "select distinct sold_count::int, available_count::int from stock where sku = 'scarce'",
+  );
+  expect(rows).toEqual([{ sold_count: 200, available_count: 0 }]);
+}, 120_000);
 
 it("refuses parts and sizes that there are not", () => {
   expect(() => parseOptions(["--only", "shops,moon"])).toThrow("there is no part moon");
