@@ -50,10 +50,26 @@ export interface Config {
   readonly hasReflection: boolean;
   /** HOLDFAST_CORS_ORIGINS: origins like `https://shop.example`, or `*`. Default none. */
   readonly corsOrigins: readonly string[];
+  /** HOLDFAST_JWT_*: which tokens callers come with. Undefined: nobody is asked for one. */
+  readonly jwt: JwtConfig | undefined;
   /** HOLDFAST_INSECURE: a door without authentication may listen on a non-loopback address. Default false. */
   readonly isInsecureAllowed: boolean;
   /** Who charges GATEWAY orders, and how patiently. */
   readonly payments: PaymentConfig;
+}
+
+/** Which tokens (JWT) callers come with. Exactly one of the three keys is set. */
+export interface JwtConfig {
+  readonly key:
+    | { /** HOLDFAST_JWT_JWKS_URL: where the issuer publishes its keys. */ readonly jwksUrl: string }
+    | { /** HOLDFAST_JWT_PUBLIC_KEY: in PEM, or the path of a file with it. */ readonly publicKey: string }
+    | { /** HOLDFAST_JWT_SECRET: 32 characters or more. */ readonly secret: string };
+  /** HOLDFAST_JWT_ISSUER: what the claim `iss` must be. Required. */
+  readonly issuer: string;
+  /** HOLDFAST_JWT_AUDIENCE: what the claim `aud` must be or contain. Required. */
+  readonly audience: string;
+  /** HOLDFAST_JWT_ALGORITHMS. Default HS256 with a secret, else RS256, ES256 and EdDSA. */
+  readonly algorithms: readonly string[];
 }
 
 /** How GATEWAY orders are paid; times in milliseconds. */
@@ -101,6 +117,12 @@ const names = [
   "HOLDFAST_PG_POOL_SIZE",
   "HOLDFAST_REFLECTION",
   "HOLDFAST_CORS_ORIGINS",
+  "HOLDFAST_JWT_JWKS_URL",
+  "HOLDFAST_JWT_PUBLIC_KEY",
+  "HOLDFAST_JWT_SECRET",
+  "HOLDFAST_JWT_ISSUER",
+  "HOLDFAST_JWT_AUDIENCE",
+  "HOLDFAST_JWT_ALGORITHMS",
   "HOLDFAST_INSECURE",
   "HOLDFAST_PAYMENT_GATEWAY",
   "HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS",
@@ -117,12 +139,6 @@ const notSupportedYet: readonly string[] = [
   "HOLDFAST_TLS_CERT",
   "HOLDFAST_TLS_KEY",
   "HOLDFAST_TLS_CLIENT_CA",
-  "HOLDFAST_JWT_JWKS_URL",
-  "HOLDFAST_JWT_PUBLIC_KEY",
-  "HOLDFAST_JWT_SECRET",
-  "HOLDFAST_JWT_ISSUER",
-  "HOLDFAST_JWT_AUDIENCE",
-  "HOLDFAST_JWT_ALGORITHMS",
 ];
 
 /** More cores than most machines have; a larger number is a slip. */
@@ -144,8 +160,10 @@ type Name =
 export function loadConfig(env: Environment = process.env): Config {
   refuseUnknown(env);
   const isInsecureAllowed = readFlag(env, "HOLDFAST_INSECURE") ?? false;
-  const grpcAddress = readAddress(env, "HOLDFAST_GRPC_ADDR", isInsecureAllowed) ?? { host: "127.0.0.1", port: 50051 };
-  const httpAddress = readAddress(env, "HOLDFAST_HTTP_ADDR", isInsecureAllowed) ?? { host: "127.0.0.1", port: 8080 };
+  const jwt = readJwt(env);
+  const mayBeReached = isInsecureAllowed || jwt !== undefined;
+  const grpcAddress = readAddress(env, "HOLDFAST_GRPC_ADDR", mayBeReached) ?? { host: "127.0.0.1", port: 50051 };
+  const httpAddress = readAddress(env, "HOLDFAST_HTTP_ADDR", mayBeReached) ?? { host: "127.0.0.1", port: 8080 };
   refuseSamePort(env, grpcAddress, httpAddress);
   return {
     grpcAddress,
@@ -164,6 +182,7 @@ export function loadConfig(env: Environment = process.env): Config {
     postgresPoolCount: readCount(env, "HOLDFAST_PG_POOL_SIZE", 1, 1_000) ?? 20,
     hasReflection: readFlag(env, "HOLDFAST_REFLECTION") ?? isLoopback(grpcAddress.host),
     corsOrigins: readOrigins(env) ?? [],
+    jwt,
     isInsecureAllowed,
     payments: readPayments(env),
   };
@@ -269,12 +288,71 @@ function readStripe(env: Environment): StripeConfig {
   };
 }
 
-function readAddress(env: Environment, name: Name, isInsecureAllowed: boolean): ListenAddress | undefined {
+const asymmetric = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"];
+const symmetric = ["HS256", "HS384", "HS512"];
+
+function readJwt(env: Environment): JwtConfig | undefined {
+  const keys = [readJwksUrl(env), readPublicKey(env), readSecret(env)].filter((key) => key !== undefined);
+  const [key] = keys;
+  if (key === undefined) {
+    const alone = names.find((name) => name.startsWith("HOLDFAST_JWT_") && env[name]);
+    if (alone === undefined) return undefined;
+    throw new ConfigError(`${alone} is set without a key: set HOLDFAST_JWT_JWKS_URL, _PUBLIC_KEY or _SECRET too`);
+  }
+  if (keys.length > 1) {
+    throw new ConfigError(
+      "only one of HOLDFAST_JWT_JWKS_URL, HOLDFAST_JWT_PUBLIC_KEY and HOLDFAST_JWT_SECRET may be set",
+    );
+  }
+  const accepted = "secret" in key ? symmetric : asymmetric;
+  return {
+    key,
+    issuer: readRequired(env, "HOLDFAST_JWT_ISSUER", "tokens of any issuer would be accepted"),
+    audience: readRequired(env, "HOLDFAST_JWT_AUDIENCE", "tokens made for other services would be accepted"),
+    algorithms: readAlgorithms(env, accepted) ?? ("secret" in key ? ["HS256"] : ["RS256", "ES256", "EdDSA"]),
+  };
+}
+
+function readJwksUrl(env: Environment) {
+  const accepted = "https://host/path, or http:// on loopback";
+  return read(env, "HOLDFAST_JWT_JWKS_URL", accepted, (text) => {
+    const url = URL.parse(text);
+    const isTrusted = url?.protocol === "https:" || (url?.protocol === "http:" && isLoopback(url.hostname));
+    return isTrusted ? { jwksUrl: text } : undefined;
+  });
+}
+
+function readPublicKey(env: Environment) {
+  return env.HOLDFAST_JWT_PUBLIC_KEY ? { publicKey: env.HOLDFAST_JWT_PUBLIC_KEY } : undefined;
+}
+
+/** The value is never quoted: it is as good as a password. */
+function readSecret(env: Environment) {
+  const secret = env.HOLDFAST_JWT_SECRET;
+  if (!secret) return undefined;
+  if (Buffer.byteLength(secret) >= 32) return { secret };
+  throw new ConfigError("HOLDFAST_JWT_SECRET is too short, accepted is 32 bytes or more: a short one can be guessed");
+}
+
+function readRequired(env: Environment, name: Name, why: string): string {
+  const value = env[name];
+  if (value) return value;
+  throw new ConfigError(`${name} is unset: without it ${why}`);
+}
+
+function readAlgorithms(env: Environment, accepted: readonly string[]): readonly string[] | undefined {
+  return read(env, "HOLDFAST_JWT_ALGORITHMS", `${accepted.join(", ")}, separated by commas`, (text) => {
+    const algorithms = text.split(",").map((algorithm) => algorithm.trim());
+    return algorithms.every((algorithm) => accepted.includes(algorithm)) ? algorithms : undefined;
+  });
+}
+
+function readAddress(env: Environment, name: Name, mayBeReached: boolean): ListenAddress | undefined {
   const address = read(env, name, "host:port, such as 127.0.0.1:50051 or [::1]:50051", parseAddress);
-  if (address === undefined || isInsecureAllowed || isLoopback(address.host)) return address;
+  if (address === undefined || mayBeReached || isLoopback(address.host)) return address;
   throw new ConfigError(
     `${name} is ${quote(env[name] ?? "")}, which other machines can reach, and there is no authentication: ` +
-      "accepted is a loopback address, or set HOLDFAST_INSECURE=1",
+      "accepted is a loopback address, or set HOLDFAST_JWT_* to ask callers for tokens, or HOLDFAST_INSECURE=1",
   );
 }
 

@@ -4,6 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { AdjustStockRequestSchema, PutProductRequestSchema } from "../gen/holdfast/v1/inventory_service_pb.js";
 import { AdjustReason } from "../gen/holdfast/v1/resources_pb.js";
+import { ownPrincipals } from "./auth/identity.ts";
 import { findNearest } from "./nearest.ts";
 import { findByRequestId, readCommit } from "./postgres/commits.ts";
 import { findProduct } from "./postgres/inventory.ts";
@@ -42,7 +43,7 @@ export async function seed(shops: Shops, { file, products }: SeedFile, logger: L
   logger.info({ file, products: products.length, made: madeCount }, "seeded");
 }
 
-const principal = "seed";
+const principal = ownPrincipals.seed;
 
 async function seedProduct(shops: Shops, product: SeedProduct): Promise<boolean> {
   const { shop_id: shopId, sku, title, quantity } = product;

@@ -5,6 +5,7 @@ import { InventoryService } from "../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService } from "../gen/holdfast/v1/order_service_pb.js";
 import { SubscriptionService } from "../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
+import { openTokenVerifier } from "./auth/open-token-verifier.ts";
 import type { Config, PaymentConfig } from "./config.ts";
 import { around } from "./crash-point.ts";
 import type { PaymentGateway } from "./payments/gateway.ts";
@@ -16,6 +17,7 @@ import { createPageTokens } from "./postgres/page-token.ts";
 import { checkConnectionCount } from "./postgres/preflight.ts";
 import { createQuoteTokens } from "./postgres/quote-token.ts";
 import { type SeedFile, seed } from "./seed.ts";
+import { type Authenticate, createAuthenticator } from "./server/authenticator.ts";
 import { bindService, createDispatcher } from "./server/dispatcher.ts";
 import { createGrpcDoor } from "./server/grpc-door.ts";
 import { createHttpDoor } from "./server/http-door.ts";
@@ -131,6 +133,11 @@ function openGateway({ gateway, simulated, ...times }: PaymentConfig): PaymentGa
   return withRetries(asked, { ...defaultGatewayTimes, ...times });
 }
 
+/** Undefined: the settings ask callers for nothing. */
+async function openAuthenticator({ jwt }: Config, logger: Logger): Promise<Authenticate | undefined> {
+  return jwt === undefined ? undefined : createAuthenticator({ verifyToken: await openTokenVerifier(jwt, logger) });
+}
+
 async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store) {
   const deps = {
     shops,
@@ -138,7 +145,9 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     quoteTokens: await createQuoteTokens(db),
     holdMs: config.holdMs,
   };
+  const authenticate = await openAuthenticator(config, logger);
   const dispatcher = createDispatcher({
+    authenticate,
     services: [
       bindService(InventoryService, createInventoryService(deps)),
       bindService(OrderService, createOrderService(deps)),
@@ -147,7 +156,10 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
       bindService(EventService, createEventService(deps)),
       bindService(AdminService, createAdminService(deps)),
     ],
-    interceptors: createInterceptors({ requireRequestId: config.isRequestIdRequired }),
+    interceptors: createInterceptors({
+      checksPermission: authenticate !== undefined,
+      requireRequestId: config.isRequestIdRequired,
+    }),
     explain: explainOutage,
     logger,
   });

@@ -197,7 +197,7 @@ describe("loadConfig", () => {
     expect(messageOf({ HOLDFAST_GRPC_ADDRESS: "1" })).toContain("did you mean HOLDFAST_GRPC_ADDR?");
   });
 
-  test.each(["HOLDFAST_TLS_CERT", "HOLDFAST_JWT_SECRET", "HOLDFAST_METRICS_ADDR"])(
+  test.each(["HOLDFAST_TLS_CERT", "HOLDFAST_METRICS_ADDR"])(
     "refuses %s, which only a later version understands",
     (name) => {
       expect(messageOf({ [name]: "1" })).toContain(`${name} is not supported yet`);
@@ -217,6 +217,54 @@ describe("--processes", () => {
     expect(() => withProcesses(config, text)).toThrow(
       `--processes is ${JSON.stringify(text)}, accepted is a whole number from 1 to 64`,
     );
+  });
+});
+
+describe("tokens", () => {
+  const checks = { HOLDFAST_JWT_ISSUER: "https://issuer.example", HOLDFAST_JWT_AUDIENCE: "holdfast" };
+  const secret = "x".repeat(32);
+
+  test.each([
+    [
+      { HOLDFAST_JWT_JWKS_URL: "https://issuer.example/jwks" },
+      { jwksUrl: "https://issuer.example/jwks" },
+      ["RS256", "ES256", "EdDSA"],
+    ],
+    [{ HOLDFAST_JWT_JWKS_URL: "http://localhost:1/" }, { jwksUrl: "http://localhost:1/" }, ["RS256", "ES256", "EdDSA"]],
+    [{ HOLDFAST_JWT_PUBLIC_KEY: "/etc/key.pem" }, { publicKey: "/etc/key.pem" }, ["RS256", "ES256", "EdDSA"]],
+    [{ HOLDFAST_JWT_SECRET: secret }, { secret }, ["HS256"]],
+    [
+      { HOLDFAST_JWT_PUBLIC_KEY: "/etc/key.pem", HOLDFAST_JWT_ALGORITHMS: "ES384, PS256" },
+      { publicKey: "/etc/key.pem" },
+      ["ES384", "PS256"],
+    ],
+  ])("%j", (env, key, algorithms) => {
+    const { jwt } = loadConfig({ ...checks, ...(env as Record<string, string>) });
+    expect(jwt).toEqual({ key, algorithms, issuer: "https://issuer.example", audience: "holdfast" });
+  });
+
+  test.each([
+    [{ HOLDFAST_JWT_ISSUER: "a" }, "HOLDFAST_JWT_ISSUER is set without a key"],
+    [{ HOLDFAST_JWT_SECRET: secret }, "HOLDFAST_JWT_ISSUER is unset"],
+    [{ HOLDFAST_JWT_SECRET: secret, HOLDFAST_JWT_ISSUER: "a" }, "HOLDFAST_JWT_AUDIENCE is unset"],
+    [{ ...checks, HOLDFAST_JWT_SECRET: secret, HOLDFAST_JWT_PUBLIC_KEY: "k" }, "only one of HOLDFAST_JWT_JWKS_URL"],
+    [{ ...checks, HOLDFAST_JWT_SECRET: "short secret" }, "HOLDFAST_JWT_SECRET is too short"],
+    [{ ...checks, HOLDFAST_JWT_JWKS_URL: "http://issuer.example/" }, "accepted is https://host/path"],
+    [{ ...checks, HOLDFAST_JWT_JWKS_URL: "issuer" }, "accepted is https://host/path"],
+    [{ ...checks, HOLDFAST_JWT_SECRET: secret, HOLDFAST_JWT_ALGORITHMS: "ES256" }, "accepted is HS256, HS384, HS512"],
+    [{ ...checks, HOLDFAST_JWT_PUBLIC_KEY: "k", HOLDFAST_JWT_ALGORITHMS: "HS256" }, "accepted is RS256"],
+    [{ ...checks, HOLDFAST_JWT_PUBLIC_KEY: "k", HOLDFAST_JWT_ALGORITHMS: "none" }, "accepted is RS256"],
+  ])("refuses %j", (env, message) => {
+    const text = messageOf(env as Record<string, string>);
+    expect(text).toContain(message);
+    expect(text).not.toContain(secret);
+    expect(text).not.toContain("short secret");
+  });
+
+  test("let the doors listen where other machines can reach them", () => {
+    const env = { ...checks, HOLDFAST_JWT_SECRET: secret, HOLDFAST_GRPC_ADDR: "0.0.0.0:50051" };
+    expect(loadConfig(env)).toMatchObject({ grpcAddress: { host: "0.0.0.0" }, hasReflection: false });
+    expect(messageOf({ HOLDFAST_GRPC_ADDR: "0.0.0.0:50051" })).toContain("there is no authentication");
   });
 });
 

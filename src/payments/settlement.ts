@@ -2,6 +2,7 @@ import { create, type DescMessage } from "@bufbuild/protobuf";
 import { RefundSettledSchema } from "../../gen/holdfast/v1/event_service_pb.js";
 import { CancelOrderRequestSchema, ConfirmOrderRequestSchema } from "../../gen/holdfast/v1/order_service_pb.js";
 import { OrderSchema } from "../../gen/holdfast/v1/resources_pb.js";
+import { ownPrincipals } from "../auth/identity.ts";
 import type { PendingCharge, PendingRefund } from "../postgres/payments.ts";
 import { orderChange } from "../shop/order-change.ts";
 import type { Mutation } from "../shop/shop.ts";
@@ -9,7 +10,7 @@ import type { Shops } from "../shop/shops.ts";
 import type { Caller } from "../shop/waiters.ts";
 
 /** Who the payment worker is in a commit. */
-const paymentPrincipal = "payment-worker";
+const paymentPrincipal = ownPrincipals.payments;
 
 /** The `cancel_reason` of an order whose charge was declined. */
 const declinedReason = "PAYMENT_DECLINED";

@@ -5,6 +5,7 @@ import type {
   DescService,
   MessageShape,
 } from "@bufbuild/protobuf";
+import type { Identity } from "../auth/identity.ts";
 
 /** What a handler knows of the call it answers. The same on every door. */
 export interface CallContext {
@@ -12,15 +13,20 @@ export interface CallContext {
   readonly method: DescMethod;
   /** Value of a request header by its lower-case name; repeated headers are joined with `, `. Undefined: not sent. */
   header(name: string): string | undefined;
-  /** Who calls; empty as long as callers are not authenticated. */
+  /** Who calls, by name; empty where callers are not asked. */
   readonly principal: string;
+  /** Who calls, and what they may do; undefined where callers are not asked. */
+  readonly identity: Identity | undefined;
   /** When the call ends unanswered, in ms since the epoch. Infinity for a stream whose caller set no deadline. */
   readonly deadlineMs: number;
   /** True once nobody waits for the answer any more. */
   readonly ended: boolean;
   /** Throws a CallEnded when the call has ended; cheaper than a look at `signal`. */
   throwIfEnded(): void;
-  /** Aborts when the deadline passes or the caller goes away; its reason is a CallEnded. Made on first use. */
+  /**
+   * Aborts when the deadline passes, the caller goes away or a stream's credentials expire; its reason is a CallEnded, or
+   * in the last case a Refusal. Made on first use.
+   */
   readonly signal: AbortSignal;
   /** Aborts when the server is about to stop: a stream then returns after the message it is at. */
   readonly draining: AbortSignal;

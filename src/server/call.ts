@@ -1,5 +1,8 @@
+import type { PeerCertificate } from "node:tls";
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
+import type { Identity } from "../auth/identity.ts";
+import { Refusal } from "../refusal.ts";
 import type { CallContext } from "./call-context.ts";
 import type { Perishable } from "./deadlines.ts";
 import type { Endpoint } from "./dispatcher.ts";
@@ -12,11 +15,11 @@ import { CallEnded } from "./errors.ts";
 export abstract class Call implements CallContext, Perishable {
   readonly endpoint: Endpoint;
   readonly draining: AbortSignal;
-  principal = "";
+  identity: Identity | undefined;
   deadlineMs = Number.POSITIVE_INFINITY;
   #onEnd: ((call: Call) => void) | undefined;
   #controller: AbortController | undefined;
-  #reason: CallEnded | undefined;
+  #reason: CallEnded | Refusal | undefined;
   #ended = false;
 
   constructor(endpoint: Endpoint, draining: AbortSignal) {
@@ -26,6 +29,10 @@ export abstract class Call implements CallContext, Perishable {
 
   get method(): DescMethod {
     return this.endpoint.method;
+  }
+
+  get principal(): string {
+    return this.identity?.principal ?? "";
   }
 
   /** Most handlers never ask, and a controller costs more than all checks of a call together: it is made on demand. */
@@ -46,6 +53,11 @@ export abstract class Call implements CallContext, Perishable {
 
   abstract header(name: string): string | undefined;
 
+  /** The certificate the caller's connection came with, checked against the CA of the settings; undefined: none, or no TLS. */
+  peerCertificate(): PeerCertificate | undefined {
+    return undefined;
+  }
+
   /** Sends the answer of a unary call, or throws before it has sent anything. */
   protected abstract sendResponse(response: Message): void;
 
@@ -63,6 +75,14 @@ export abstract class Call implements CallContext, Perishable {
   begin(deadlineMs: number, onEnd: (call: Call) => void): void {
     this.deadlineMs = deadlineMs;
     this.#onEnd = onEnd;
+  }
+
+  /** Called by the dispatcher when it knows who calls. A stream ends with its caller's credentials at the latest. */
+  identify(identity: Identity): void {
+    this.identity = identity;
+    if (this.method.methodKind !== "unary" && identity.expiresMs < this.deadlineMs) {
+      this.deadlineMs = identity.expiresMs;
+    }
   }
 
   /** Ends the call with an answer. */
@@ -85,24 +105,30 @@ export abstract class Call implements CallContext, Perishable {
     return this.#finish();
   }
 
-  /** Ends the call because its deadline has passed. */
+  /** Ends the call because its deadline has passed, or a stream because its caller's credentials have expired. */
   expire(): void {
-    this.#giveUp(Code.DeadlineExceeded);
+    this.#giveUp(
+      this.deadlineMs === this.identity?.expiresMs ? credentialsExpired() : this.#ending(Code.DeadlineExceeded),
+    );
   }
 
   /** Ends the call because its caller is gone, or because the transport has seen the deadline pass. */
   cancel(): void {
     // Timers may fire a millisecond early.
-    this.#giveUp(Date.now() + 1 >= this.deadlineMs ? Code.DeadlineExceeded : Code.Canceled);
+    this.#giveUp(this.#ending(Date.now() + 1 >= this.deadlineMs ? Code.DeadlineExceeded : Code.Canceled));
   }
 
-  #giveUp(code: Code.DeadlineExceeded | Code.Canceled): void {
+  #ending(code: Code.DeadlineExceeded | Code.Canceled): CallEnded {
+    return new CallEnded(code, this.endpoint.mutation);
+  }
+
+  #giveUp(reason: CallEnded | Refusal): void {
     if (this.#ended) {
       return;
     }
-    this.#reason = new CallEnded(code, this.endpoint.mutation);
-    this.fail(this.#reason);
-    this.#controller?.abort(this.#reason);
+    this.#reason = reason;
+    this.fail(reason);
+    this.#controller?.abort(reason);
   }
 
   #finish(): boolean {
@@ -113,4 +139,8 @@ export abstract class Call implements CallContext, Perishable {
     this.#onEnd?.(this);
     return true;
   }
+}
+
+function credentialsExpired(): Refusal {
+  return new Refusal("UNAUTHENTICATED", "the credentials have expired: go on from the last position with new ones");
 }

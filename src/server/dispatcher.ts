@@ -1,7 +1,9 @@
 import type { DescMethod, DescService, Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { Logger } from "pino";
+import type { Identity } from "../auth/identity.ts";
 import { crashPoint } from "../crash-point.ts";
+import type { Authenticate } from "./authenticator.ts";
 import type { Call } from "./call.ts";
 import type { CallContext, Handlers } from "./call-context.ts";
 import { createDeadlines } from "./deadlines.ts";
@@ -51,8 +53,8 @@ export interface Dispatcher {
   begin(call: Call, timeoutMs: number | undefined): void;
   /** Answers a unary call. `read` parses the request, and throws a Refusal when it cannot. */
   answer(call: Call, read: () => Message): void;
-  /** Answers a streaming call: the responses, ended when the call ends. Throws like `answer` fails. */
-  stream(call: Call, read: () => Message): ResponseStream;
+  /** Answers a streaming call: the responses, ended when the call ends. Throws or rejects like `answer` fails. */
+  stream(call: Call, read: () => Message): ResponseStream | Promise<ResponseStream>;
   /** Fails a call; an error that is a fault of ours is logged, once and here only. */
   fail(call: Call, error: unknown): void;
 }
@@ -60,6 +62,8 @@ export interface Dispatcher {
 /** What a dispatcher needs. */
 export interface DispatcherOptions {
   readonly services: readonly BoundService[];
+  /** Asks who calls, before anything else is looked at. Undefined: nobody is asked. */
+  readonly authenticate?: Authenticate | undefined;
   /** Run in order before the handler; each may throw a Refusal. */
   readonly interceptors: readonly Interceptor[];
   /** Turns an error of a handler into the Refusal the caller should get, where it has one; otherwise gives it back. */
@@ -71,7 +75,8 @@ export interface DispatcherOptions {
  * Makes the dispatcher. Deadlines and cancellation are honoured before the handler begins; what a handler has decided
  * after that is decided, also when its caller no longer waits for the answer.
  */
-export function createDispatcher({ services, interceptors, explain, logger }: DispatcherOptions): Dispatcher {
+export function createDispatcher(options: DispatcherOptions): Dispatcher {
+  const { services, authenticate, interceptors, explain, logger } = options;
   const endpoints = new Map(services.flatMap(endpointsOf).map((endpoint) => [endpoint.path, endpoint]));
   for (const { method } of endpoints.values()) {
     for (const { prepare } of interceptors) {
@@ -81,6 +86,29 @@ export function createDispatcher({ services, interceptors, explain, logger }: Di
   const deadlines = createDeadlines();
   const drain = new AbortController();
   const forget = (call: Call): void => deadlines.remove(call);
+
+  /** Does something once it is known who calls: at once when the credentials are known, else when they are verified. */
+  function identified<T>(call: Call, proceed: () => T | Promise<T>): T | Promise<T> {
+    const identity = authenticate?.(call);
+    if (identity instanceof Promise) {
+      return identity.then((found) => {
+        identify(call, found);
+        return proceed();
+      });
+    }
+    if (identity !== undefined) {
+      identify(call, identity);
+    }
+    return proceed();
+  }
+
+  function identify(call: Call, identity: Identity): void {
+    deadlines.remove(call);
+    call.identify(identity);
+    if (!call.ended) {
+      deadlines.add(call);
+    }
+  }
 
   function enter(call: Call, read: () => Message): Promise<Message> | AsyncIterable<Message> {
     if (Date.now() >= call.deadlineMs) {
@@ -117,7 +145,7 @@ export function createDispatcher({ services, interceptors, explain, logger }: Di
       crashPoint("before call");
       let response: Promise<Message>;
       try {
-        response = enter(call, read) as Promise<Message>;
+        response = identified<Message>(call, () => enter(call, read) as Promise<Message>) as Promise<Message>;
       } catch (error) {
         fail(call, error);
         return;
@@ -135,7 +163,8 @@ export function createDispatcher({ services, interceptors, explain, logger }: Di
         (error: unknown) => fail(call, error),
       );
     },
-    stream: (call, read) => createResponseStream(call, enter(call, read) as AsyncIterable<Message>),
+    stream: (call, read) =>
+      identified(call, () => createResponseStream(call, enter(call, read) as AsyncIterable<Message>)),
     fail,
   };
 }

@@ -134,7 +134,7 @@ export class GrpcStreamCall extends GrpcCall {
   }
 
   async #pump(): Promise<void> {
-    const responses = this.#open();
+    const responses = await this.#open();
     if (responses === undefined) {
       return;
     }
@@ -154,9 +154,9 @@ export class GrpcStreamCall extends GrpcCall {
     }
   }
 
-  #open() {
+  async #open() {
     try {
-      return this.dispatcher.stream(this, this.read);
+      return await this.dispatcher.stream(this, this.read);
     } catch (error) {
       this.dispatcher.fail(this, error);
       return undefined;

@@ -107,7 +107,7 @@ function stream(
 
   async function next(): Promise<IteratorResult<Message>> {
     try {
-      responses ??= dispatcher.stream(call, read);
+      responses ??= await dispatcher.stream(call, read);
       const message = await responses.next();
       if (message !== undefined) {
         return { done: false, value: message };

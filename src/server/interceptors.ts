@@ -1,5 +1,6 @@
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { Call } from "./call.ts";
+import { createPermissionInterceptor } from "./permission-interceptor.ts";
 import { createRequestIdInterceptor, type RequestIdOptions } from "./request-id-interceptor.ts";
 import { createValidationInterceptor } from "./validation-interceptor.ts";
 
@@ -13,7 +14,14 @@ export interface Interceptor {
   readonly prepare?: (method: DescMethod) => void;
 }
 
+/** What interceptors are asked for. */
+export interface InterceptorOptions extends RequestIdOptions {
+  /** True: what a caller may do is looked at. It needs a dispatcher that authenticates. Default false. */
+  readonly checksPermission?: boolean;
+}
+
 /** The interceptors of every call on every door, in their order. */
-export function createInterceptors(options: RequestIdOptions): Interceptor[] {
-  return [createValidationInterceptor(), createRequestIdInterceptor(options)];
+export function createInterceptors({ checksPermission = false, ...options }: InterceptorOptions): Interceptor[] {
+  const permission = checksPermission ? [createPermissionInterceptor()] : [];
+  return [...permission, createValidationInterceptor(), createRequestIdInterceptor(options)];
 }

@@ -11,7 +11,7 @@ import { findShop, insertShop, listShops } from "../postgres/shops.ts";
 import { listSkuStats } from "../postgres/stats.ts";
 import { Refusal } from "../refusal.ts";
 import type { CallContext, Handlers } from "../server/call-context.ts";
-import { makeId } from "../shop/ids.ts";
+import { makeId, shopIdOf } from "../shop/ids.ts";
 import type { Call } from "../shop/log-entry.ts";
 import { firstDifference, requestJson } from "../shop/messages.ts";
 import type { RebuildMode } from "../shop/open-shop.ts";
@@ -19,7 +19,7 @@ import type { Caller } from "../shop/waiters.ts";
 import type { Discrepancy } from "../verify/discrepancy.ts";
 import { rebuildShop } from "../verify/rebuild-shop.ts";
 import { verifyShop } from "../verify/verify-shop.ts";
-import { type Deps, shopIdOf } from "./deps.ts";
+import type { Deps } from "./deps.ts";
 import { commitMessage, readPoint } from "./mutate.ts";
 import { messageFromRow, pageCount, readList, readLive, readRecord, required } from "./read.ts";
 

@@ -10,8 +10,3 @@ export interface Deps {
   /** How long a hold lasts that names no duration, in milliseconds. */
   readonly holdMs: number;
 }
-
-/** The shop a request means: the empty id is `default`. */
-export function shopIdOf(req: { readonly shopId: string }): string {
-  return req.shopId === "" ? "default" : req.shopId;
-}

@@ -10,10 +10,11 @@ import { Refusal } from "../refusal.ts";
 import type { CallContext, Handlers } from "../server/call-context.ts";
 import type { ConsumerWatch } from "../shop/consumers.ts";
 import { eventBatch, filteredBatch } from "../shop/event-batch.ts";
+import { shopIdOf } from "../shop/ids.ts";
 import type { LogEntry } from "../shop/log-entry.ts";
 import { toMs } from "../shop/messages.ts";
 import { type WatchStart, type WatchStep, watchLog } from "../shop/watch.ts";
-import { type Deps, shopIdOf } from "./deps.ts";
+import type { Deps } from "./deps.ts";
 import { messageFromRow, pageCount, readHistory } from "./read.ts";
 
 /** Commits that one ListEvents looks at most, whether they match or not. */

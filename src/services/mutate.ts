@@ -2,10 +2,10 @@ import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf"
 import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { type Commit, CommitSchema, type ReadPoint, ReadPointSchema } from "../../gen/holdfast/v1/resources_pb.js";
 import type { CallContext } from "../server/call-context.ts";
+import { shopIdOf } from "../shop/ids.ts";
 import { messageFromLog } from "../shop/messages.ts";
 import type { Committed, Mutation } from "../shop/shop.ts";
 import type { Shops } from "../shop/shops.ts";
-import { shopIdOf } from "./deps.ts";
 
 /** What a handler says of its mutation; the rest comes from the request and the call. */
 export type MutationPlan = Pick<

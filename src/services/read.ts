@@ -6,10 +6,10 @@ import { type AsOf, readAsOf, readHeadTime } from "../postgres/shops.ts";
 import { type Reason, Refusal } from "../refusal.ts";
 import type { CallContext } from "../server/call-context.ts";
 import { Fenced } from "../shop/fence.ts";
+import { shopIdOf } from "../shop/ids.ts";
 import { messageFromLog } from "../shop/messages.ts";
 import type { Shop } from "../shop/shop.ts";
 import type { Shops } from "../shop/shops.ts";
-import { shopIdOf } from "./deps.ts";
 
 /** Has everything acknowledged be in Postgres, and returns the position up to which that is so. */
 type Observe = (shop: Shop, ctx: CallContext) => Promise<number>;

@@ -6,8 +6,8 @@ import {
 } from "../../gen/holdfast/v1/subscription_service_pb.js";
 import type { QuoteTokens, TierQuote } from "../postgres/quote-token.ts";
 import { validationFailed } from "../server/validation-interceptor.ts";
+import { shopIdOf } from "../shop/ids.ts";
 import { messageFromLog } from "../shop/messages.ts";
-import { shopIdOf } from "./deps.ts";
 
 /** What `lua/preview_tier_change.lua` answers: a quote, what its amounts are made of, and what it rests on. */
 export interface PreviewJson {

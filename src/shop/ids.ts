@@ -22,3 +22,8 @@ export function idTimeMs(id: string): number {
   const match = uuidV7.exec(id);
   return match === null ? 0 : Number.parseInt(`${match[1]}${match[2]}`, 16);
 }
+
+/** The shop a request means: the empty id is `default`. */
+export function shopIdOf(req: { readonly shopId: string }): string {
+  return req.shopId === "" ? "default" : req.shopId;
+}

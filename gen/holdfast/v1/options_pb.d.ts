@@ -2,13 +2,49 @@
 // @generated from file holdfast/v1/options.proto (package holdfast.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenExtension, GenFile } from "@bufbuild/protobuf/codegenv2";
-import type { FieldOptions } from "@bufbuild/protobuf/wkt";
+import type { GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import type { Message } from "@bufbuild/protobuf";
+import type { FieldOptions, MethodOptions } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file holdfast/v1/options.proto.
  */
 export declare const file_holdfast_v1_options: GenFile;
+
+/**
+ * What a caller's credentials must give for a call. They must also give the shop that the request names: an empty
+ * `shop_id` is the shop `default`, never the only shop of the caller.
+ *
+ * @generated from message holdfast.v1.Access
+ */
+export declare type Access = Message<"holdfast.v1.Access"> & {
+  /**
+   * Any one of these scopes allows the call. Refusals name the first.
+   *
+   * @generated from field: repeated string scopes = 1;
+   */
+  scopes: string[];
+
+  /**
+   * True: so does `holdfast.self`, for a request whose `user_id` is the caller itself.
+   *
+   * @generated from field: bool self = 2;
+   */
+  self: boolean;
+
+  /**
+   * True: the caller must have every shop (`*`), because the answer is not about one shop.
+   *
+   * @generated from field: bool all_shops = 3;
+   */
+  allShops: boolean;
+};
+
+/**
+ * Describes the message holdfast.v1.Access.
+ * Use `create(AccessSchema)` to create a new message.
+ */
+export declare const AccessSchema: GenMessage<Access>;
 
 /**
  * True: the field holds personal data. It is never logged and never written to the event log, so that it can be
@@ -17,4 +53,11 @@ export declare const file_holdfast_v1_options: GenFile;
  * @generated from extension: optional bool personal_data = 51001;
  */
 export declare const personal_data: GenExtension<FieldOptions, boolean>;
+
+/**
+ * Who may call the RPC, where callers have to say who they are. Every RPC has it: a server does not start without.
+ *
+ * @generated from extension: optional holdfast.v1.Access access = 51002;
+ */
+export declare const access: GenExtension<MethodOptions, Access>;
 

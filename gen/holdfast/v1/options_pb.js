@@ -2,14 +2,21 @@
 // @generated from file holdfast/v1/options.proto (package holdfast.v1, syntax proto3)
 /* eslint-disable */
 
-import { extDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
+import { extDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file holdfast/v1/options.proto.
  */
 export const file_holdfast_v1_options = /*@__PURE__*/
-  fileDesc("Chlob2xkZmFzdC92MS9vcHRpb25zLnByb3RvEgtob2xkZmFzdC52MTpHCg1wZXJzb25hbF9kYXRhEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxi5jgMgASgIUgxwZXJzb25hbERhdGGIAQFCNQoLaG9sZGZhc3QudjFQAVoWaG9sZGZhc3QvdjE7aG9sZGZhc3R2MaoCC0hvbGRmYXN0LlYxYgZwcm90bzM", [file_google_protobuf_descriptor]);
+  fileDesc("Chlob2xkZmFzdC92MS9vcHRpb25zLnByb3RvEgtob2xkZmFzdC52MSI5CgZBY2Nlc3MSDgoGc2NvcGVzGAEgAygJEgwKBHNlbGYYAiABKAgSEQoJYWxsX3Nob3BzGAMgASgIOkcKDXBlcnNvbmFsX2RhdGESHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGLmOAyABKAhSDHBlcnNvbmFsRGF0YYgBATpQCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxi6jgMgASgLMhMuaG9sZGZhc3QudjEuQWNjZXNzUgZhY2Nlc3OIAQFCNQoLaG9sZGZhc3QudjFQAVoWaG9sZGZhc3QvdjE7aG9sZGZhc3R2MaoCC0hvbGRmYXN0LlYxYgZwcm90bzM", [file_google_protobuf_descriptor]);
+
+/**
+ * Describes the message holdfast.v1.Access.
+ * Use `create(AccessSchema)` to create a new message.
+ */
+export const AccessSchema = /*@__PURE__*/
+  messageDesc(file_holdfast_v1_options, 0);
 
 /**
  * True: the field holds personal data. It is never logged and never written to the event log, so that it can be
@@ -19,4 +26,12 @@ export const file_holdfast_v1_options = /*@__PURE__*/
  */
 export const personal_data = /*@__PURE__*/
   extDesc(file_holdfast_v1_options, 0);
+
+/**
+ * Who may call the RPC, where callers have to say who they are. Every RPC has it: a server does not start without.
+ *
+ * @generated from extension: optional holdfast.v1.Access access = 51002;
+ */
+export const access = /*@__PURE__*/
+  extDesc(file_holdfast_v1_options, 1);
 
