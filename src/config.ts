@@ -52,6 +52,8 @@ export interface Config {
   readonly corsOrigins: readonly string[];
   /** HOLDFAST_JWT_*: which tokens callers come with. Undefined: nobody is asked for one. */
   readonly jwt: JwtConfig | undefined;
+  /** HOLDFAST_TLS_*: what both doors listen with. Undefined: without TLS. */
+  readonly tls: TlsConfig | undefined;
   /** HOLDFAST_INSECURE: a door without authentication may listen on a non-loopback address. Default false. */
   readonly isInsecureAllowed: boolean;
   /** Who charges GATEWAY orders, and how patiently. */
@@ -70,6 +72,18 @@ export interface JwtConfig {
   readonly audience: string;
   /** HOLDFAST_JWT_ALGORITHMS. Default HS256 with a secret, else RS256, ES256 and EdDSA. */
   readonly algorithms: readonly string[];
+}
+
+/** The files that both doors listen with, absolute, in PEM; they are read again when they change. */
+export interface TlsConfig {
+  /** HOLDFAST_TLS_CERT: the certificate, followed by those between it and its CA. */
+  readonly certFile: string;
+  /** HOLDFAST_TLS_KEY: its private key. */
+  readonly keyFile: string;
+  /** HOLDFAST_TLS_CLIENT_CA: the CA of client certificates. Undefined: callers are not asked for one. */
+  readonly clientCaFile: string | undefined;
+  /** HOLDFAST_TLS_CLIENTS: JSON, what clients may do by the names of their certificates. Undefined: the certificates say it. */
+  readonly clientsFile: string | undefined;
 }
 
 /** How GATEWAY orders are paid; times in milliseconds. */
@@ -123,6 +137,10 @@ const names = [
   "HOLDFAST_JWT_ISSUER",
   "HOLDFAST_JWT_AUDIENCE",
   "HOLDFAST_JWT_ALGORITHMS",
+  "HOLDFAST_TLS_CERT",
+  "HOLDFAST_TLS_KEY",
+  "HOLDFAST_TLS_CLIENT_CA",
+  "HOLDFAST_TLS_CLIENTS",
   "HOLDFAST_INSECURE",
   "HOLDFAST_PAYMENT_GATEWAY",
   "HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS",
@@ -134,12 +152,7 @@ const names = [
 ] as const;
 
 /** Settings of the contract that this version does not implement: ignoring one would be worse than refusing it. */
-const notSupportedYet: readonly string[] = [
-  "HOLDFAST_METRICS_ADDR",
-  "HOLDFAST_TLS_CERT",
-  "HOLDFAST_TLS_KEY",
-  "HOLDFAST_TLS_CLIENT_CA",
-];
+const notSupportedYet: readonly string[] = ["HOLDFAST_METRICS_ADDR"];
 
 /** More cores than most machines have; a larger number is a slip. */
 const maxProcessCount = 64;
@@ -161,7 +174,8 @@ export function loadConfig(env: Environment = process.env): Config {
   refuseUnknown(env);
   const isInsecureAllowed = readFlag(env, "HOLDFAST_INSECURE") ?? false;
   const jwt = readJwt(env);
-  const mayBeReached = isInsecureAllowed || jwt !== undefined;
+  const tls = readTls(env);
+  const mayBeReached = isInsecureAllowed || jwt !== undefined || tls?.clientCaFile !== undefined;
   const grpcAddress = readAddress(env, "HOLDFAST_GRPC_ADDR", mayBeReached) ?? { host: "127.0.0.1", port: 50051 };
   const httpAddress = readAddress(env, "HOLDFAST_HTTP_ADDR", mayBeReached) ?? { host: "127.0.0.1", port: 8080 };
   refuseSamePort(env, grpcAddress, httpAddress);
@@ -183,6 +197,7 @@ export function loadConfig(env: Environment = process.env): Config {
     hasReflection: readFlag(env, "HOLDFAST_REFLECTION") ?? isLoopback(grpcAddress.host),
     corsOrigins: readOrigins(env) ?? [],
     jwt,
+    tls,
     isInsecureAllowed,
     payments: readPayments(env),
   };
@@ -347,12 +362,28 @@ function readAlgorithms(env: Environment, accepted: readonly string[]): readonly
   });
 }
 
+function readTls(env: Environment): TlsConfig | undefined {
+  const file = (name: Name): string | undefined => (env[name] ? resolve(env[name]) : undefined);
+  const [certFile, keyFile] = [file("HOLDFAST_TLS_CERT"), file("HOLDFAST_TLS_KEY")];
+  const [clientCaFile, clientsFile] = [file("HOLDFAST_TLS_CLIENT_CA"), file("HOLDFAST_TLS_CLIENTS")];
+  if (clientsFile !== undefined && clientCaFile === undefined) {
+    throw new ConfigError(
+      "HOLDFAST_TLS_CLIENTS is set, but not HOLDFAST_TLS_CLIENT_CA: callers are asked for no certificate",
+    );
+  }
+  if (certFile === undefined && keyFile === undefined && clientCaFile === undefined) return undefined;
+  if (certFile !== undefined && keyFile !== undefined) return { certFile, keyFile, clientCaFile, clientsFile };
+  throw new ConfigError(
+    "HOLDFAST_TLS_CERT and HOLDFAST_TLS_KEY belong together: set both, or neither of HOLDFAST_TLS_*",
+  );
+}
+
 function readAddress(env: Environment, name: Name, mayBeReached: boolean): ListenAddress | undefined {
   const address = read(env, name, "host:port, such as 127.0.0.1:50051 or [::1]:50051", parseAddress);
   if (address === undefined || mayBeReached || isLoopback(address.host)) return address;
   throw new ConfigError(
     `${name} is ${quote(env[name] ?? "")}, which other machines can reach, and there is no authentication: ` +
-      "accepted is a loopback address, or set HOLDFAST_JWT_* to ask callers for tokens, or HOLDFAST_INSECURE=1",
+      "accepted is a loopback address, or set HOLDFAST_JWT_* or HOLDFAST_TLS_CLIENT_CA to ask who calls, or HOLDFAST_INSECURE=1",
   );
 }
 

@@ -78,7 +78,7 @@ async function serve(config: Config): Promise<void> {
     throw error;
   });
   const grpc = `${config.grpcAddress.host}:${server.grpcPort}`;
-  const http = `http://${config.httpAddress.host}:${server.httpPort}`;
+  const http = `${config.tls === undefined ? "http" : "https"}://${config.httpAddress.host}:${server.httpPort}`;
   const processes = config.processCount;
   logger.info({ grpc, http, processes }, `holdfast serves gRPC on ${grpc}, and Connect, gRPC-Web and JSON on ${http}`);
   const signal = await new Promise<string>((resolve) => {

@@ -5,6 +5,7 @@ import { InventoryService } from "../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService } from "../gen/holdfast/v1/order_service_pb.js";
 import { SubscriptionService } from "../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
+import { createCertificateReader, readClientMap } from "./auth/client-certificates.ts";
 import { openTokenVerifier } from "./auth/open-token-verifier.ts";
 import type { Config, PaymentConfig } from "./config.ts";
 import { around } from "./crash-point.ts";
@@ -23,6 +24,7 @@ import { createGrpcDoor } from "./server/grpc-door.ts";
 import { createHttpDoor } from "./server/http-door.ts";
 import { createInterceptors } from "./server/interceptors.ts";
 import type { Readiness } from "./server/probes.ts";
+import { openTlsFiles } from "./server/tls-files.ts";
 import { createAdminService } from "./services/admin-service.ts";
 import { createEventService } from "./services/event-service.ts";
 import { createInventoryService } from "./services/inventory-service.ts";
@@ -134,8 +136,15 @@ function openGateway({ gateway, simulated, ...times }: PaymentConfig): PaymentGa
 }
 
 /** Undefined: the settings ask callers for nothing. */
-async function openAuthenticator({ jwt }: Config, logger: Logger): Promise<Authenticate | undefined> {
-  return jwt === undefined ? undefined : createAuthenticator({ verifyToken: await openTokenVerifier(jwt, logger) });
+async function openAuthenticator({ jwt, tls }: Config, logger: Logger): Promise<Authenticate | undefined> {
+  if (jwt === undefined && tls?.clientCaFile === undefined) {
+    return undefined;
+  }
+  const clients = tls?.clientsFile === undefined ? {} : await readClientMap(tls.clientsFile);
+  return createAuthenticator({
+    verifyToken: jwt === undefined ? undefined : await openTokenVerifier(jwt, logger),
+    readCertificate: tls?.clientCaFile === undefined ? undefined : createCertificateReader(clients),
+  });
 }
 
 async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store) {
@@ -145,6 +154,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     quoteTokens: await createQuoteTokens(db),
     holdMs: config.holdMs,
   };
+  const tls = config.tls === undefined ? undefined : await openTlsFiles(config.tls, logger);
   const authenticate = await openAuthenticator(config, logger);
   const dispatcher = createDispatcher({
     authenticate,
@@ -171,12 +181,14 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
   const grpc = createGrpcDoor({
     address: config.grpcAddress,
     dispatcher,
+    tls,
     reflection: config.hasReflection,
     logger,
   });
   const http = createHttpDoor({
     address: config.httpAddress,
     dispatcher,
+    tls,
     corsOrigins: config.corsOrigins,
     isReady: readiness,
     logger,
@@ -197,6 +209,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
       isServing = false;
       grpc.setServing(false);
       dispatcher.beginDrain();
+      tls?.close();
       await Promise.all([grpc.drain(drainMs), http.drain(drainMs)]);
     },
   };

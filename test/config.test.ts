@@ -197,12 +197,9 @@ describe("loadConfig", () => {
     expect(messageOf({ HOLDFAST_GRPC_ADDRESS: "1" })).toContain("did you mean HOLDFAST_GRPC_ADDR?");
   });
 
-  test.each(["HOLDFAST_TLS_CERT", "HOLDFAST_METRICS_ADDR"])(
-    "refuses %s, which only a later version understands",
-    (name) => {
-      expect(messageOf({ [name]: "1" })).toContain(`${name} is not supported yet`);
-    },
-  );
+  test.each(["HOLDFAST_METRICS_ADDR"])("refuses %s, which only a later version understands", (name) => {
+    expect(messageOf({ [name]: "1" })).toContain(`${name} is not supported yet`);
+  });
 });
 
 describe("--processes", () => {
@@ -265,6 +262,38 @@ describe("tokens", () => {
     const env = { ...checks, HOLDFAST_JWT_SECRET: secret, HOLDFAST_GRPC_ADDR: "0.0.0.0:50051" };
     expect(loadConfig(env)).toMatchObject({ grpcAddress: { host: "0.0.0.0" }, hasReflection: false });
     expect(messageOf({ HOLDFAST_GRPC_ADDR: "0.0.0.0:50051" })).toContain("there is no authentication");
+  });
+});
+
+describe("TLS", () => {
+  const pair = { HOLDFAST_TLS_CERT: "/etc/tls/cert.pem", HOLDFAST_TLS_KEY: "tls/key.pem" };
+  const clients = { HOLDFAST_TLS_CLIENT_CA: "/etc/tls/ca.pem", HOLDFAST_TLS_CLIENTS: "/etc/tls/clients.json" };
+
+  test("takes files", () => {
+    const certFile = "/etc/tls/cert.pem";
+    const keyFile = resolve("tls/key.pem");
+    expect(loadConfig(pair).tls).toEqual({ certFile, keyFile });
+    expect(loadConfig({ ...pair, ...clients }).tls).toEqual({
+      certFile,
+      keyFile,
+      clientCaFile: "/etc/tls/ca.pem",
+      clientsFile: "/etc/tls/clients.json",
+    });
+  });
+
+  test.each([
+    [{ HOLDFAST_TLS_CERT: "a" }, "belong together"],
+    [{ HOLDFAST_TLS_KEY: "a" }, "belong together"],
+    [{ HOLDFAST_TLS_CLIENT_CA: "a" }, "belong together"],
+    [{ ...pair, HOLDFAST_TLS_CLIENTS: "a" }, "but not HOLDFAST_TLS_CLIENT_CA"],
+    [{ ...pair, HOLDFAST_HTTP_ADDR: "0.0.0.0:1" }, "there is no authentication"],
+  ])("refuses %j", (env, message) => {
+    expect(messageOf(env as Record<string, string>)).toContain(message);
+  });
+
+  test("with a CA of clients lets the doors listen where other machines can reach them", () => {
+    const env = { ...pair, ...clients, HOLDFAST_HTTP_ADDR: "0.0.0.0:8443" };
+    expect(loadConfig(env).httpAddress.host).toBe("0.0.0.0");
   });
 });
 

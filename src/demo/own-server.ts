@@ -19,7 +19,14 @@ export interface OwnServer {
 /** Starts a Holdfast in a thread, on free loopback ports. It ends with this process, however that ends. */
 export async function startOwnServer(options: OwnServerOptions): Promise<OwnServer> {
   const address = { host: "127.0.0.1", port: 0 };
-  const config = { ...options.config, grpcAddress: address, httpAddress: address, jwt: undefined, seedFile: undefined };
+  const config = {
+    ...options.config,
+    grpcAddress: address,
+    httpAddress: address,
+    jwt: undefined,
+    tls: undefined,
+    seedFile: undefined,
+  };
   const worker = new Worker(new URL("./own-server-thread.ts", import.meta.url), {
     workerData: { ...options, config },
     execArgv: [],

@@ -1,9 +1,12 @@
+import type { ServerHttp2Stream } from "node:http2";
+import type { PeerCertificate } from "node:tls";
 import { fromBinary, type Message } from "@bufbuild/protobuf";
 import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
 import { Call } from "./call.ts";
 import type { Dispatcher, Endpoint } from "./dispatcher.ts";
 import { toCallError, toStatusBytes } from "./errors.ts";
 import { writeMessage } from "./message-writer.ts";
+import { peerCertificateOf } from "./tls-files.ts";
 import { validationFailed } from "./validation-interceptor.ts";
 
 // What a stream may hold that its reader has not taken yet; beyond it the handler is not asked for more.
@@ -32,6 +35,12 @@ abstract class GrpcCall extends Call {
   header(name: string): string | undefined {
     const values = this.#metadata?.get(name) ?? [];
     return values.length === 0 ? undefined : values.join(", ");
+  }
+
+  override peerCertificate(): PeerCertificate | undefined {
+    // getAuthContext() takes the certificate apart for every call, the stream leads to where that is done once.
+    const { stream } = this.transport as unknown as { readonly stream?: ServerHttp2Stream };
+    return peerCertificateOf(stream?.session?.socket);
   }
 
   onReceiveMetadata(metadata: Metadata): void {

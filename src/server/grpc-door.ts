@@ -17,6 +17,7 @@ import { GrpcStreamCall, GrpcUnaryCall } from "./grpc-call.ts";
 import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
 import { formatAddress, listenError } from "./listen-error.ts";
 import { createReflection, type Reflection } from "./reflection.ts";
+import { clientOptions, type TlsFiles } from "./tls-files.ts";
 
 const SERVER_OPTIONS = {
   "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
@@ -40,13 +41,15 @@ export interface GrpcDoor extends Door {
 export interface GrpcDoorOptions {
   readonly address: ListenAddress;
   readonly dispatcher: Dispatcher;
+  /** Undefined: without TLS. */
+  readonly tls?: TlsFiles | undefined;
   /** True: anybody who can connect can read the descriptors. */
   readonly reflection: boolean;
   readonly logger: Logger;
 }
 
 /** Opens the door of gRPC callers: grpc-js serves three to four times the calls of connect's own gRPC. */
-export function createGrpcDoor({ address, dispatcher, reflection, logger }: GrpcDoorOptions): GrpcDoor {
+export function createGrpcDoor({ address, dispatcher, tls, reflection, logger }: GrpcDoorOptions): GrpcDoor {
   sendLibraryLogTo(logger);
   const otherCalls = new Set<ServerInterceptingCall>();
   const server = new Server({ ...SERVER_OPTIONS, interceptors: [createEntrance(dispatcher, otherCalls)] });
@@ -67,7 +70,7 @@ export function createGrpcDoor({ address, dispatcher, reflection, logger }: Grpc
   setServing(false);
   return {
     listen: async () => {
-      const port = await bind(server, address);
+      const port = await bind(server, address, tls);
       boundAddress = formatAddress({ ...address, port });
       return port;
     },
@@ -135,9 +138,22 @@ function registerReflection(server: Server, { paths, answer }: Reflection): void
   }
 }
 
-function bind(server: Server, address: ListenAddress): Promise<number> {
+/** grpc-js' own credentials cannot change; those that can be got from its experimental part watch files with a timer of their own. */
+class ReloadedCredentials extends ServerCredentials {
+  constructor(files: TlsFiles) {
+    super(clientOptions(files), files.current);
+    files.onChange((material) => this.updateSecureContextOptions(material));
+  }
+
+  _equals(other: ServerCredentials): boolean {
+    return this === other;
+  }
+}
+
+function bind(server: Server, address: ListenAddress, tls: TlsFiles | undefined): Promise<number> {
+  const credentials = tls === undefined ? ServerCredentials.createInsecure() : new ReloadedCredentials(tls);
   return new Promise((resolve, reject) => {
-    server.bindAsync(formatAddress(address), ServerCredentials.createInsecure(), (error, port) => {
+    server.bindAsync(formatAddress(address), credentials, (error, port) => {
       if (error === null) {
         resolve(port);
       } else {

@@ -1,3 +1,4 @@
+import type { PeerCertificate } from "node:tls";
 import type { DescService, Message } from "@bufbuild/protobuf";
 import { createContextKey, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import type { Refusal } from "../refusal.ts";
@@ -12,6 +13,8 @@ export interface HttpExchange {
   reached: boolean;
   /** What to answer instead of calling the handler. */
   refusal: Refusal | undefined;
+  /** The certificate that the connection came with. */
+  readonly certificate?: PeerCertificate | undefined;
 }
 
 /** Where connect carries the exchange of a call. */
@@ -59,6 +62,10 @@ class HttpCall extends Call {
 
   header(name: string): string | undefined {
     return this.#context.requestHeader.get(name) ?? undefined;
+  }
+
+  override peerCertificate(): PeerCertificate | undefined {
+    return this.#context.values.get(httpExchange).certificate;
   }
 
   protected override sendResponse(response: Message): void {

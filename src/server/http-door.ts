@@ -1,4 +1,11 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+  createServer as createPlainServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
@@ -13,6 +20,7 @@ import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
 import { listenError } from "./listen-error.ts";
 import { COMPRESSIONS, handle, JSON_OPTIONS } from "./malformed-request.ts";
 import { createProbes, type Readiness } from "./probes.ts";
+import { clientOptions, peerCertificateOf, type TlsFiles } from "./tls-files.ts";
 
 const SERVER_OPTIONS = {
   maxHeaderSize: 16 * 1024,
@@ -28,6 +36,8 @@ const SERVER_OPTIONS = {
 export interface HttpDoorOptions {
   readonly address: ListenAddress;
   readonly dispatcher: Dispatcher;
+  /** Undefined: without TLS. */
+  readonly tls?: TlsFiles | undefined;
   /** Origins whose scripts may call from a browser; `*`: all. */
   readonly corsOrigins: readonly string[];
   /** What `/readyz` says while the door is not draining. */
@@ -36,11 +46,11 @@ export interface HttpDoorOptions {
 }
 
 /** Opens the door for Connect, gRPC-Web and JSON over HTTP/1.1, and for probes. */
-export function createHttpDoor({ address, dispatcher, corsOrigins, isReady, logger }: HttpDoorOptions): Door {
+export function createHttpDoor({ address, dispatcher, tls, corsOrigins, isReady, logger }: HttpDoorOptions): Door {
   const handlers = createHandlers(dispatcher);
   const applyCors = createCorsPolicy(corsOrigins);
   const answerProbe = createProbes(() => (dispatcher.draining.aborted ? "draining" : isReady()));
-  const server = createServer(SERVER_OPTIONS, (req, res) => {
+  const server = createServer(tls, (req, res) => {
     closeWhenDrained(server, dispatcher.draining, res);
     const path = req.url?.split("?", 1)[0] ?? "";
     if (applyCors(req, res) || answerProbe(path, req, res)) {
@@ -72,6 +82,15 @@ export function createHttpDoor({ address, dispatcher, corsOrigins, isReady, logg
   };
 }
 
+function createServer(tls: TlsFiles | undefined, listener: RequestListener): Server {
+  if (tls === undefined) {
+    return createPlainServer(SERVER_OPTIONS, listener);
+  }
+  const server = createTlsServer({ ...SERVER_OPTIONS, ...clientOptions(tls), ...tls.current }, listener);
+  tls.onChange((material) => server.setSecureContext(material));
+  return server;
+}
+
 function createHandlers(dispatcher: Dispatcher): Map<string, UniversalHandler> {
   const router = createConnectRouter({
     // gRPC proper has its own door.
@@ -93,7 +112,7 @@ async function serve(handler: UniversalHandler, req: IncomingMessage, res: Serve
     answerJson(res, 400, "invalid_argument", "the request names no valid host");
     return;
   }
-  await universalResponseToNodeResponse(await handle(handler, request), res);
+  await universalResponseToNodeResponse(await handle(handler, request, peerCertificateOf(req.socket)), res);
 }
 
 function toUniversalRequest(req: IncomingMessage, res: ServerResponse) {

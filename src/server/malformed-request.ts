@@ -1,3 +1,4 @@
+import type { PeerCertificate } from "node:tls";
 import {
   type DescField,
   type DescMessage,
@@ -42,9 +43,13 @@ const BODY_HEADERS = ["content-length", "content-encoding", "connect-content-enc
  * hook, but it does know how to write a refusal in each of its protocols. So the call is made once more with an empty
  * request, and the refusal thrown in place of its handler.
  */
-export async function handle(handler: UniversalHandler, req: UniversalServerRequest): Promise<UniversalServerResponse> {
+export async function handle(
+  handler: UniversalHandler,
+  req: UniversalServerRequest,
+  certificate?: PeerCertificate,
+): Promise<UniversalServerResponse> {
   const body = new RecordedBody(req.body as AsyncIterable<Uint8Array>);
-  const exchange: HttpExchange = { reached: false, refusal: undefined };
+  const exchange: HttpExchange = { reached: false, refusal: undefined, certificate };
   const contextValues = createContextValues().set(httpExchange, exchange);
   const response = await handler({ ...req, body, contextValues });
   if (exchange.reached) {

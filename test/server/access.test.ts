@@ -161,6 +161,14 @@ describe.each(doors)("by %s", (door) => {
     ).toEqual([]);
   });
 
+  test("a caller of one shop cannot list all of them", async () => {
+    const token = await sign(key, { shops: ["rome"], scope: "holdfast.admin" });
+
+    expect(reasonOf(await refusalOf(door, AdminService.method.listShops, token, { shopId: "rome" }))).toBe(
+      "PermissionDenied PERMISSION_DENIED",
+    );
+  });
+
   test("an empty shop_id is the shop default, never the only shop of the token", async () => {
     const token = await sign(key, { shops: ["berlin"], scope: scopes });
 

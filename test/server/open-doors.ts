@@ -6,11 +6,13 @@ import { EventService, WatchEventsResponseSchema } from "../../gen/holdfast/v1/e
 import { GetStockResponseSchema, InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService, PlaceOrderResponseSchema } from "../../gen/holdfast/v1/order_service_pb.js";
 import { Refusal } from "../../src/refusal.ts";
+import type { Authenticate } from "../../src/server/authenticator.ts";
 import type { CallContext, Handlers } from "../../src/server/call-context.ts";
 import { bindService, createDispatcher } from "../../src/server/dispatcher.ts";
 import { createGrpcDoor } from "../../src/server/grpc-door.ts";
 import { createHttpDoor } from "../../src/server/http-door.ts";
 import { createInterceptors } from "../../src/server/interceptors.ts";
+import type { TlsFiles } from "../../src/server/tls-files.ts";
 
 /** What handlers of the tests do; the doors are what is tested. */
 export interface TestHandlers {
@@ -26,6 +28,8 @@ export interface TestOptions {
   /** Default: a free one. */
   readonly httpPort?: number;
   readonly requireRequestId?: boolean;
+  readonly tls?: TlsFiles;
+  readonly authenticate?: Authenticate;
   readonly corsOrigins?: readonly string[];
   readonly explain?: (error: unknown) => unknown;
   readonly isReady?: () => boolean | string | Promise<boolean | string>;
@@ -41,16 +45,21 @@ export async function openDoors(handlers: TestHandlers, options: TestOptions = {
       bindService(OrderService, { ...orders, placeOrder: handlers.placeOrder ?? echoRequestId }),
       bindService(EventService, { ...events, watchEvents: handlers.watchEvents ?? threeBookmarks }),
     ],
-    interceptors: createInterceptors({ requireRequestId: options.requireRequestId ?? false }),
+    authenticate: options.authenticate,
+    interceptors: createInterceptors({
+      checksPermission: options.authenticate !== undefined,
+      requireRequestId: options.requireRequestId ?? false,
+    }),
     explain: options.explain ?? ((error) => error),
     logger,
   });
   const host = "127.0.0.1";
   const grpcAddress = { host, port: options.grpcPort ?? 0 };
-  const grpcDoor = createGrpcDoor({ address: grpcAddress, dispatcher, reflection: true, logger });
+  const grpcDoor = createGrpcDoor({ address: grpcAddress, dispatcher, tls: options.tls, reflection: true, logger });
   const httpDoor = createHttpDoor({
     address: { host, port: options.httpPort ?? 0 },
     dispatcher,
+    tls: options.tls,
     corsOrigins: options.corsOrigins ?? [],
     isReady: options.isReady ?? (() => true),
     logger,
@@ -59,12 +68,13 @@ export async function openDoors(handlers: TestHandlers, options: TestOptions = {
     await Promise.all([grpcDoor.drain(0), httpDoor.drain(0)]);
   });
   const [grpcPort, httpPort] = await Promise.all([grpcDoor.listen(), httpDoor.listen()]);
+  const scheme = options.tls === undefined ? "http" : "https";
   return {
     grpcDoor,
     httpDoor,
     grpcAddress: `127.0.0.1:${grpcPort}`,
-    grpcUrl: `http://127.0.0.1:${grpcPort}`,
-    httpUrl: `http://127.0.0.1:${httpPort}`,
+    grpcUrl: `${scheme}://127.0.0.1:${grpcPort}`,
+    httpUrl: `${scheme}://127.0.0.1:${httpPort}`,
     httpPort,
     logged,
   };

@@ -1,0 +1,193 @@
+import { once } from "node:events";
+import { copyFile, writeFile } from "node:fs/promises";
+import { Agent } from "node:https";
+import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
+import { pino } from "pino";
+import { afterAll, describe, expect, onTestFinished, test } from "vitest";
+import { InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
+import { createCertificateReader } from "../../src/auth/client-certificates.ts";
+import { createTokenVerifier } from "../../src/auth/tokens.ts";
+import { createAuthenticator } from "../../src/server/authenticator.ts";
+import { openTlsFiles, type TlsFiles } from "../../src/server/tls-files.ts";
+import { type Certificate, createAuthority } from "../helpers/authority.ts";
+import { audience, createSigningKey, issuer, sign } from "../helpers/issuer.ts";
+import { openDoors } from "./open-doors.ts";
+
+const authority = createAuthority();
+const otherAuthority = createAuthority("other");
+afterAll(() => [authority, otherAuthority].map((each) => each.remove()));
+
+const host = "DNS:localhost,IP:127.0.0.1";
+const server = authority.issue("server", host);
+const berlin = authority.issue("berlin", "DNS:front.example,URI:shop:berlin");
+const reader = authority.issue("reader", "URI:shop:berlin,URI:scope:holdfast.events");
+const stranger = otherAuthority.issue("stranger", "URI:shop:berlin");
+const key = createSigningKey();
+
+const doors = ["gRPC", "HTTP"] as const;
+type Door = (typeof doors)[number];
+type Opened = Awaited<ReturnType<typeof openDoors>>;
+
+/** Makes a connection for every call, and resumes TLS sessions: of what was open before, nothing but that can help a caller. */
+const agent = new Agent({ keepAlive: false });
+const logger = pino({ level: "silent" });
+
+/** Opens both doors with the server's certificate; callers come with a certificate of the CA, or a token. */
+async function openGuardedDoors() {
+  const tls = await openTlsFiles({ ...server, clientCaFile: authority.caFile, clientsFile: undefined }, logger);
+  const principals: string[] = [];
+  const authenticate = createAuthenticator({
+    readCertificate: createCertificateReader(),
+    verifyToken: createTokenVerifier({ key: key.publicKey, algorithms: ["ES256"], issuer, audience }),
+  });
+  const opened = await openDoors(
+    {
+      getStock: async (_req, ctx) => {
+        principals.push(ctx.principal);
+        throw new ConnectError("reached");
+      },
+    },
+    { tls, authenticate },
+  );
+  return { ...opened, principals };
+}
+
+function createTransport(door: Door, { grpcUrl, httpUrl }: Opened, client?: Certificate): Transport {
+  const nodeOptions = { ca: authority.ca, ...(client === undefined ? {} : { cert: client.cert, key: client.key }) };
+  return door === "gRPC"
+    ? createGrpcTransport({ baseUrl: grpcUrl, nodeOptions })
+    : createConnectTransport({ baseUrl: httpUrl, httpVersion: "1.1", nodeOptions: { ...nodeOptions, agent } });
+}
+
+/** How GetStock ends: `reached` is the handler. */
+async function ask(transport: Transport, shopId = "berlin", headers: Record<string, string> = {}): Promise<string> {
+  const { getStock } = createClient(InventoryService, transport);
+  return getStock({ shopId, sku: "ps5" }, { headers }).then(
+    () => "answered",
+    (error: unknown) =>
+      ConnectError.from(error).code === Code.Internal ? "reached" : Code[ConnectError.from(error).code],
+  ) as Promise<string>;
+}
+
+describe.each(doors)("by %s", (door) => {
+  test("a caller that trusts the CA is served, others are not, and nobody without TLS", async () => {
+    const tls = await openTlsFiles({ ...server, clientCaFile: undefined, clientsFile: undefined }, logger);
+    const opened = await openDoors({}, { tls });
+    const distrusting = { ca: otherAuthority.ca };
+    const plain = {
+      ...opened,
+      grpcUrl: opened.grpcUrl.replace("https", "http"),
+      httpUrl: opened.httpUrl.replace("https", "http"),
+    };
+
+    expect(await ask(createTransport(door, opened))).toBe("answered");
+    expect(
+      await ask(
+        door === "gRPC"
+          ? createGrpcTransport({ baseUrl: opened.grpcUrl, nodeOptions: distrusting })
+          : createConnectTransport({ baseUrl: opened.httpUrl, httpVersion: "1.1", nodeOptions: distrusting }),
+      ),
+    ).not.toBe("answered");
+    expect(await ask(createTransport(door, plain))).not.toBe("answered");
+  });
+
+  test("a client certificate gives the shops in its URIs, and no others", async () => {
+    const opened = await openGuardedDoors();
+    const transport = createTransport(door, opened, berlin);
+
+    expect(await ask(transport, "berlin")).toBe("reached");
+    expect(await ask(transport, "rome")).toBe("PermissionDenied");
+    expect(await ask(transport, "")).toBe("PermissionDenied");
+    expect(await ask(createTransport(door, opened, reader), "berlin")).toBe("PermissionDenied");
+    expect(opened.principals).toEqual(["front.example"]);
+  });
+
+  test("no certificate, and one of another CA, are UNAUTHENTICATED", async () => {
+    const opened = await openGuardedDoors();
+
+    expect(await ask(createTransport(door, opened))).toBe("Unauthenticated");
+    expect(await ask(createTransport(door, opened, stranger))).toBe("Unauthenticated");
+    expect(opened.principals).toEqual([]);
+  });
+
+  test("a token says who calls, also where there is a certificate", async () => {
+    const opened = await openGuardedDoors();
+    const transport = createTransport(door, opened, berlin);
+    const withToken = async (shops: string[]) =>
+      ask(transport, "rome", { authorization: `Bearer ${await sign(key, { shops })}` });
+
+    expect(await withToken(["rome"])).toBe("reached");
+    expect(await withToken(["berlin"])).toBe("PermissionDenied");
+    expect(await ask(transport, "berlin", { authorization: "Bearer x" })).toBe("Unauthenticated");
+    expect(await ask(createTransport(door, opened), "rome", { authorization: `Bearer ${await sign(key)}` })).toBe(
+      "reached",
+    );
+    expect(opened.principals).toEqual(["alice", "alice"]);
+  });
+
+  test("new certificates are taken without a restart, and those that cannot be used are not", async () => {
+    const file = (name: string) => join(authority.folder, `${door}-${name}`);
+    const files = { certFile: file("cert"), keyFile: file("key"), clientCaFile: file("ca"), clientsFile: undefined };
+    const put = async ({ certFile, keyFile }: Pick<Certificate, "certFile" | "keyFile">, caFile: string) => {
+      await Promise.all([
+        copyFile(certFile, files.certFile),
+        copyFile(keyFile, files.keyFile),
+        copyFile(caFile, files.clientCaFile),
+      ]);
+    };
+    await put(server, authority.caFile);
+    const tls = await openTlsFiles(files, logger);
+    onTestFinished(() => tls.close());
+    const authenticate = createAuthenticator({ readCertificate: createCertificateReader() });
+    const opened = await openDoors({}, { tls, authenticate });
+    const url = new URL(door === "gRPC" ? opened.grpcUrl : opened.httpUrl);
+    const shown = () => subjectOf(Number(url.port));
+    const askAs = (client: Certificate) => ask(createTransport(door, opened, client));
+    expect([await shown(), await askAs(berlin), await askAs(stranger)]).toEqual([
+      "server",
+      "answered",
+      "Unauthenticated",
+    ]);
+
+    await put(authority.issue("renewed", host), otherAuthority.caFile);
+    expect(await shown()).toBe("server");
+    await tls.reload();
+    expect([await shown(), await askAs(berlin), await askAs(stranger)]).toEqual([
+      "renewed",
+      "Unauthenticated",
+      "answered",
+    ]);
+
+    await writeFile(files.keyFile, server.key);
+    await tls.reload();
+    expect([await shown(), await askAs(stranger)]).toEqual(["renewed", "answered"]);
+  });
+});
+
+/** The common name of the certificate that a port shows. */
+async function subjectOf(port: number): Promise<string | string[] | undefined> {
+  const socket = connectTls({ port, host: "127.0.0.1", ca: authority.ca, ALPNProtocols: ["h2", "http/1.1"] });
+  await once(socket, "secureConnect");
+  const { CN } = socket.getPeerCertificate().subject;
+  socket.destroy();
+  return CN;
+}
+
+test.each(["/livez", "/readyz"])("the probe %s needs no certificate", async (path) => {
+  const { httpPort } = await openGuardedDoors();
+  const socket = connectTls({ port: httpPort, host: "127.0.0.1", ca: authority.ca });
+  socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`);
+
+  expect((await socket.toArray()).join("")).toMatch(/^HTTP\/1.1 200 /);
+});
+
+test("files that cannot be used do not let the server start", async () => {
+  const open = (certFile: string, keyFile: string): Promise<TlsFiles> =>
+    openTlsFiles({ certFile, keyFile, clientCaFile: undefined, clientsFile: undefined }, logger);
+
+  await expect(open(server.certFile, berlin.keyFile)).rejects.toThrow(/HOLDFAST_TLS_CERT.+cannot be used/);
+  await expect(open("nowhere.pem", server.keyFile)).rejects.toThrow(/HOLDFAST_TLS_CERT.+cannot be used.+nowhere\.pem/);
+});
