@@ -700,7 +700,7 @@ export declare const AdminService: GenService<{
     output: typeof GetShopResponseSchema;
   },
   /**
-   * Lists all shops by id, ascending (byte order).
+   * Lists all shops by id, ascending (byte order). Only for callers of all shops, where callers are asked who they are.
    *
    * @generated from rpc holdfast.v1.AdminService.ListShops
    */

@@ -586,7 +586,7 @@ export declare const OrderService: GenService<{
    * has `max_per_user`), NOT_ON_SALE, PRICE_CHANGED, PER_USER_LIMIT, SOLD_OUT or HELD_OUT; from a hold: USER_NOT_FOUND,
    * HOLD_NOT_FOUND, HOLD_EXPIRED, HOLD_RELEASED or HOLD_COMMITTED, HOLD_NOT_FOUND (another user's), USER_NOT_FOUND (a
    * guest who pays by WALLET), PER_USER_LIMIT (what a guest held counts for the user who buys it); then
-   * INSUFFICIENT_FUNDS, BALANCE_LIMIT.
+   * INSUFFICIENT_FUNDS, BALANCE_LIMIT. By `holdfast.self` nobody buys with NONE.
    *
    * @generated from rpc holdfast.v1.OrderService.PlaceOrder
    */
