@@ -54,6 +54,8 @@ export interface Config {
   readonly jwt: JwtConfig | undefined;
   /** HOLDFAST_TLS_*: what both doors listen with. Undefined: without TLS. */
   readonly tls: TlsConfig | undefined;
+  /** HOLDFAST_TOKEN: what the commands that call a server (`verify`, `rebuild`, `watch`) say who they are with. */
+  readonly token: string | undefined;
   /** HOLDFAST_INSECURE: a door without authentication may listen on a non-loopback address. Default false. */
   readonly isInsecureAllowed: boolean;
   /** Who charges GATEWAY orders, and how patiently. */
@@ -141,6 +143,7 @@ const names = [
   "HOLDFAST_TLS_KEY",
   "HOLDFAST_TLS_CLIENT_CA",
   "HOLDFAST_TLS_CLIENTS",
+  "HOLDFAST_TOKEN",
   "HOLDFAST_INSECURE",
   "HOLDFAST_PAYMENT_GATEWAY",
   "HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS",
@@ -198,6 +201,7 @@ export function loadConfig(env: Environment = process.env): Config {
     corsOrigins: readOrigins(env) ?? [],
     jwt,
     tls,
+    token: env.HOLDFAST_TOKEN || undefined,
     isInsecureAllowed,
     payments: readPayments(env),
   };

@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { ConnectError } from "@connectrpc/connect";
+import { ConnectError, type Transport } from "@connectrpc/connect";
 import { type Config, ConfigError, loadConfig, withProcesses } from "./config.ts";
 import { runDemo } from "./demo/run-demo.ts";
 import { startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
@@ -14,7 +14,7 @@ import { startServer } from "./serve.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { StartError } from "./start-error.ts";
 import { openStore } from "./store.ts";
-import { explainTarget, targetOf } from "./target.ts";
+import { explainTarget, openTarget, targetOf } from "./target.ts";
 import { runVerify } from "./verify-command.ts";
 import { runWatch } from "./watch-command.ts";
 
@@ -118,6 +118,24 @@ async function seedOnce(config: Config, file: string | undefined): Promise<void>
   }
 }
 
+/** What every command takes that calls a server. */
+const targetArguments = { target: { type: "string" }, tls: { type: "boolean" }, shop: { type: "string" } } as const;
+
+/** Calls the server at `--target`, or that of these settings, which say too whether it speaks TLS. */
+async function callServer<T>(
+  config: Config,
+  values: { readonly target?: string | undefined; readonly tls?: boolean | undefined },
+  call: (transport: Transport) => Promise<T>,
+): Promise<T> {
+  const target = targetOf(values.target, config);
+  const tls = values.tls ?? (values.target === undefined && config.tls !== undefined);
+  try {
+    return await call(openTarget(target, { tls, token: config.token }));
+  } catch (error) {
+    throw explainTarget(error, target);
+  }
+}
+
 const commands: Readonly<Record<string, (config: Config, rest: string[]) => Promise<void>>> = {
   serve: (config, args) => {
     const { values } = parseArgs({ args, options: { processes: { type: "string" } } });
@@ -133,36 +151,23 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
     process.exitCode = await runDemo({ config, values, openStores: (dataDir) => openStores({ ...config, dataDir }) });
   },
   verify: async (config, args) => {
-    const { values } = parseArgs({ args, options: { target: { type: "string" }, shop: { type: "string" } } });
-    const target = targetOf(values.target, config);
-    process.exitCode = await runVerify({ ...values, target }).catch((error) => {
-      throw explainTarget(error, target);
-    });
+    const { values } = parseArgs({ args, options: targetArguments });
+    process.exitCode = await callServer(config, values, (transport) => runVerify({ ...values, transport }));
   },
   rebuild: async (config, args) => {
     const { values } = parseArgs({
       args,
       options: {
-        target: { type: "string" },
-        shop: { type: "string" },
+        ...targetArguments,
         "discard-unrecorded": { type: "boolean" },
         "accept-loss": { type: "boolean" },
       },
     });
-    const target = targetOf(values.target, config);
-    await runRebuild({ ...values, target }).catch((error) => {
-      throw explainTarget(error, target);
-    });
+    await callServer(config, values, (transport) => runRebuild({ ...values, transport }));
   },
   watch: async (config, args) => {
-    const { values } = parseArgs({
-      args,
-      options: { target: { type: "string" }, shop: { type: "string" }, after: { type: "string" } },
-    });
-    const target = targetOf(values.target, config);
-    await runWatch({ ...values, target }).catch((error) => {
-      throw explainTarget(error, target);
-    });
+    const { values } = parseArgs({ args, options: { ...targetArguments, after: { type: "string" } } });
+    await callServer(config, values, (transport) => runWatch({ ...values, transport }));
   },
 };
 

@@ -1,12 +1,11 @@
-import { createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { createClient, type Transport } from "@connectrpc/connect";
 import { AdminService, RebuildMode } from "../gen/holdfast/v1/admin_service_pb.js";
 import { StartError } from "./start-error.ts";
 
 /** What `holdfast rebuild` takes. */
 export interface RebuildArguments {
-  /** `host:port` of the gRPC door. */
-  readonly target: string;
+  /** To the gRPC door of the server. */
+  readonly transport: Transport;
   /** The shop; default `default`. */
   readonly shop?: string;
   /** Lets go of what the live log holds from the first commit on that PostgreSQL cannot record. */
@@ -16,8 +15,8 @@ export interface RebuildArguments {
 }
 
 /** Has a server rebuild a shop's live state, and prints how far it is. docs/fences.md says when to use which option. */
-export async function runRebuild({ target, shop = "default", ...options }: RebuildArguments): Promise<void> {
-  const client = createClient(AdminService, createGrpcTransport({ baseUrl: `http://${target}` }));
+export async function runRebuild({ transport, shop = "default", ...options }: RebuildArguments): Promise<void> {
+  const client = createClient(AdminService, transport);
   let isDone = false;
   for await (const { epoch, loadedCount, totalCount, done } of client.rebuildShop({
     shopId: shop,
@@ -32,7 +31,7 @@ export async function runRebuild({ target, shop = "default", ...options }: Rebui
   }
 }
 
-function modeOf(options: Omit<RebuildArguments, "target" | "shop">): RebuildMode {
+function modeOf(options: Omit<RebuildArguments, "transport" | "shop">): RebuildMode {
   const { "discard-unrecorded": discards = false, "accept-loss": accepts = false } = options;
   if (discards && accepts) {
     throw new StartError("--accept-loss also discards what is unrecorded: give one of the two");

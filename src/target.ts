@@ -1,4 +1,5 @@
-import { ConnectError } from "@connectrpc/connect";
+import { ConnectError, type Transport } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { Config } from "./config.ts";
 import { formatAddress } from "./server/listen-error.ts";
 import { StartError } from "./start-error.ts";
@@ -22,6 +23,27 @@ export function targetOf(target: string | undefined, { grpcAddress }: Pick<Confi
   }
   const here = { "0.0.0.0": "127.0.0.1", "::": "::1" }[grpcAddress.host];
   return formatAddress({ ...grpcAddress, host: here ?? grpcAddress.host });
+}
+
+/** How a server is called that guards its doors. */
+export interface TargetOptions {
+  /** True: over TLS. */
+  readonly tls: boolean;
+  /** Sent with every call. Undefined: none. */
+  readonly token: string | undefined;
+}
+
+/** A transport to the gRPC door at `host:port`; nothing connects before the first call. */
+export function openTarget(target: string, { tls, token }: TargetOptions): Transport {
+  return createGrpcTransport({
+    baseUrl: `${tls ? "https" : "http"}://${target}`,
+    interceptors: [
+      (next) => (req) => {
+        if (token !== undefined) req.header.set("authorization", `Bearer ${token}`);
+        return next(req);
+      },
+    ],
+  });
 }
 
 /** The error of a call, or when nobody was there to answer it, where a server was looked for. */

@@ -1,19 +1,18 @@
-import { createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { createClient, type Transport } from "@connectrpc/connect";
 import { AdminService, type Discrepancy, Store } from "../gen/holdfast/v1/admin_service_pb.js";
 import { StartError } from "./start-error.ts";
 
 /** What `holdfast verify` takes. */
 export interface VerifyArguments {
-  /** `host:port` of the gRPC door. */
-  readonly target: string;
+  /** To the gRPC door of the server. */
+  readonly transport: Transport;
   /** The shop; default `default`. */
   readonly shop?: string;
 }
 
 /** Has a server verify a shop; prints what does not agree, one per line. Returns the exit code: 1 when there is anything. */
-export async function runVerify({ target, shop = "default" }: VerifyArguments): Promise<number> {
-  const client = createClient(AdminService, createGrpcTransport({ baseUrl: `http://${target}` }));
+export async function runVerify({ transport, shop = "default" }: VerifyArguments): Promise<number> {
+  const client = createClient(AdminService, transport);
   let discrepancyCount = 0;
   let isDone = false;
   let checkedCount = 0n;

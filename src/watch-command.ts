@@ -1,13 +1,12 @@
 import { toJson } from "@bufbuild/protobuf";
-import { createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { createClient, type Transport } from "@connectrpc/connect";
 import { EventBatchSchema, EventService } from "../gen/holdfast/v1/event_service_pb.js";
 import { StartError } from "./start-error.ts";
 
 /** What `holdfast watch` takes. */
 export interface WatchArguments {
-  /** `host:port` of the gRPC door. */
-  readonly target: string;
+  /** To the gRPC door of the server. */
+  readonly transport: Transport;
   /** The shop; default `default`. */
   readonly shop?: string;
   /** Position after which to begin; default 0, the beginning. */
@@ -15,11 +14,11 @@ export interface WatchArguments {
 }
 
 /** Prints commits as JSON, one per line, until the server ends the watch or the process is interrupted. */
-export async function runWatch({ target, shop = "default", after = "0" }: WatchArguments): Promise<void> {
+export async function runWatch({ transport, shop = "default", after = "0" }: WatchArguments): Promise<void> {
   if (!/^\d{1,15}$/.test(after)) {
     throw new StartError(`--after takes a position, not "${after}"`);
   }
-  const client = createClient(EventService, createGrpcTransport({ baseUrl: `http://${target}` }));
+  const client = createClient(EventService, transport);
   const start = { case: "afterPosition", value: BigInt(after) } as const;
   for await (const { message } of client.watchEvents({ shopId: shop, start })) {
     if (message.case === "batch") {

@@ -24,6 +24,7 @@ test.each([
     new Set(["a"]),
     new Set(["holdfast.read", "holdfast.events"]),
   ],
+  ["DNS:toString, URI:shop:berlin", "toString", new Set(["berlin"]), readWrite],
   ["DNS:front.example", "front.example", new Set(), readWrite],
   [undefined, "front", new Set(), readWrite],
 ])("a certificate for %s is of %s", (names, principal, shops, scopes) => {

@@ -14,6 +14,7 @@ import { startEmbeddedPostgres } from "../../src/dev/embedded-postgres.ts";
 import { type Certificate, createAuthority } from "../helpers/authority.ts";
 import { chooseFreePort } from "../helpers/free-port.ts";
 import { type HoldfastProcess, runHoldfast, spawnHoldfast } from "../helpers/holdfast.ts";
+import { audience, issuer, signWithSecret } from "../helpers/issuer.ts";
 import { createTemporaryFolder, startRedis } from "../helpers/servers.ts";
 
 const authority = createAuthority();
@@ -22,6 +23,8 @@ const front = authority.issue(
   "front",
   "DNS:front.example,URI:shop:default,URI:scope:holdfast.read,URI:scope:holdfast.write",
 );
+
+const secret = "a secret of more than thirty-two bytes";
 
 type Stores = Awaited<ReturnType<typeof startStores>>;
 let stores: Stores;
@@ -37,6 +40,9 @@ beforeAll(async () => {
       HOLDFAST_TLS_KEY: server.keyFile,
       HOLDFAST_TLS_CLIENT_CA: authority.caFile,
       HOLDFAST_GRPC_ADDR: "0.0.0.0:0",
+      HOLDFAST_JWT_SECRET: secret,
+      HOLDFAST_JWT_ISSUER: issuer,
+      HOLDFAST_JWT_AUDIENCE: audience,
     },
   });
 });
@@ -126,6 +132,21 @@ test("sells over TLS only: rediss, sslmode=require and client certificates on bo
        (select bool_and(ssl) as ssl from pg_stat_activity join pg_stat_ssl using (pid) where application_name like 'holdfast%') s`,
   );
   expect(rows).toEqual([{ principal: "front.example", ssl: true }]);
+});
+
+test("verify calls a server over TLS, with a token", async () => {
+  const verify = (settings: Record<string, string>) => {
+    const target = `localhost:${holdfast.grpcAddress.split(":")[1]}`;
+    const all = { NODE_EXTRA_CA_CERTS: authority.caFile, ...settings };
+    return runHoldfast(["verify", "--tls", "--target", target], { ...stores.urls, settings: all });
+  };
+  const [known, unknown] = await Promise.all([
+    verify({ HOLDFAST_TOKEN: await signWithSecret(secret) }),
+    verify({ HOLDFAST_TOKEN: "none" }),
+  ]);
+
+  expect(known).toMatchObject({ code: 0, stderr: expect.stringContaining("0 discrepancies") });
+  expect(unknown).toMatchObject({ code: 1, stderr: expect.stringContaining("the token is not valid") });
 });
 
 test("does not start on stores whose certificates it cannot check", async () => {
