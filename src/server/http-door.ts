@@ -1,11 +1,4 @@
-import {
-  createServer as createPlainServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse,
-} from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
@@ -20,7 +13,8 @@ import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
 import { listenError } from "./listen-error.ts";
 import { COMPRESSIONS, handle, JSON_OPTIONS } from "./malformed-request.ts";
 import { createProbes, type Readiness } from "./probes.ts";
-import { clientOptions, peerCertificateOf, type TlsFiles } from "./tls-files.ts";
+import { peerCertificateOf, type TlsFiles } from "./tls-files.ts";
+import { createTlsServer } from "./tls-server.ts";
 
 const SERVER_OPTIONS = {
   maxHeaderSize: 16 * 1024,
@@ -45,12 +39,12 @@ export interface HttpDoorOptions {
   readonly logger: Logger;
 }
 
-/** Opens the door for Connect, gRPC-Web and JSON over HTTP/1.1, and for probes. */
+/** Opens the door for Connect, gRPC-Web and JSON over HTTP/1.1, under TLS over HTTP/2 too, and for probes. */
 export function createHttpDoor({ address, dispatcher, tls, corsOrigins, isReady, logger }: HttpDoorOptions): Door {
   const handlers = createHandlers(dispatcher);
   const applyCors = createCorsPolicy(corsOrigins);
   const answerProbe = createProbes(() => (dispatcher.draining.aborted ? "draining" : isReady()));
-  const server = createServer(tls, (req, res) => {
+  const listener: RequestListener = (req, res) => {
     closeWhenDrained(server, dispatcher.draining, res);
     const path = req.url?.split("?", 1)[0] ?? "";
     if (applyCors(req, res) || answerProbe(path, req, res)) {
@@ -68,27 +62,24 @@ export function createHttpDoor({ address, dispatcher, tls, corsOrigins, isReady,
         res.destroy();
       }
     });
-  });
+  };
+  const overTls = tls === undefined ? undefined : createTlsServer(SERVER_OPTIONS, tls, listener);
+  const server = overTls?.server ?? createServer(SERVER_OPTIONS, listener);
 
   return {
     listen: () => listen(server, address),
     drain: async (graceMs) => {
       dispatcher.beginDrain();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      const cut = setTimeout(() => server.closeAllConnections(), graceMs);
+      overTls?.closeHttp2();
+      const cut = setTimeout(() => {
+        server.closeAllConnections();
+        overTls?.destroyHttp2();
+      }, graceMs);
       await closed;
       clearTimeout(cut);
     },
   };
-}
-
-function createServer(tls: TlsFiles | undefined, listener: RequestListener): Server {
-  if (tls === undefined) {
-    return createPlainServer(SERVER_OPTIONS, listener);
-  }
-  const server = createTlsServer({ ...SERVER_OPTIONS, ...clientOptions(tls), ...tls.current }, listener);
-  tls.onChange((material) => server.setSecureContext(material));
-  return server;
 }
 
 function createHandlers(dispatcher: Dispatcher): Map<string, UniversalHandler> {

@@ -2,19 +2,21 @@ import { once } from "node:events";
 import { copyFile, writeFile } from "node:fs/promises";
 import { Agent } from "node:https";
 import { join } from "node:path";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, type SecureContextOptions } from "node:tls";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { pino } from "pino";
 import { afterAll, describe, expect, onTestFinished, test } from "vitest";
+import { EventService } from "../../gen/holdfast/v1/event_service_pb.js";
 import { InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
 import { createCertificateReader } from "../../src/auth/client-certificates.ts";
 import { createTokenVerifier } from "../../src/auth/tokens.ts";
 import { createAuthenticator } from "../../src/server/authenticator.ts";
+import type { CallContext } from "../../src/server/call-context.ts";
 import { openTlsFiles, type TlsFiles } from "../../src/server/tls-files.ts";
 import { type Certificate, createAuthority } from "../helpers/authority.ts";
 import { audience, createSigningKey, issuer, sign } from "../helpers/issuer.ts";
-import { openDoors } from "./open-doors.ts";
+import { aborted, bookmark, openDoors, stockOf } from "./open-doors.ts";
 
 const authority = createAuthority();
 const otherAuthority = createAuthority("other");
@@ -27,7 +29,7 @@ const reader = authority.issue("reader", "URI:shop:berlin,URI:scope:holdfast.eve
 const stranger = otherAuthority.issue("stranger", "URI:shop:berlin");
 const key = createSigningKey();
 
-const doors = ["gRPC", "HTTP"] as const;
+const doors = ["gRPC", "HTTP/1.1", "HTTP/2"] as const;
 type Door = (typeof doors)[number];
 type Opened = Awaited<ReturnType<typeof openDoors>>;
 
@@ -55,11 +57,21 @@ async function openGuardedDoors() {
   return { ...opened, principals };
 }
 
+function createHttpTransport(
+  door: "HTTP/1.1" | "HTTP/2",
+  baseUrl: string,
+  nodeOptions: SecureContextOptions,
+): Transport {
+  return door === "HTTP/2"
+    ? createConnectTransport({ baseUrl, httpVersion: "2", nodeOptions })
+    : createConnectTransport({ baseUrl, httpVersion: "1.1", nodeOptions: { ...nodeOptions, agent } });
+}
+
 function createTransport(door: Door, { grpcUrl, httpUrl }: Opened, client?: Certificate): Transport {
   const nodeOptions = { ca: authority.ca, ...(client === undefined ? {} : { cert: client.cert, key: client.key }) };
   return door === "gRPC"
     ? createGrpcTransport({ baseUrl: grpcUrl, nodeOptions })
-    : createConnectTransport({ baseUrl: httpUrl, httpVersion: "1.1", nodeOptions: { ...nodeOptions, agent } });
+    : createHttpTransport(door, httpUrl, nodeOptions);
 }
 
 /** How GetStock ends: `reached` is the handler. */
@@ -88,7 +100,7 @@ describe.each(doors)("by %s", (door) => {
       await ask(
         door === "gRPC"
           ? createGrpcTransport({ baseUrl: opened.grpcUrl, nodeOptions: distrusting })
-          : createConnectTransport({ baseUrl: opened.httpUrl, httpVersion: "1.1", nodeOptions: distrusting }),
+          : createHttpTransport(door, opened.httpUrl, distrusting),
       ),
     ).not.toBe("answered");
     expect(await ask(createTransport(door, plain))).not.toBe("answered");
@@ -129,7 +141,7 @@ describe.each(doors)("by %s", (door) => {
   });
 
   test("new certificates are taken without a restart, and those that cannot be used are not", async () => {
-    const file = (name: string) => join(authority.folder, `${door}-${name}`);
+    const file = (name: string) => join(authority.folder, `${door.replace("/", "")}-${name}`);
     const files = { certFile: file("cert"), keyFile: file("key"), clientCaFile: file("ca"), clientsFile: undefined };
     const put = async ({ certFile, keyFile }: Pick<Certificate, "certFile" | "keyFile">, caFile: string) => {
       await Promise.all([
@@ -175,6 +187,54 @@ async function subjectOf(port: number): Promise<string | string[] | undefined> {
   socket.destroy();
   return CN;
 }
+
+test.each(["HTTP/1.1", "HTTP/2"] as const)(
+  "over TLS a drain of %s ends streams, lets calls finish and waits for nobody",
+  async (door) => {
+    const tls = await openTlsFiles({ ...server, clientCaFile: undefined, clientsFile: undefined }, logger);
+    const opened = await openDoors(
+      {
+        async *watchEvents(_req, ctx) {
+          yield bookmark(1);
+          await aborted(ctx.draining);
+          yield bookmark(2);
+        },
+      },
+      { tls },
+    );
+    const { watchEvents } = createClient(EventService, createTransport(door, opened));
+    const positions: unknown[] = [];
+    let drained: Promise<void> | undefined;
+    const beganMs = Date.now();
+    for await (const { message } of watchEvents({})) {
+      positions.push(message.case === "bookmark" ? message.value.position : undefined);
+      drained ??= opened.httpDoor.drain(10_000);
+    }
+    await drained;
+
+    expect(positions).toEqual([1n, 2n]);
+    expect(Date.now() - beganMs).toBeLessThan(5000);
+  },
+);
+
+test("over TLS a drain cuts what is still open when its time is over", async () => {
+  const tls = await openTlsFiles({ ...server, clientCaFile: undefined, clientsFile: undefined }, logger);
+  const { promise: started, resolve: start } = Promise.withResolvers<void>();
+  const hang = async (_req: unknown, ctx: CallContext) => {
+    start();
+    await aborted(ctx.signal);
+    return stockOf("late");
+  };
+  const opened = await openDoors({ getStock: hang }, { tls });
+  const call = ask(createTransport("HTTP/2", opened));
+  await started;
+  const beganMs = Date.now();
+  await opened.httpDoor.drain(100);
+
+  expect(await call).not.toBe("answered");
+  // The call's own deadline is five seconds.
+  expect(Date.now() - beganMs).toBeLessThan(3000);
+});
 
 test.each(["/livez", "/readyz"])("the probe %s needs no certificate", async (path) => {
   const { httpPort } = await openGuardedDoors();
