@@ -9,13 +9,15 @@ import { uniqueId } from "../helpers/shop.ts";
 
 let stripe: FakeStripe;
 beforeAll(async () => {
-  stripe = await startFakeStripe({ delayMs: 400 });
+  stripe = await startFakeStripe({ delayMs: 1500 });
 });
 beforeEach(() => stripe.misbehave(() => undefined));
 afterAll(() => stripe?.stop());
 
 const patient = new AbortController().signal;
-const settings = { apiKey: "sk_test_holdfast", paymentMethod: "pm_card_visa", attemptTimeoutMs: 150 };
+const settings = { apiKey: "sk_test_holdfast", paymentMethod: "pm_card_visa", attemptTimeoutMs: 15_000 };
+/** Long enough for an answer that is not held back, on a busy machine too, and not for one that is. */
+const hasty = { attemptTimeoutMs: 700 };
 
 function gateway(changes: Partial<typeof settings> = {}) {
   return createStripeGateway({ ...settings, apiBase: stripe.url, ...changes });
@@ -27,8 +29,8 @@ function newCharge(changes: Partial<Charge> = {}): Charge {
   return { shopId: "default", orderId, userId: "ann", ...price, isKeyOld: false, ...changes };
 }
 
-function charge(charge: Charge) {
-  return gateway().charge(charge, patient);
+function charge(charge: Charge, changes?: Partial<typeof settings>) {
+  return gateway(changes).charge(charge, patient);
 }
 
 /** What the book says of an order. */
@@ -114,7 +116,7 @@ describe("a charge", () => {
     async (fault, count) => {
       misbehaveOnce(fault);
       const wanted = newCharge();
-      expect(await kindOf(charge(wanted))).toBe("unavailable");
+      expect(await kindOf(charge(wanted, hasty))).toBe("unavailable");
       expect(booked(wanted), "the first request").toHaveLength(count);
       await expect.poll(() => kindOf(charge(wanted)), { timeout: 5000, interval: 20 }).toBe("undefined");
       expect(await charge(wanted)).toEqual({ outcome: "charged", chargeId: booked(wanted)[0]?.id });
@@ -125,14 +127,14 @@ describe("a charge", () => {
   test("sends one request per attempt: the client repeats nothing by itself", async () => {
     misbehaveOnce("cut");
     const wanted = newCharge();
-    await kindOf(charge(wanted));
+    await kindOf(charge(wanted, hasty));
     expect(stripe.requests.filter(({ key }) => key === wanted.orderId)).toHaveLength(1);
   });
 
   test("that is asked for while the first request is worked on is a conflict", async () => {
     misbehaveOnce("delay");
     const wanted = newCharge();
-    await kindOf(charge(wanted));
+    await kindOf(charge(wanted, hasty));
     expect(await kindOf(charge(wanted))).toBe("conflict");
     expect(booked(wanted)).toHaveLength(1);
   });
@@ -161,7 +163,7 @@ describe("a charge", () => {
   test("whose key was used with another payment method is looked for, and found", async () => {
     const wanted = newCharge();
     misbehaveOnce("drop");
-    await kindOf(charge(wanted));
+    await kindOf(charge(wanted, hasty));
     const outcome = await gateway({ paymentMethod: "pm_card_other" }).charge(wanted, patient);
     expect(outcome).toEqual({ outcome: "charged", chargeId: booked(wanted)[0]?.id });
     expect(booked(wanted)).toHaveLength(1);
@@ -175,7 +177,7 @@ describe("a charge", () => {
   ])("with a forgotten key, whose answer was a '%s', is looked for and not made: %s", async (fault, outcome) => {
     misbehaveOnce(fault);
     const wanted = newCharge();
-    await kindOf(charge(wanted));
+    await kindOf(charge(wanted, hasty));
     const before = booked(wanted);
     stripe.forgetKeys();
     expect(await charge({ ...wanted, isKeyOld: true })).toMatchObject({ outcome });
@@ -210,7 +212,7 @@ describe("a refund", () => {
     const chargeId = outcome.outcome === "charged" ? outcome.chargeId : "";
     return { key: refundKey("default", wanted.orderId, 1), chargeId, amountMinor: 900, isKeyOld: false, ...changes };
   }
-  const refund = (wanted: Refund) => gateway().refund(wanted, patient);
+  const refund = (wanted: Refund, changes?: Partial<typeof settings>) => gateway(changes).refund(wanted, patient);
   const bookedRefunds = ({ chargeId }: Refund) => stripe.refunds.filter((each) => each.charge === chargeId);
 
   test("is made once under its key, and told by its id", async () => {
@@ -225,7 +227,7 @@ describe("a refund", () => {
     async (fault) => {
       const wanted = await newRefund();
       misbehaveOnce(fault);
-      expect(await kindOf(refund(wanted))).toBe("unavailable");
+      expect(await kindOf(refund(wanted, hasty))).toBe("unavailable");
       await expect.poll(() => kindOf(refund(wanted)), { timeout: 5000, interval: 20 }).toBe("undefined");
       expect(bookedRefunds(wanted)).toHaveLength(1);
     },
