@@ -82,6 +82,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       probe,
       sockets,
       durability: options.durability,
+      postgresPoolCount: options.postgresPoolCount,
       memoryCount: options.requestMemoryCount,
       requestRetentionMs: options.requestRetentionMs,
       ...(options.clock === undefined ? {} : { clock: options.clock }),

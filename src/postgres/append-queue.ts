@@ -9,8 +9,8 @@ import type { Database } from "./schema.ts";
  */
 export interface AppendQueue {
   /**
-   * Appends a shop's commits when it is its turn. False: somebody else was first, or holds the shop's row; nothing was
-   * written. An error is that of this shop alone: a statement that fails is repeated shop by shop.
+   * Appends a shop's commits when it is its turn. False: somebody else was first, and nothing was written. An error is that
+   * of this shop alone: a statement that fails is repeated shop by shop. Code 55P03: somebody else holds the shop's row.
    */
   append(append: Append): Promise<boolean>;
 }
@@ -39,6 +39,16 @@ interface Waiting extends Append {
   readonly reject: (error: unknown) => void;
 }
 
+/** Somebody else holds the row of a shop just now; an append that shares its statement does not wait for it. */
+class RowHeld extends Error {
+  /** That of a lock that could not be had in time, which is what a shop that appends alone is told. */
+  readonly code = "55P03";
+
+  constructor() {
+    super("somebody else holds the row of the shop");
+  }
+}
+
 /** What a query is told whose connection is gone. */
 export function flushConnectionLost(): Error {
   return new Error("the flush connection was lost");
@@ -48,29 +58,51 @@ export function flushConnectionLost(): Error {
 export function createAppendQueue({ inTurn, session }: AppendQueueOptions): AppendQueue {
   const waiting: Waiting[] = [];
 
-  /** The oldest, and as many after it as one statement takes on the same connection. */
+  /** Shops whose own append failed last time: a statement that they share would fail for all. */
+  const suspects = new Set<string>();
+
+  /** The oldest, and as many after it as may share its statement: on the same connection, each shop once, no suspects. */
   const take = (): readonly Waiting[] => {
+    const [first] = waiting as [Waiting];
+    const shopIds = new Set<string>();
     let characters = 0;
-    const isTooMuch = (each: Waiting, index: number): boolean => {
-      for (const { call, events } of each.projection.commits) {
+    const mayNotShare = ({ shopId, session, projection }: Waiting): boolean => {
+      for (const { call, events } of projection.commits) {
         characters += call.length + events.length;
       }
-      return index > 0 && (characters > maxCharacters || each.session !== waiting[0]?.session);
+      const isFirst = shopIds.size === 0;
+      const mayShare =
+        session === first.session && !shopIds.has(shopId) && !suspects.has(first.shopId) && !suspects.has(shopId);
+      shopIds.add(shopId);
+      return !isFirst && (!mayShare || characters > maxCharacters);
     };
-    const end = waiting.findIndex(isTooMuch);
+    const end = waiting.findIndex(mayNotShare);
     return waiting.splice(0, end === -1 ? waiting.length : end);
   };
 
   const appendOne = async (append: Waiting): Promise<void> => {
     const { shopId, comparison, projection, resolve, reject } = append;
-    await appendCommits(append.session.db, shopId, comparison, projection).then(resolve, reject);
+    try {
+      resolve(await appendCommits(append.session.db, shopId, comparison, projection));
+      suspects.delete(shopId);
+    } catch (error) {
+      if (!isPostgresDown(error) && !isPostgresBusy(error)) {
+        suspects.add(shopId);
+      }
+      reject(error);
+    }
   };
 
   const appendMany = async (appends: readonly Waiting[], { db }: Session): Promise<void> => {
     try {
-      const doneIds = await appendCommitsOfMany(db, appends);
-      for (const { shopId, resolve } of appends) {
-        resolve(doneIds.has(shopId));
+      const outcomes = await appendCommitsOfMany(db, appends);
+      for (const [index, { resolve, reject }] of appends.entries()) {
+        const outcome = outcomes[index];
+        if (outcome === "row held") {
+          reject(new RowHeld());
+        } else {
+          resolve(outcome === "done");
+        }
       }
     } catch (error) {
       for (const append of appends) {

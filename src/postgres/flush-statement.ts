@@ -246,17 +246,33 @@ export async function appendCommits(
   return result.rows[0]?.moved === 1;
 }
 
+/** What became of an append: written; the head, the epoch or the server is another; or somebody else has the shop's row. */
+export type Outcome = "done" | "moved on" | "row held";
+
 /**
- * The same for several shops in one statement, each by its own comparison. Returns the ids of those whose commits were
- * written. A shop whose row somebody else holds just now is left out rather than waited for: it must not keep the others.
+ * The same for several shops in one statement, each by its own comparison; every shop may be there once. Returns what became
+ * of each, in their order. A row that somebody else holds just now is left out, not waited for: it must not keep the others.
  */
-export async function appendCommitsOfMany(db: Kysely<Database>, appends: readonly Append[]): Promise<Set<string>> {
-  const { used, rows } = tablesOf(appends.map(({ projection }) => projection));
+export async function appendCommitsOfMany(db: Kysely<Database>, appends: readonly Append[]): Promise<Outcome[]> {
+  const { used, rows } = tablesOf(
+    appends.map(({ projection }) => projection),
+    allOrSales,
+  );
   const byShop = appends.map(fixedParameters);
   const fixed = Array.from({ length: fixedParameterCount }, (_, index) => byShop.map((values) => values[index]));
   const parameters = [...fixed, ...rows.map((texts) => texts.map((text) => (text === "" ? null : text)))];
-  const result = await db.executeQuery<{ shop_id: string }>(CompiledQuery.raw(statementOfMany(used), parameters));
-  return new Set(result.rows.map((row) => row.shop_id));
+  const result = await db.executeQuery<MatchingShop>(CompiledQuery.raw(statementOfMany(used), parameters));
+  const outcomes = appends.map((): Outcome => "moved on");
+  for (const { n, is_done } of result.rows) {
+    outcomes[n - 1] = is_done ? "done" : "row held";
+  }
+  return outcomes;
+}
+
+/** A shop that was as expected when the statement began: the n-th of its parameters. */
+interface MatchingShop {
+  readonly n: number;
+  readonly is_done: boolean;
 }
 
 function fixedParameters({ shopId, comparison: { head, serverStart }, projection }: Append): unknown[] {
@@ -265,18 +281,34 @@ function fixedParameters({ shopId, comparison: { head, serverStart }, projection
   return [shopId, head.epoch, head.position, head.commitId, serverStart, newest.position, newest.commitId, ...counters];
 }
 
-/** The tables that some batches touch (bit i of `used` = part i) and, for each of those, every batch's rows ("" = none). */
-function tablesOf(projections: readonly Projection[]): { readonly used: number; readonly rows: string[][] } {
-  let used = 0;
-  const rows: string[][] = [];
-  for (const [index, part] of parts.entries()) {
-    const texts = projections.map((projection) => part.rows(projection));
-    if (texts.some((text) => text !== "")) {
-      used |= 1 << index;
-      rows.push(texts);
-    }
-  }
-  return { used, rows };
+/**
+ * The tables that a statement names (bit i of `used` = part i) and, for each of those, every batch's rows ("" = none).
+ * `widen` adds tables to those that the batches touch.
+ */
+function tablesOf(
+  projections: readonly Projection[],
+  widen = (touched: number) => touched,
+): { readonly used: number; readonly rows: string[][] } {
+  const rows = parts.map((part) => projections.map((projection) => part.rows(projection)));
+  const touched = rows.reduce(
+    (bits, texts, index) => (texts.some((text) => text !== "") ? bits | (1 << index) : bits),
+    0,
+  );
+  const used = widen(touched);
+  return { used, rows: rows.filter((_, index) => used & (1 << index)) };
+}
+
+const bitsOf = (names: readonly string[]): number =>
+  parts.reduce((bits, { name }, index) => (names.includes(name) ? bits | (1 << index) : bits), 0);
+const sales = bitsOf(["commits", "stock", "holds", "orders", "users_changed", "ledger"]);
+const all = bitsOf(parts.map(({ name }) => name));
+
+/**
+ * What many shops touch together varies from statement to statement, and each text that is prepared takes PostgreSQL half a
+ * megabyte per connection: there are two of them.
+ */
+function allOrSales(touched: number): number {
+  return (touched & ~sales) === 0 ? sales : all;
 }
 
 const statements = new Map<number, string>();
@@ -314,7 +346,10 @@ function statementOfMany(used: number): string {
       update shops s set head_position = free.new_position, head_commit_id = free.new_commit_id, ${counted}
       from free where ${same("free")} and pg_postmaster_start_time()::text = free.server_start
       returning s.shop_id, free.n
-    )${writesOf(used, (parameter) => `($${parameter}::json[])[cas.n]`)} select shop_id from cas`;
+    )${writesOf(used, (parameter) => `($${parameter}::json[])[cas.n]`)}
+    select expected.n::int, cas.n is not null as is_done
+    from expected join shops s on ${same("expected")} left join cas on cas.n = expected.n
+    where pg_postmaster_start_time()::text = expected.server_start`;
   });
 }
 

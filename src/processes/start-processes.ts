@@ -48,11 +48,15 @@ export async function startProcesses(options: ProcessesOptions): Promise<Pick<Se
   }
 }
 
+/** An opening of a shop holds a connection for as long as it takes: others have to get one meanwhile. */
+const leastPoolCount = 4;
+
 /**
  * The settings of one process of several: the pool for reads is divided, so that PostgreSQL has as many connections of it as
- * with one process, give or take a few. What is done once is left out.
+ * with one process, give or take a few; each gets four in any case. What is done once is left out.
  */
 function shareOf(config: Config): Config {
-  const postgresPoolCount = Math.ceil(config.postgresPoolCount / config.processCount);
+  const share = Math.ceil(config.postgresPoolCount / config.processCount);
+  const postgresPoolCount = Math.max(share, Math.min(leastPoolCount, config.postgresPoolCount));
   return { ...config, postgresPoolCount, seedFile: undefined, migratesOnStart: false };
 }

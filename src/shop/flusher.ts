@@ -196,10 +196,10 @@ export function createFlusher(options: FlusherOptions): Flusher {
   /** Step 3: compare-and-append, of as many as Postgres takes. Returns those; none when the head is not what it was. */
   const append = async (fresh: readonly LogEntry[], known: ShopHead): Promise<readonly LogEntry[]> => {
     const observers = waiters.snapshot();
-    if (generation !== connection.generation) {
-      throw new Error("the flush connection was replaced since the head was read");
-    }
     const count = await appendRecordable(fresh, async (some) => {
+      if (generation !== connection.generation) {
+        throw new Error("the flush connection was replaced since the head was read");
+      }
       const projection = projectReadable(some, options.eventsOf);
       const appending = around("flush: append", () =>
         connection.append({ shopId, comparison: { head: known, serverStart }, projection }),

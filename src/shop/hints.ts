@@ -25,7 +25,9 @@ export async function createHints(
   await redis.subscribe(channel, (message) => {
     for (const line of message.split("\n")) {
       const [shopId = "", position] = line.split(" ");
-      onHint(shopId, Number(position));
+      if (Number.isSafeInteger(Number(position))) {
+        onHint(shopId, Number(position));
+      }
     }
   });
   return {

@@ -30,6 +30,8 @@ export interface ShopsOptions {
   readonly probe: Pick<PostgresProbe, "ask">;
   readonly sockets: Pick<Sockets, "outageBegins" | "outageEnds">;
   readonly durability: "postgres" | "redis";
+  /** Connections of `db`. */
+  readonly postgresPoolCount: number;
   readonly memoryCount: number;
   readonly requestRetentionMs: number;
   readonly clock?: () => number;
@@ -85,6 +87,8 @@ const sweepMs = 1000;
  * Measured with 300 shops (2 cores, November 2026): the first answer of one of them took 1,391 and 1,623 ms when all began at once.
  */
 const maxSweptOpenings = 4;
+/** They take no more of the pool than half, at least one. */
+const sweptShareOfPool = 0.5;
 /** How long after an answer a store is asked again whether it is there, in milliseconds. */
 const lookMs = 250;
 
@@ -162,7 +166,8 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
 
   const flush = (shopId: string): Promise<void> => around("sweep: flush", () => get(shopId).sweep());
 
-  const openings = bulkhead(maxSweptOpenings, Number.POSITIVE_INFINITY);
+  const ofPool = Math.floor(options.postgresPoolCount * sweptShareOfPool);
+  const openings = bulkhead(Math.max(1, Math.min(maxSweptOpenings, ofPool)), Number.POSITIVE_INFINITY);
   const openingLater = new Map<string, Promise<void>>();
 
   /** Opens a shop that Redis lost, when it is its turn. Sweeps do not wait for that: a caller may open it before. */

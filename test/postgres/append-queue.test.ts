@@ -24,13 +24,15 @@ afterAll(async () => {
   await db?.destroy();
 });
 
-/** Shops with one product each, and for each a commit that puts another. */
+/** A commit that puts another product, ready to be appended to a shop. */
+async function nextAppend(shopId: string): Promise<Append> {
+  const comparison = await readComparison(db, shopId);
+  return { shopId, comparison, projection: project([nextCommit(comparison.head.position + 1)]) };
+}
+
+/** Shops with one product each, and for each its next append. */
 async function readyToAppend(count: number): Promise<Append[]> {
-  const ready = async (): Promise<Append> => {
-    const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
-    const comparison = await readComparison(db, shopId);
-    return { shopId, comparison, projection: project([nextCommit(comparison.head.position + 1)]) };
-  };
+  const ready = async () => nextAppend(await createShop(holdfast.grpc, { stock: { a: 1 } }));
   return Promise.all(Array.from({ length: count }, ready));
 }
 
@@ -74,31 +76,57 @@ test.each(Object.entries(differences))("leaves out a shop whose %s is another, a
   await expectAppended(third, true);
 });
 
-test("leaves out a shop whose row somebody holds, and does not wait for it", async () => {
+test("does not wait for a shop whose row somebody holds, and tells it so", async () => {
   const appends = await readyToAppend(3);
   const [first, held, third] = appends as [Append, Append, Append];
   await db.transaction().execute(async (trx) => {
     await trx.selectFrom("shops").select("epoch").where("shop_id", "=", held.shopId).forUpdate().execute();
-    expect(await Promise.all(appends.map(connection.append))).toEqual([true, false, true]);
+    const results = await Promise.allSettled(appends.map(connection.append));
+    expect(results).toMatchObject([{ value: true }, { reason: { code: "55P03" } }, { value: true }]);
   });
   await expectAppended(first, true);
   await expectAppended(held, false);
   await expectAppended(third, true);
 });
 
-test("tells a failure to the shop whose it is, and to no other", async () => {
+test("takes a shop once in a statement: of two appends to one head, one is done", async () => {
+  const [append, other] = (await readyToAppend(2)) as [Append, Append];
+  const again = { ...append, projection: project([nextCommit(append.comparison.head.position + 1)]) };
+  expect(await Promise.all([append, other, again].map(connection.append))).toEqual([true, true, false]);
+  await expectAppended(append, true);
+  await expectAppended(other, true);
+});
+
+test("tells a failure to the shop whose it is, and lets it fail alone from then on", async () => {
   const appends = await readyToAppend(3);
   const [first, second, third] = appends as [Append, Append, Append];
-  const { position } = second.comparison.head;
-  const wrong = { ...nextCommit(position + 1), commitId: "not a uuid" };
+  const wrong = { ...nextCommit(second.comparison.head.position + 1), commitId: "not a uuid" };
   const poisoned = { ...second, projection: project([wrong]) };
-  const results = await Promise.allSettled([first, poisoned, third].map(connection.append));
-  expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
-  expect(results[1]).toMatchObject({ reason: { code: "22P02" } });
+  const outcomes = [{ value: true }, { reason: { code: "22P02" } }, { value: true }];
+  expect(await Promise.allSettled([first, poisoned, third].map(connection.append))).toMatchObject(outcomes);
   await expectAppended(first, true);
   await expectAppended(second, false);
   await expectAppended(third, true);
+  expect(await writers([first, third]), "each repeated alone").toBe(2);
+
+  const others = await readyToAppend(3);
+  const [before, after, last] = others as [Append, Append, Append];
+  const mixed = [before, after, poisoned, last].map(connection.append);
+  expect(await Promise.allSettled(mixed)).toMatchObject([outcomes[0], outcomes[0], outcomes[1], outcomes[0]]);
+  expect(await writers([before, after]), "in one statement that did not fail").toBe(1);
+
+  const mended = [second, ...(await readyToAppend(2))];
+  expect(await Promise.all(mended.map(connection.append))).toEqual([true, true, true]);
+  const next = await Promise.all(mended.map(({ shopId }) => nextAppend(shopId)));
+  expect(await Promise.all(next.map(connection.append))).toEqual([true, true, true]);
+  expect(await writers(next), "together again").toBe(1);
 });
+
+/** False for the error that somebody else held the row; throws others. */
+function isHeld(error: unknown): false {
+  expect(error).toMatchObject({ code: "55P03" });
+  return false;
+}
 
 test("lets one of many win who append to the same heads at once", async () => {
   const appends = await readyToAppend(10);
@@ -110,7 +138,7 @@ test("lets one of many win who append to the same heads at once", async () => {
   const appendAll = ({ append }: FlushConnection, index: number) =>
     Promise.all(
       [...appends.slice(index * 2), ...appends.slice(0, index * 2)].map(
-        async (each) => [each, await append(each)] as const,
+        async (each) => [each, await append(each).catch(isHeld)] as const,
       ),
     );
   const results = (await Promise.all([connection, ...others].map(appendAll))).flat();
