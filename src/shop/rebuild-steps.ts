@@ -21,7 +21,7 @@ export interface Step {
 }
 
 /** Rows read from Postgres at a time. */
-const pageRows = 500;
+const pageRows = 250;
 
 /** Values a script gets at most: Lua's stack takes 8,000. */
 const stepValues = 6000;

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type FlushConnection, openDatabase, openFlushConnection } from "../../src/postgres/connection.ts";
 import type { Append } from "../../src/postgres/flush-statement.ts";
 import type { Database } from "../../src/postgres/schema.ts";
+import type { LogEntry } from "../../src/shop/log-entry.ts";
 import { project } from "../../src/shop/projection.ts";
 import { countRows, differences, nextCommit, readComparison } from "../helpers/appends.ts";
 import { createShop } from "../helpers/shop.ts";
@@ -36,7 +37,10 @@ async function readyToAppend(count: number): Promise<Append[]> {
   return Promise.all(Array.from({ length: count }, ready));
 }
 
-async function expectAppended({ shopId, comparison: { head } }: Append, isAppended: boolean): Promise<void> {
+async function expectAppended(
+  { shopId, comparison: { head }, projection }: Append,
+  isAppended: boolean,
+): Promise<void> {
   const added = isAppended ? 1 : 0;
   expect(await countRows(db, shopId)).toEqual({
     commits: head.position + added,
@@ -45,6 +49,9 @@ async function expectAppended({ shopId, comparison: { head } }: Append, isAppend
   });
   const shops = db.selectFrom("shops").select(["head_position", "product_count"]).where("shop_id", "=", shopId);
   expect(await shops.execute()).toEqual([{ head_position: head.position + added, product_count: 1 + added }]);
+  const newest = db.selectFrom("commits").select("commit_id").where("shop_id", "=", shopId).orderBy("position", "desc");
+  const { commitId } = isAppended ? (projection.commits[0] as LogEntry) : head;
+  expect(await newest.limit(1).execute()).toEqual([{ commit_id: commitId }]);
 }
 
 /** The transactions that wrote a product which was appended. */
