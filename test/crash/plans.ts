@@ -12,10 +12,8 @@ export interface NamedPlan {
   readonly trap: Trap;
 }
 
-/** The steps that are passed in an opening of a shop that Redis lost: where two crashes in a row say most. */
-const openingSteps = crashSteps.filter(
-  (step) => /^(open|rebuild): /.test(step) && ["emptied", "lostTail"].includes(reaches[step].scenario),
-);
+/** How Redis loses a shop, all of it or its tail: two crashes in a row say most in the opening that follows. */
+const losses = ["emptied", "lostTail"] as const;
 
 /** All plans of a sweep; the seed chooses at which pass of a point the trap is, and what callers do. */
 export function plansOf(seed: number): readonly NamedPlan[] {
@@ -44,19 +42,19 @@ function single(point: CrashPoint, seed: number, signal: Trap["signal"]): NamedP
   });
 }
 
-/** Two crashes in a row: each point of an opening is the first once and the second once, with partners by the seed. */
+/** Two crashes in a row: each point of an opening after a loss is the first once and the second once, with partners by the seed. */
 function doubles(seed: number): NamedPlan[] {
-  const points = openingSteps.flatMap((step) => [`before ${step}`, `after ${step}`] as const);
-  const shift = createDice(seed).between(1, points.length - 1);
-  return points.map((point, index) => {
-    const second = points[(index + shift) % points.length] as CrashPoint;
-    const trap = { point, hit: 1, signal: "SIGKILL" } as const;
-    const traps = [trap, { ...trap, point: second }];
-    return {
-      name: `kill ${point} #1, then ${second} #1`,
-      plan: { traps, scenario: scenarios.emptied, seed: seed + index },
-      trap,
-    };
+  return losses.flatMap((loss) => {
+    const steps = crashSteps.filter((step) => /^(open|rebuild): /.test(step) && reaches[step].scenario === loss);
+    const points = steps.flatMap((step) => [`before ${step}`, `after ${step}`] as const);
+    const shift = createDice(seed).between(1, points.length - 1);
+    return points.map((point, index) => {
+      const second = points[(index + shift) % points.length] as CrashPoint;
+      const trap = { point, hit: 1, signal: "SIGKILL" } as const;
+      const traps = [trap, { ...trap, point: second }];
+      const plan = { traps, scenario: scenarios[loss], seed: seed + index };
+      return { name: `kill ${point} #1, then ${second} #1`, plan, trap };
+    });
   });
 }
 
