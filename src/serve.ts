@@ -167,7 +167,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
       bindService(AdminService, createAdminService(deps)),
     ],
     interceptors: createInterceptors({
-      checksPermission: authenticate !== undefined,
+      permission: authenticate === undefined ? undefined : { holdMs: config.holdMs },
       requireRequestId: config.isRequestIdRequired,
     }),
     explain: explainOutage,

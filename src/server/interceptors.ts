@@ -1,6 +1,6 @@
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { Call } from "./call.ts";
-import { createPermissionInterceptor } from "./permission-interceptor.ts";
+import { createPermissionInterceptor, type PermissionOptions } from "./permission-interceptor.ts";
 import { createRequestIdInterceptor, type RequestIdOptions } from "./request-id-interceptor.ts";
 import { createValidationInterceptor } from "./validation-interceptor.ts";
 
@@ -16,12 +16,12 @@ export interface Interceptor {
 
 /** What interceptors are asked for. */
 export interface InterceptorOptions extends RequestIdOptions {
-  /** True: what a caller may do is looked at. It needs a dispatcher that authenticates. Default false. */
-  readonly checksPermission?: boolean;
+  /** What a caller may do is looked at. It needs a dispatcher that authenticates. Undefined: it is not. */
+  readonly permission?: PermissionOptions | undefined;
 }
 
 /** The interceptors of every call on every door, in their order. */
-export function createInterceptors({ checksPermission = false, ...options }: InterceptorOptions): Interceptor[] {
-  const permission = checksPermission ? [createPermissionInterceptor()] : [];
-  return [...permission, createValidationInterceptor(), createRequestIdInterceptor(options)];
+export function createInterceptors({ permission, ...options }: InterceptorOptions): Interceptor[] {
+  const permissions = permission === undefined ? [] : [createPermissionInterceptor(permission)];
+  return [...permissions, createValidationInterceptor(), createRequestIdInterceptor(options)];
 }

@@ -256,9 +256,42 @@ describe.each(doors)("by %s", (door) => {
     const ask = async (scope: string, paymentMethod: PaymentMethod) =>
       reasonOf(await refusalOf(door, placeOrder, await sign(key, { scope }), { ...order, paymentMethod }));
 
-    expect(await ask("holdfast.self", PaymentMethod.NONE)).toBe("PermissionDenied PERMISSION_DENIED");
-    expect(await ask("holdfast.self", PaymentMethod.WALLET)).toBe("NotFound PRODUCT_NOT_FOUND");
-    expect(await ask("holdfast.write", PaymentMethod.NONE)).toBe("NotFound PRODUCT_NOT_FOUND");
+    const own = [PaymentMethod.UNSPECIFIED, PaymentMethod.WALLET, PaymentMethod.EXTERNAL];
+    for (const paymentMethod of [...own, PaymentMethod.NONE, PaymentMethod.GATEWAY]) {
+      expect([paymentMethod, await ask("holdfast.self", paymentMethod)]).toEqual([
+        paymentMethod,
+        own.includes(paymentMethod) ? "NotFound PRODUCT_NOT_FOUND" : "PermissionDenied PERMISSION_DENIED",
+      ]);
+      expect(await ask("holdfast.write", paymentMethod)).toBe("NotFound PRODUCT_NOT_FOUND");
+    }
+  });
+
+  test("nobody holds for itself longer than a hold lasts by default", async () => {
+    const { holdStock } = InventoryService.method;
+    const hold = { shopId: "berlin", userId: "alice", lines: [{ sku: "ps5", quantity: 1 }] };
+    const ask = async (scope: string, seconds: bigint, nanos = 0) =>
+      reasonOf(
+        await refusalOf(door, holdStock, await sign(key, { scope }), { ...hold, holdDuration: { seconds, nanos } }),
+      );
+
+    expect(await ask("holdfast.self", 600n)).toBe("NotFound PRODUCT_NOT_FOUND");
+    expect(await ask("holdfast.self", 600n, 1_000_000)).toBe("PermissionDenied PERMISSION_DENIED");
+    expect(await ask("holdfast.self", 86_400n)).toBe("PermissionDenied PERMISSION_DENIED");
+    expect(await ask("holdfast.write", 86_400n)).toBe("NotFound PRODUCT_NOT_FOUND");
+  });
+
+  test("to take a consumer from its watcher is not reading", async () => {
+    const { watchEvents } = EventService.method;
+    const start = { case: "consumer", value: `worker-${door}` };
+    const ask = async (scope: string) =>
+      refusalOf(door, watchEvents, await sign(key, { scope }), { shopId: "rome", start });
+    const error = await ask("holdfast.read");
+
+    expect(reasonOf(error)).toBe("PermissionDenied PERMISSION_DENIED");
+    expect(error?.findDetails(ErrorInfoSchema)[0]?.metadata).toEqual({ scope: "holdfast.events" });
+    expect(reasonOf(await ask("holdfast.write"))).toBe("PermissionDenied PERMISSION_DENIED");
+    expect(await ask("holdfast.events")).toBeUndefined();
+    expect(await ask("holdfast.read holdfast.write")).toBeUndefined();
   });
 
   test("permission is decided before a replay", async () => {

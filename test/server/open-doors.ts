@@ -47,7 +47,7 @@ export async function openDoors(handlers: TestHandlers, options: TestOptions = {
     ],
     authenticate: options.authenticate,
     interceptors: createInterceptors({
-      checksPermission: options.authenticate !== undefined,
+      permission: options.authenticate === undefined ? undefined : { holdMs: 600_000 },
       requireRequestId: options.requireRequestId ?? false,
     }),
     explain: options.explain ?? ((error) => error),

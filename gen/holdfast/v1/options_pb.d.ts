@@ -38,6 +38,14 @@ export declare type Access = Message<"holdfast.v1.Access"> & {
    * @generated from field: bool all_shops = 3;
    */
   allShops: boolean;
+
+  /**
+   * Any one of these scopes is asked for as well when the request starts as a consumer: its watch ends the one that the
+   * consumer has, which no reader may do. Refusals name the first.
+   *
+   * @generated from field: repeated string consumer_scopes = 4;
+   */
+  consumerScopes: string[];
 };
 
 /**
