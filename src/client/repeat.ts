@@ -3,6 +3,9 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { ExponentialBackoff, type IBackoff } from "cockatiel";
 import { isUndecided, refusalOf } from "./refusals.ts";
 
+/** The longest that a timer of Node can wait, in milliseconds: one that is set for longer fires at once. */
+export const longestTimerMs = 2 ** 31 - 1;
+
 /** How patient a client is; all times in milliseconds. */
 export interface RepeatOptions {
   /** How often a call is sent at most. Default 10. A watch has no such limit. */
@@ -86,7 +89,7 @@ export async function repeatUntilDecided<T>(
 
 /** What the server asks for and the backoff on top, so that callers who were told the same do not come back at once. */
 export function pauseAfter(error: unknown, { duration }: IBackoff<unknown>): number {
-  return (refusalOf(error)?.retryMs ?? 0) + duration;
+  return Math.min((refusalOf(error)?.retryMs ?? 0) + duration, longestTimerMs);
 }
 
 /** Aborted when one of two signals is that may not be there. */

@@ -3,7 +3,6 @@ import {
   create,
   type DescMessage,
   type DescMethod,
-  isMessage,
   type MessageInitShape,
   type MessageShape,
 } from "@bufbuild/protobuf";
@@ -25,11 +24,12 @@ export function createRepeatingTransport(transport: Transport, options: RepeatOp
   const patience = createPatience(options);
   return {
     unary: (method, signal, timeoutMs, header, input, contextValues) => {
-      const message = withRequestId(method, header, input);
+      const headers = new Headers(header);
+      const message = withRequestId(method, headers, input);
       const isRepeatable =
         isMutation(method) || method.idempotency !== MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN;
       return repeatUntilDecided(
-        (attemptMs) => transport.unary(method, signal, attemptMs, header, message, contextValues),
+        (attemptMs) => transport.unary(method, signal, attemptMs, headers, message, contextValues),
         { timeoutMs, signal, isRepeatable },
         patience,
       ).catch((error) => {
@@ -47,29 +47,20 @@ export function createRepeatingTransport(transport: Transport, options: RepeatOp
   };
 }
 
-type HeaderInput = ConstructorParameters<typeof Headers>[0];
-
 /** Whether an RPC changes the shop: whether its request has a `request_id`. */
 export function isMutation({ input }: DescMethod): boolean {
   return input.field.requestId !== undefined;
 }
 
-/** The caller's message with an id, if it needs one; the caller's own object stays as it is. */
+/** A copy of the caller's message, with an id if it needs one: what the caller does to its own one changes no attempt. */
 function withRequestId<I extends DescMessage>(
   method: DescMethod & { readonly input: I },
-  header: HeaderInput,
+  headers: Headers,
   input: MessageInitShape<I>,
 ): MessageShape<I> {
-  const message = create(method.input, input);
-  if (!isMutation(method) || (message as { requestId?: string }).requestId !== "" || hasIdempotencyKey(header)) {
-    return message;
-  }
-  const own = isMessage(input, method.input) ? clone(method.input, message) : message;
-  return Object.assign(own, { requestId: makeId() });
-}
-
-function hasIdempotencyKey(header: HeaderInput): boolean {
-  return header !== undefined && new Headers(header).has("idempotency-key");
+  const message = clone(method.input, create(method.input, input));
+  const hasId = (message as { requestId?: string }).requestId !== "" || headers.has("idempotency-key");
+  return isMutation(method) && !hasId ? Object.assign(message, { requestId: makeId() }) : message;
 }
 
 async function* refusing<T>(messages: AsyncIterable<T>): AsyncGenerator<T> {

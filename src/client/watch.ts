@@ -8,7 +8,7 @@ import {
   type WatchEventsResponse,
 } from "../../gen/holdfast/v1/event_service_pb.js";
 import { isUndecided } from "./refusals.ts";
-import { eitherOf, type Patience, pauseAfter } from "./repeat.ts";
+import { eitherOf, longestTimerMs, type Patience, pauseAfter } from "./repeat.ts";
 
 /** A message of a watch, `batches` taken apart: a commit (`batch`), or where the watch stands (`bookmark`, `caughtUp`). */
 export type Watched = Exclude<WatchEventsResponse["message"], { case: "batches" | undefined }>;
@@ -19,7 +19,7 @@ export interface WatchOptions {
   readonly signal?: AbortSignal;
   /**
    * A connection on which nothing came for so long is given up, in milliseconds. Default: three times the request's
-   * `bookmark_interval`, and at least 15,000; below 10,000, a position that PostgreSQL is healing may not be waited for.
+   * `bookmark_interval`, and at least 15,000; Infinity: after 24 days. Below 10,000, a position that PostgreSQL is healing may not be waited for.
    */
   readonly silenceMs?: number;
 }
@@ -48,7 +48,7 @@ export async function* watchCommits(
 ): AsyncGenerator<Watched, never> {
   const request = create(WatchEventsRequestSchema, init);
   const signal = eitherOf(ownSignal, clientSignal);
-  const longestMs = silenceMs ?? Math.max(leastSilenceMs, 3 * bookmarkMs(request));
+  const longestMs = Math.min(silenceMs ?? Math.max(leastSilenceMs, 3 * bookmarkMs(request)), longestTimerMs);
   let last: Place | undefined;
   let pause = backoff.next();
   for (;;) {

@@ -154,6 +154,15 @@ it("leaves a connection that went silent", async () => {
   expect(watch.positions()).toEqual(upTo(last));
 });
 
+it.each([Number.POSITIVE_INFINITY, 2 ** 31])("with a silence of %d ms stays on its connection", async (silenceMs) => {
+  const shopId = await createShop(holdfast.grpc, { users: { ann: 0 } });
+  const ends: unknown[] = [];
+  const { client } = await openClient(holdfast, cleanUp, { onRepeat: (error) => ends.push(error) });
+  const watch = follow(client, { shopId }, { silenceMs });
+  await watch.reached(await commitSome(shopId));
+  expect(ends).toEqual([]);
+});
+
 describe("a watch that cannot go on", () => {
   it.each([
     ["by position", {}],

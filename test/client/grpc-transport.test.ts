@@ -1,0 +1,102 @@
+import { toBinary } from "@bufbuild/protobuf";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { Metadata, Server, ServerCredentials, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
+import { expect, it, onTestFinished } from "vitest";
+import { EventService, WatchEventsResponseSchema } from "../../gen/holdfast/v1/event_service_pb.js";
+import { InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
+import { createGrpcTransport, createHoldfastClient, type GrpcTransportOptions } from "../../src/client/index.ts";
+import { bookmark } from "../server/open-doors.ts";
+
+const keep = (bytes: Buffer): Buffer => bytes;
+const entry = (path: string, responseStream: boolean) => ({
+  path,
+  requestStream: false,
+  responseStream,
+  requestSerialize: keep,
+  requestDeserialize: keep,
+  responseSerialize: keep,
+  responseDeserialize: keep,
+});
+
+/**
+ * A bare gRPC server: GetStock fails with the given bytes where details belong, WatchEvents sends a bookmark and ends. It
+ * notes who asked.
+ */
+async function openServer(details = Buffer.alloc(0)) {
+  const asked: string[] = [];
+  const note = ({ metadata }: { readonly metadata: Metadata }): void =>
+    void asked.push(metadata.get("authorization").join());
+  const server = new Server();
+  server.addService(
+    {
+      get: entry("/holdfast.v1.InventoryService/GetStock", false),
+      watch: entry("/holdfast.v1.EventService/WatchEvents", true),
+    },
+    {
+      get: (call: ServerUnaryCall<Buffer, Buffer>, answer: (error: object) => void) => {
+        note(call);
+        const metadata = new Metadata();
+        metadata.set("grpc-status-details-bin", details);
+        answer({ code: Code.NotFound, details: "there is no such product", metadata });
+      },
+      watch: (call: ServerWritableStream<Buffer, Buffer>) => {
+        note(call);
+        call.write(Buffer.from(toBinary(WatchEventsResponseSchema, bookmark(1))));
+        call.end();
+      },
+    },
+  );
+  onTestFinished(() => server.forceShutdown());
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, free) =>
+      error ? reject(error) : resolve(free),
+    );
+  });
+  return { asked, target: `127.0.0.1:${port}` };
+}
+
+function openTransport(options: GrpcTransportOptions) {
+  const transport = createGrpcTransport(options);
+  onTestFinished(() => transport.close());
+  return transport;
+}
+
+it("details that are no google.rpc.Status are left out; code and message stay", async () => {
+  const { target } = await openServer(Buffer.from([0x0a, 0x7f, 0x01]));
+  const { getStock } = createClient(InventoryService, openTransport({ target }));
+  const error = await getStock({ sku: "ps5" }).catch((reason: unknown) => reason);
+
+  expect(error).toBeInstanceOf(ConnectError);
+  expect(error).toMatchObject({ code: Code.NotFound, rawMessage: "there is no such product", details: [] });
+});
+
+it("headers of the transport go with every call and every watch, asked for each time", async () => {
+  const { asked, target } = await openServer();
+  let count = 0;
+  const headers = async () => {
+    count += 1;
+    return { authorization: `Bearer ${count}` };
+  };
+  const transport = openTransport({ target, headers });
+  const { getStock } = createClient(InventoryService, transport);
+  await getStock({}).catch(() => undefined);
+  await getStock({}, { headers: { authorization: "Bearer own" } }).catch(() => undefined);
+  for await (const _ of createClient(EventService, transport).watchEvents({})) void _;
+  // The server ends this one after each message: the second is of a watch that was resumed.
+  let messageCount = 0;
+  for await (const _ of createHoldfastClient({ transport, firstPauseMs: 1 }).watch({})) {
+    messageCount += 1;
+    if (messageCount === 2) break;
+  }
+
+  expect(asked).toEqual(["Bearer 1", "Bearer own", "Bearer 3", "Bearer 4", "Bearer 5"]);
+});
+
+it("a call whose headers cannot be had fails, unsent", async () => {
+  const { asked, target } = await openServer();
+  const headers = () => Promise.reject(new Error("no token"));
+  const { getStock } = createClient(InventoryService, openTransport({ target, headers }));
+
+  await expect(getStock({})).rejects.toThrow("no token");
+  expect(asked).toEqual([]);
+});
