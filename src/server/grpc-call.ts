@@ -121,10 +121,34 @@ export class GrpcUnaryCall extends GrpcCall {
 
 /** A server stream on the gRPC door. */
 export class GrpcStreamCall extends GrpcCall {
+  readonly #maxArrivalMs: number;
+  #arrival: NodeJS.Timeout | undefined;
   #unsentBytes = 0;
   #resume: (() => void) | undefined;
 
+  /** `maxArrivalMs`: how long the request may take to arrive; a stream need not have a deadline that bounds it. */
+  constructor(
+    endpoint: Endpoint,
+    dispatcher: Dispatcher,
+    transport: ServerInterceptingCallInterface,
+    maxArrivalMs: number,
+  ) {
+    super(endpoint, dispatcher, transport);
+    this.#maxArrivalMs = maxArrivalMs;
+  }
+
+  override onReceiveMetadata(metadata: Metadata): void {
+    this.#arrival = setTimeout(() => this.expire(), this.#maxArrivalMs);
+    super.onReceiveMetadata(metadata);
+  }
+
+  override onReceiveHalfClose(): void {
+    clearTimeout(this.#arrival);
+    super.onReceiveHalfClose();
+  }
+
   override onCancel(): void {
+    clearTimeout(this.#arrival);
     super.onCancel();
     this.#resume?.();
   }

@@ -14,7 +14,7 @@ import type { ListenAddress } from "../config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Door } from "./door.ts";
 import { GrpcStreamCall, GrpcUnaryCall } from "./grpc-call.ts";
-import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
+import { MAX_ARRIVAL_MS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
 import { formatAddress, listenError } from "./listen-error.ts";
 import { createReflection, type Reflection } from "./reflection.ts";
 import { clientOptions, type TlsFiles } from "./tls-files.ts";
@@ -45,14 +45,20 @@ export interface GrpcDoorOptions {
   readonly tls?: TlsFiles | undefined;
   /** True: anybody who can connect can read the descriptors. */
   readonly reflection: boolean;
+  /** Default MAX_ARRIVAL_MS. */
+  readonly maxArrivalMs?: number | undefined;
   readonly logger: Logger;
 }
 
 /** Opens the door of gRPC callers: grpc-js serves three to four times the calls of connect's own gRPC. */
-export function createGrpcDoor({ address, dispatcher, tls, reflection, logger }: GrpcDoorOptions): GrpcDoor {
+export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
+  const { address, dispatcher, tls, reflection, maxArrivalMs = MAX_ARRIVAL_MS, logger } = options;
   sendLibraryLogTo(logger);
   const otherCalls = new Set<ServerInterceptingCall>();
-  const server = new Server({ ...SERVER_OPTIONS, interceptors: [createEntrance(dispatcher, otherCalls)] });
+  const server = new Server({
+    ...SERVER_OPTIONS,
+    interceptors: [createEntrance(dispatcher, otherCalls, maxArrivalMs)],
+  });
   registerEndpoints(server, dispatcher);
   const health = new HealthImplementation();
   health.addToServer(server);
@@ -94,7 +100,11 @@ export function createGrpcDoor({ address, dispatcher, tls, reflection, logger }:
  * Leads every call to its endpoint before grpc-js makes a Writable for it, which it does even for unary calls. Calls of
  * other services go on to their handlers; they are kept in mind, because health watches never end by themselves.
  */
-function createEntrance(dispatcher: Dispatcher, otherCalls: Set<ServerInterceptingCall>): ServerInterceptor {
+function createEntrance(
+  dispatcher: Dispatcher,
+  otherCalls: Set<ServerInterceptingCall>,
+  maxArrivalMs: number,
+): ServerInterceptor {
   return ({ path, responseStream }, transport) => {
     const endpoint = dispatcher.endpoints.get(path);
     if (endpoint === undefined) {
@@ -107,7 +117,7 @@ function createEntrance(dispatcher: Dispatcher, otherCalls: Set<ServerIntercepti
       return call;
     }
     const call = responseStream
-      ? new GrpcStreamCall(endpoint, dispatcher, transport)
+      ? new GrpcStreamCall(endpoint, dispatcher, transport, maxArrivalMs)
       : new GrpcUnaryCall(endpoint, dispatcher, transport);
     // Never calling next leaves the registered handler out.
     return new ServerInterceptingCall(transport, { start: () => call.start() });

@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
+import type { Http2ServerResponse } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
@@ -9,17 +10,18 @@ import { createCorsPolicy } from "./cors.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Door } from "./door.ts";
 import { createServiceImpl } from "./http-call.ts";
-import { MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
+import { MAX_ARRIVAL_MS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
 import { listenError } from "./listen-error.ts";
 import { COMPRESSIONS, handle, JSON_OPTIONS } from "./malformed-request.ts";
 import { createProbes, type Readiness } from "./probes.ts";
 import { peerCertificateOf, type TlsFiles } from "./tls-files.ts";
 import { createTlsServer } from "./tls-server.ts";
 
+/** How long the headers of a request may take to arrive, in milliseconds. */
+const MAX_HEADERS_ARRIVAL_MS = 10_000;
+
 const SERVER_OPTIONS = {
   maxHeaderSize: 16 * 1024,
-  headersTimeout: 10_000,
-  requestTimeout: 30_000,
   keepAliveTimeout: 65_000,
   // A peer that is gone is found out even when a stream to it has nothing to say.
   keepAlive: true,
@@ -36,11 +38,19 @@ export interface HttpDoorOptions {
   readonly corsOrigins: readonly string[];
   /** What `/readyz` says while the door is not draining. */
   readonly isReady: () => Readiness | Promise<Readiness>;
+  /** Default MAX_ARRIVAL_MS. */
+  readonly maxArrivalMs?: number | undefined;
   readonly logger: Logger;
 }
 
 /** Opens the door for Connect, gRPC-Web and JSON over HTTP/1.1, under TLS over HTTP/2 too, and for probes. */
-export function createHttpDoor({ address, dispatcher, tls, corsOrigins, isReady, logger }: HttpDoorOptions): Door {
+export function createHttpDoor(options: HttpDoorOptions): Door {
+  const { address, dispatcher, tls, corsOrigins, isReady, maxArrivalMs = MAX_ARRIVAL_MS, logger } = options;
+  const serverOptions = {
+    ...SERVER_OPTIONS,
+    headersTimeout: Math.min(MAX_HEADERS_ARRIVAL_MS, maxArrivalMs),
+    requestTimeout: maxArrivalMs,
+  };
   const handlers = createHandlers(dispatcher);
   const applyCors = createCorsPolicy(corsOrigins);
   const answerProbe = createProbes(() => (dispatcher.draining.aborted ? "draining" : isReady()));
@@ -57,14 +67,14 @@ export function createHttpDoor({ address, dispatcher, tls, corsOrigins, isReady,
     }
     serve(handler, req, res).catch((error: unknown) => {
       // Else the caller left while it was being answered.
-      if (!res.destroyed) {
+      if (!isGone(res)) {
         logger.error({ err: error, rpc: path }, "a call could not be answered");
         res.destroy();
       }
     });
   };
-  const overTls = tls === undefined ? undefined : createTlsServer(SERVER_OPTIONS, tls, listener);
-  const server = overTls?.server ?? createServer(SERVER_OPTIONS, listener);
+  const overTls = tls === undefined ? undefined : createTlsServer(serverOptions, tls, listener);
+  const server = overTls?.server ?? createServer(serverOptions, listener);
 
   return {
     listen: () => listen(server, address),
@@ -112,6 +122,11 @@ function toUniversalRequest(req: IncomingMessage, res: ServerResponse) {
   } catch {
     return undefined;
   }
+}
+
+/** Whether nobody can be answered any more. Node's responses of HTTP/2 have no `destroyed`. */
+function isGone(res: ServerResponse): boolean {
+  return res.destroyed || (res as Partial<Pick<Http2ServerResponse, "stream">>).stream?.closed === true;
 }
 
 /** Written like an error of connect, whose clients then show the message. */

@@ -1,5 +1,10 @@
 import type { RequestListener } from "node:http";
-import { createServer as createHttp2Server, type ServerHttp2Session } from "node:http2";
+import {
+  constants,
+  createServer as createHttp2Server,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
 import { createServer as createHttpsServer, type Server, type ServerOptions } from "node:https";
 import { clientOptions, type TlsFiles } from "./tls-files.ts";
 
@@ -19,9 +24,13 @@ export interface TlsServer {
 
 /**
  * Makes the server. Not by http2.createSecureServer with `allowHTTP1`: it cannot be told to close HTTP/1.1 connections that
- * idle, nor the limits of HTTP/1.1. Here HTTP/1.1 is as without TLS, and connections that chose h2 are handed over.
+ * idle, nor the limits of HTTP/1.1. `requestTimeout`, which Node's HTTP/2 does not know, holds for both. Here HTTP/1.1 is as without TLS, and connections that chose h2 are handed over.
  */
-export function createTlsServer(options: ServerOptions, tls: TlsFiles, listener: RequestListener): TlsServer {
+export function createTlsServer(
+  options: ServerOptions & { readonly requestTimeout: number },
+  tls: TlsFiles,
+  listener: RequestListener,
+): TlsServer {
   const ALPNProtocols = ["h2", "http/1.1"];
   const server = createHttpsServer({ ...options, ...clientOptions(tls), ...tls.current, ALPNProtocols }, listener);
   tls.onChange((material) => server.setSecureContext(material));
@@ -37,6 +46,7 @@ export function createTlsServer(options: ServerOptions, tls: TlsFiles, listener:
     session.once("close", () => sessions.delete(session));
     session.setTimeout(HTTP2_IDLE_MS, () => session.close());
   });
+  http2.on("stream", (stream) => endUnlessArrived(stream, options.requestTimeout));
   const http1Listeners = server.listeners("secureConnection");
   server.removeAllListeners("secureConnection");
   server.on("secureConnection", (socket) => {
@@ -51,4 +61,12 @@ export function createTlsServer(options: ServerOptions, tls: TlsFiles, listener:
     closeHttp2: () => sessions.forEach((session) => void session.close()),
     destroyHttp2: () => sessions.forEach((session) => void session.destroy()),
   };
+}
+
+/** Ends a call whose request has not arrived in time. */
+function endUnlessArrived(stream: ServerHttp2Stream, arrivalMs: number): void {
+  if (stream.endAfterHeaders) return;
+  const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), arrivalMs);
+  const stop = (): void => clearTimeout(timer);
+  stream.once("end", stop).once("close", stop);
 }

@@ -29,6 +29,7 @@ export interface TestOptions {
   readonly httpPort?: number;
   readonly requireRequestId?: boolean;
   readonly tls?: TlsFiles;
+  readonly maxArrivalMs?: number;
   readonly authenticate?: Authenticate;
   readonly corsOrigins?: readonly string[];
   readonly explain?: (error: unknown) => unknown;
@@ -55,11 +56,13 @@ export async function openDoors(handlers: TestHandlers, options: TestOptions = {
   });
   const host = "127.0.0.1";
   const grpcAddress = { host, port: options.grpcPort ?? 0 };
-  const grpcDoor = createGrpcDoor({ address: grpcAddress, dispatcher, tls: options.tls, reflection: true, logger });
+  const { tls, maxArrivalMs } = options;
+  const grpcDoor = createGrpcDoor({ address: grpcAddress, dispatcher, tls, maxArrivalMs, reflection: true, logger });
   const httpDoor = createHttpDoor({
     address: { host, port: options.httpPort ?? 0 },
     dispatcher,
-    tls: options.tls,
+    tls,
+    maxArrivalMs,
     corsOrigins: options.corsOrigins ?? [],
     isReady: options.isReady ?? (() => true),
     logger,

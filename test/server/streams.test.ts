@@ -163,3 +163,27 @@ test("a gRPC stream is established before its first message", async () => {
   await new Promise((resolve) => call.once("metadata", resolve));
   call.cancel();
 });
+
+test("over gRPC a request of a stream that does not arrive in time ends the call, and one that has arrived does not", async () => {
+  const { promise: stalledEnd, resolve: end } = Promise.withResolvers<void>();
+  const doors = await openDoors(
+    {
+      async *watchEvents() {
+        await stalledEnd;
+        yield bookmark(1);
+      },
+    },
+    { maxArrivalMs: 200 },
+  );
+  const client = openGrpcClient(doors.grpcAddress);
+  const keep = (value: Buffer): Buffer => value;
+  const arrived = client.makeServerStreamRequest(WATCH_EVENTS, keep, keep, Buffer.alloc(0));
+  const stalled = client.makeBidiStreamRequest(WATCH_EVENTS, keep, keep);
+  stalled.on("error", () => undefined).resume();
+  stalled.write(Buffer.alloc(0));
+  const code = await new Promise((resolve) => stalled.on("status", (status) => resolve(status.code)));
+  end();
+
+  expect(code).toBe(4);
+  expect(await readAll(arrived)).toHaveLength(1);
+});
