@@ -333,11 +333,11 @@ function readJwt(env: Environment): JwtConfig | undefined {
 }
 
 function readJwksUrl(env: Environment) {
-  const accepted = "https://host/path, or http:// on loopback";
+  const accepted = "https://host/path, or http:// on loopback, without user and password (fetch takes none)";
   return read(env, "HOLDFAST_JWT_JWKS_URL", accepted, (text) => {
     const url = URL.parse(text);
     const isTrusted = url?.protocol === "https:" || (url?.protocol === "http:" && isLoopback(url.hostname));
-    return isTrusted ? { jwksUrl: text } : undefined;
+    return isTrusted && url.username === "" && url.password === "" ? { jwksUrl: text } : undefined;
   });
 }
 

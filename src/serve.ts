@@ -7,7 +7,7 @@ import { SubscriptionService } from "../gen/holdfast/v1/subscription_service_pb.
 import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
 import { createCertificateReader, readClientMap } from "./auth/client-certificates.ts";
 import { openTokenVerifier } from "./auth/open-token-verifier.ts";
-import type { Config, PaymentConfig } from "./config.ts";
+import { type Config, isLoopback, type PaymentConfig } from "./config.ts";
 import { around } from "./crash-point.ts";
 import type { PaymentGateway } from "./payments/gateway.ts";
 import { defaultGatewayTimes, withRetries } from "./payments/retry-policy.ts";
@@ -23,6 +23,7 @@ import { bindService, createDispatcher } from "./server/dispatcher.ts";
 import { createGrpcDoor } from "./server/grpc-door.ts";
 import { createHttpDoor } from "./server/http-door.ts";
 import { createInterceptors } from "./server/interceptors.ts";
+import { formatAddress } from "./server/listen-error.ts";
 import type { Readiness } from "./server/probes.ts";
 import { openTlsFiles } from "./server/tls-files.ts";
 import { createAdminService } from "./services/admin-service.ts";
@@ -64,6 +65,7 @@ const drainMs = 10_000;
 
 /** Opens the stores and both doors; ready when it returns. */
 export async function startServer(options: ServerOptions): Promise<Server> {
+  warnOfPlainTokens(options);
   const store = await openStore({ ...options.config, ...options });
   try {
     await fill(store, options);
@@ -81,6 +83,17 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   } catch (error) {
     await store.close();
     throw error;
+  }
+}
+
+/** Something in front of the doors may speak TLS, so this is no reason not to start. */
+function warnOfPlainTokens({ config, logger }: Pick<ServerOptions, "config" | "logger">): void {
+  const open = [config.grpcAddress, config.httpAddress].filter(({ host }) => !isLoopback(host)).map(formatAddress);
+  if (config.jwt !== undefined && config.tls === undefined && open.length > 0) {
+    logger.warn(
+      { addresses: open },
+      "tokens come in unencrypted on addresses that other machines reach: set HOLDFAST_TLS_CERT",
+    );
   }
 }
 
@@ -140,7 +153,7 @@ async function openAuthenticator({ jwt, tls }: Config, logger: Logger): Promise<
   if (jwt === undefined && tls?.clientCaFile === undefined) {
     return undefined;
   }
-  const clients = tls?.clientsFile === undefined ? {} : await readClientMap(tls.clientsFile);
+  const clients = tls?.clientsFile === undefined ? undefined : await readClientMap(tls.clientsFile);
   return createAuthenticator({
     verifyToken: jwt === undefined ? undefined : await openTokenVerifier(jwt, logger),
     readCertificate: tls?.clientCaFile === undefined ? undefined : createCertificateReader(clients),

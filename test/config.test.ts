@@ -247,6 +247,7 @@ describe("tokens", () => {
     [{ ...checks, HOLDFAST_JWT_SECRET: secret, HOLDFAST_JWT_PUBLIC_KEY: "k" }, "only one of HOLDFAST_JWT_JWKS_URL"],
     [{ ...checks, HOLDFAST_JWT_SECRET: "short secret" }, "HOLDFAST_JWT_SECRET is too short"],
     [{ ...checks, HOLDFAST_JWT_JWKS_URL: "http://issuer.example/" }, "accepted is https://host/path"],
+    [{ ...checks, HOLDFAST_JWT_JWKS_URL: "https://ann:pw@issuer.example/" }, "without user and password"],
     [{ ...checks, HOLDFAST_JWT_JWKS_URL: "issuer" }, "accepted is https://host/path"],
     [{ ...checks, HOLDFAST_JWT_SECRET: secret, HOLDFAST_JWT_ALGORITHMS: "ES256" }, "accepted is HS256, HS384, HS512"],
     [{ ...checks, HOLDFAST_JWT_PUBLIC_KEY: "k", HOLDFAST_JWT_ALGORITHMS: "HS256" }, "accepted is RS256"],

@@ -15,10 +15,10 @@ const defaultScopes = "holdfast.read holdfast.write";
 const maxRemembered = 10_000;
 
 /**
- * Makes the reader. What the map says of one of a certificate's names holds; else its URIs do: `shop:<id>` for each shop
- * (`shop:*` for all), `scope:<scope>` for each scope, without any of the latter read and write.
+ * Makes the reader. With a map only the map counts: a certificate with none of its names has no shops. Without one its URIs
+ * do: `shop:<id>` for each shop (`shop:*` for all), `scope:<scope>` for each scope, without any of the latter read and write.
  */
-export function createCertificateReader(clients: ClientMap = {}): CertificateReader {
+export function createCertificateReader(clients?: ClientMap): CertificateReader {
   const known = new Map<string, Identity>();
   return (certificate) => {
     const { fingerprint256 } = certificate;
@@ -34,17 +34,21 @@ export function createCertificateReader(clients: ClientMap = {}): CertificateRea
   };
 }
 
-function identityOf(certificate: PeerCertificate, clients: ClientMap): Identity {
+function identityOf(certificate: PeerCertificate, clients: ClientMap | undefined): Identity {
   const uris = alternativeNames(certificate, "URI");
   const suffixes = (prefix: string): string[] =>
     uris.filter((uri) => uri.startsWith(prefix)).map((uri) => uri.slice(prefix.length));
-  const names = namesOf(certificate, uris);
-  const mapped = names.find((name) => Object.hasOwn(clients, name));
-  const principal = mapped ?? names[0] ?? uris[0];
+  const hosts = alternativeNames(certificate, "DNS");
+  const names = [...uris.filter((uri) => !/^(shop|scope):/.test(uri)), ...hosts];
+  const commonNames = [certificate.subject?.CN ?? []].flat();
+  // A CA that vouches for alternative names need not have looked at the common name beside them.
+  const tried = uris.length + hosts.length > 0 ? names : commonNames;
+  const mapped = tried.find((name) => clients !== undefined && Object.hasOwn(clients, name));
+  const principal = mapped ?? names[0] ?? commonNames[0] ?? uris[0];
   if (!isPrincipal(principal)) {
     throw unauthenticated("the client certificate has no name of 1 to 256 characters that a caller can have");
   }
-  const entry = mapped === undefined ? undefined : clients[mapped];
+  const entry = mapped === undefined ? clients && {} : clients?.[mapped];
   const scopes = suffixes("scope:");
   return {
     principal,
@@ -54,16 +58,6 @@ function identityOf(certificate: PeerCertificate, clients: ClientMap): Identity 
     ),
     expiresMs: Date.parse(certificate.valid_to),
   };
-}
-
-/** What a certificate is called: its URIs but those that say what it may do, its host names, its common name. */
-function namesOf(certificate: PeerCertificate, uris: readonly string[]): string[] {
-  const { CN } = certificate.subject ?? {};
-  return [
-    ...uris.filter((uri) => !/^(shop|scope):/.test(uri)),
-    ...alternativeNames(certificate, "DNS"),
-    ...(CN === undefined ? [] : [CN].flat()),
-  ];
 }
 
 /** The subject alternative names of a kind. Node writes those with special characters as JSON text, so that none can hide others. */

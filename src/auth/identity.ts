@@ -17,7 +17,8 @@ const maxPrincipalLength = 256;
 
 /**
  * Whether a name can be a principal. It goes into the log, and PostgreSQL refuses a commit with a control character or half a
- * surrogate pair in it: one such caller would fence a shop.
+ * surrogate pair in it: one such caller would fence a shop. Characters that only change how others are shown (\p{Cf}) could make one name
+ * look like another.
  */
 export function isPrincipal(name: unknown): name is string {
   return (
@@ -25,7 +26,7 @@ export function isPrincipal(name: unknown): name is string {
     name.length > 0 &&
     name.length <= maxPrincipalLength &&
     name.isWellFormed() &&
-    !/\p{Cc}/u.test(name) &&
+    !/[\p{Cc}\p{Cf}]/u.test(name) &&
     !(Object.values(ownPrincipals) as string[]).includes(name)
   );
 }

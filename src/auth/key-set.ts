@@ -46,7 +46,10 @@ export function createKeySet({ url, logger, now = Date.now }: KeySetOptions): JW
       return true;
     } catch (error) {
       isAway = true;
-      logger.warn({ err: error, url: url.href }, "the keys of tokens cannot be fetched; the known ones go on working");
+      logger.warn(
+        { err: error, url: url.origin + url.pathname },
+        "the keys of tokens cannot be fetched; the known ones go on working",
+      );
       return false;
     }
   }

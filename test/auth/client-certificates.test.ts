@@ -37,10 +37,13 @@ test("a name that is written like several names is one name", () => {
 });
 
 test.each<[string, string, object]>([
-  ["front", "URI:shop:berlin", { principal: "front", shops: new Set(["rome"]), scopes: new Set(["holdfast.read"]) }],
+  ["front", "", { principal: "front", shops: new Set(["rome"]), scopes: new Set(["holdfast.read"]) }],
+  ["front", "URI:shop:berlin", { principal: "front", shops: new Set() }],
+  ["front", "DNS:a.example", { principal: "a.example", shops: new Set() }],
+  ["other", "URI:shop:*, URI:scope:holdfast.admin", { shops: new Set() }],
   ["b.example", "DNS:a.example, DNS:b.example", { principal: "b.example", shops: new Set(["rome"]) }],
-  ["shop:berlin", "URI:shop:berlin", { principal: "front", shops: new Set(["berlin"]) }],
-  ["__proto__", "URI:shop:berlin", { principal: "front", shops: new Set(["berlin"]) }],
+  ["shop:berlin", "URI:shop:berlin", { principal: "front", shops: new Set() }],
+  ["__proto__", "URI:shop:berlin", { principal: "front", shops: new Set() }],
 ])("with %s in the settings, a certificate for front and %s is %j", (name, names, identity) => {
   const clients = JSON.parse(`{"${name}":{"shops":["rome"],"scope":"holdfast.read"}}`);
   expect(read(certificate(names), clients)).toMatchObject(identity);

@@ -3,8 +3,9 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { exportJWK } from "jose";
 import { pino } from "pino";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { createKeySet, KEY_SET_COOLDOWN_MS, KEY_SET_MAX_AGE_MS } from "../../src/auth/key-set.ts";
+import { openTokenVerifier } from "../../src/auth/open-token-verifier.ts";
 import { createTokenVerifier } from "../../src/auth/tokens.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { audience, createSigningKey, issuer, type SigningKey, sign } from "../helpers/issuer.ts";
@@ -35,7 +36,7 @@ async function openIssuer(...keys: SigningKey[]) {
       return error instanceof Refusal ? error.reason : String(error);
     }
   };
-  return { state, verdict };
+  return { state, verdict, url };
 }
 
 const [first, second] = [createSigningKey("first"), createSigningKey("second")];
@@ -81,6 +82,35 @@ test("a key that the issuer withdraws is not taken any more when the keys are ol
   state.nowMs += KEY_SET_MAX_AGE_MS;
   expect(await verdict(await fresh(first))).toBe("UNAUTHENTICATED");
   expect(await verdict(await fresh(second))).toBe("accepted");
+});
+
+test("the address of the keys is logged without what may be secret in it", async () => {
+  const lines: string[] = [];
+  const logger = pino({}, { write: (line: string) => void lines.push(line) });
+  const getKey = createKeySet({ url: new URL("http://127.0.0.1:1/jwks?key=hidden"), logger });
+  await expect(Promise.resolve(getKey({ alg: "ES256" }, { payload: "", signature: "" }))).rejects.toThrow(Refusal);
+
+  expect(lines).toHaveLength(1);
+  expect(JSON.parse(lines[0] as string).url).toBe("http://127.0.0.1:1/jwks");
+  expect(lines.join()).not.toContain("hidden");
+});
+
+test("a token that was verified is verified again when the keys may have changed", async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { url, state } = await openIssuer(first);
+  const verify = await openTokenVerifier(
+    { key: { jwksUrl: url.href }, algorithms: ["ES256"], issuer, audience },
+    pino({ level: "silent" }),
+  );
+  const token = await sign(first, { exp: Math.floor(Date.now() / 1000) + 86_400 });
+  await verify(token);
+  state.keys = [second];
+  vi.setSystemTime(Date.now() + KEY_SET_MAX_AGE_MS - 1000);
+  expect(verify(token)).not.toBeInstanceOf(Promise);
+  vi.setSystemTime(Date.now() + 2000);
+
+  await expect(verify(token)).rejects.toThrow("the token is not valid");
 });
 
 test.each([

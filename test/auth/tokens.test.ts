@@ -56,6 +56,8 @@ test.each([
   ["is too long", "x".repeat(257)],
   ["holds a NUL, which PostgreSQL refuses", "a\0b"],
   ["holds half a surrogate pair, which PostgreSQL refuses", "a\ud800"],
+  ["turns the direction of what follows", "ann\u202e"],
+  ["holds a space that nobody sees", "an\u200bn"],
   ["is the payment worker's", "payment-worker"],
   ["is that of seeding", "seed"],
   ["is a number", 17],

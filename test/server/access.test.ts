@@ -22,6 +22,7 @@ const holdfast = useHoldfast({
     HOLDFAST_JWT_ISSUER: issuer,
     HOLDFAST_JWT_AUDIENCE: audience,
     HOLDFAST_JWT_ALGORITHMS: "ES256",
+    HOLDFAST_GRPC_ADDR: "0.0.0.0:0",
   },
 });
 
@@ -352,6 +353,12 @@ test("a malformed request without a token is UNAUTHENTICATED, with one VALIDATIO
 
   expect(await post({})).toBe("unauthenticated");
   expect(await post({ authorization: `bearer ${await sign(key)}` })).toBe("invalid_argument");
+});
+
+test("tokens that come in without TLS on an address that others reach are warned of, once", () => {
+  const warnings = holdfast.logged.map((line) => JSON.parse(line)).filter(({ msg }) => /unencrypted/.test(msg));
+
+  expect(warnings).toMatchObject([{ level: 40, addresses: ["0.0.0.0:0"] }]);
 });
 
 test("nothing of this is a fault", () => {
