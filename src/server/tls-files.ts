@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext, type PeerCertificate, TLSSocket } from "node:tls";
 import type { Logger } from "pino";
@@ -36,17 +37,27 @@ export async function openTlsFiles(config: TlsConfig, logger: Logger): Promise<T
   });
   const listeners: ((material: TlsMaterial) => void)[] = [];
 
-  async function reload(): Promise<void> {
+  async function look(): Promise<void> {
     try {
       const next = await readMaterial(config);
       if (isSame(current, next)) return;
-      current = next;
       for (const listener of listeners) listener(next);
+      // Last: what a door did not take is tried again.
+      current = next;
       logger.info({ file: config.certFile }, "the doors listen with new certificates");
     } catch (error) {
       // A certificate and its key are two files: for a moment they do not fit each other.
       logger.error({ err: error, file: config.certFile }, "the new certificates cannot be used; the old ones stay");
     }
+  }
+
+  // One at a time: an older look that ends later would bring older files back.
+  let looking: Promise<void> | undefined;
+  function reload(): Promise<void> {
+    looking ??= look().finally(() => {
+      looking = undefined;
+    });
+    return looking;
   }
 
   const timer = setInterval(reload, TLS_RELOAD_INTERVAL_MS);
@@ -71,7 +82,15 @@ async function readMaterial({ certFile, keyFile, clientCaFile }: TlsConfig): Pro
   const material = { cert, key, ...(ca === undefined ? {} : { ca }) };
   // Throws when the parts are not what they should be, or do not belong together.
   createSecureContext(material);
+  if (ca !== undefined) checkAuthority(ca);
   return material;
+}
+
+/** Throws when a file holds no certificate, or one that is none: TLS would leave it out, and refuse every client. */
+function checkAuthority(pem: Buffer): void {
+  const certificates = pem.toString().match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  if (certificates.length === 0) throw new Error("the file of client CAs holds no certificate");
+  for (const certificate of certificates) new X509Certificate(certificate);
 }
 
 function isSame(left: TlsMaterial, right: TlsMaterial): boolean {
@@ -89,12 +108,18 @@ export function peerCertificateOf(socket: unknown): PeerCertificate | undefined 
   if (!(socket instanceof TLSSocket) || !socket.authorized) {
     return undefined;
   }
-  let certificate = peerCertificates.get(socket);
-  if (certificate === undefined) {
-    certificate = socket.getPeerCertificate();
-    peerCertificates.set(socket, certificate);
-  }
+  const certificate = peerCertificates.get(socket) ?? readPeerCertificate(socket);
+  if (certificate !== undefined) peerCertificates.set(socket, certificate);
   return certificate;
+}
+
+/** Undefined for a connection that is closing: Node then gives null, or throws, and there is nobody left to answer. */
+function readPeerCertificate(socket: TLSSocket): PeerCertificate | undefined {
+  try {
+    return socket.getPeerCertificate() ?? undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Taking a certificate apart takes 31 us (November 2026), as long as the rest of a call, and a connection makes many calls. */

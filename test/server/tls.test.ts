@@ -1,8 +1,10 @@
 import { once } from "node:events";
 import { copyFile, writeFile } from "node:fs/promises";
+import { connect as connectHttp2 } from "node:http2";
 import { Agent } from "node:https";
+import { Socket } from "node:net";
 import { join } from "node:path";
-import { connect as connectTls, type SecureContextOptions } from "node:tls";
+import { connect as connectTls, type SecureContextOptions, TLSSocket } from "node:tls";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { pino } from "pino";
@@ -13,7 +15,7 @@ import { createCertificateReader } from "../../src/auth/client-certificates.ts";
 import { createTokenVerifier } from "../../src/auth/tokens.ts";
 import { createAuthenticator } from "../../src/server/authenticator.ts";
 import type { CallContext } from "../../src/server/call-context.ts";
-import { openTlsFiles, type TlsFiles } from "../../src/server/tls-files.ts";
+import { openTlsFiles, peerCertificateOf, type TlsFiles } from "../../src/server/tls-files.ts";
 import { type Certificate, createAuthority } from "../helpers/authority.ts";
 import { audience, createSigningKey, issuer, sign } from "../helpers/issuer.ts";
 import { aborted, bookmark, openDoors, stockOf } from "./open-doors.ts";
@@ -236,6 +238,37 @@ test("over TLS a drain cuts what is still open when its time is over", async () 
   expect(Date.now() - beganMs).toBeLessThan(3000);
 });
 
+test("over HTTP/2 a request that does not arrive in time is ended, and one that has arrived is not", async () => {
+  const tls = await openTlsFiles({ ...server, clientCaFile: undefined, clientsFile: undefined }, logger);
+  const { promise: stalledEnd, resolve: end } = Promise.withResolvers<void>();
+  const opened = await openDoors(
+    {
+      async *watchEvents() {
+        await stalledEnd;
+        yield bookmark(1);
+      },
+    },
+    { tls, maxArrivalMs: 200 },
+  );
+  const session = connectHttp2(opened.httpUrl, { ca: authority.ca });
+  onTestFinished(() => session.destroy());
+  const ask = (bytes: number) => {
+    const headers = { ":method": "POST", ":path": "/holdfast.v1.EventService/WatchEvents" };
+    const request = session.request({ ...headers, "content-type": "application/connect+proto" });
+    request.on("error", () => undefined).write(Buffer.alloc(bytes));
+    return request;
+  };
+  const arrived = ask(5).end();
+  const stalled = ask(3);
+  await once(stalled, "close");
+  end();
+
+  expect(stalled.rstCode).toBe(8);
+  const [first] = (await once(arrived, "data")) as [Buffer];
+  expect(first[0]).toBe(0);
+  expect(opened.logged).toEqual([]);
+});
+
 test.each(["/livez", "/readyz"])("the probe %s needs no certificate", async (path) => {
   const { httpPort } = await openGuardedDoors();
   const socket = connectTls({ port: httpPort, host: "127.0.0.1", ca: authority.ca });
@@ -247,7 +280,46 @@ test.each(["/livez", "/readyz"])("the probe %s needs no certificate", async (pat
 test("files that cannot be used do not let the server start", async () => {
   const open = (certFile: string, keyFile: string): Promise<TlsFiles> =>
     openTlsFiles({ certFile, keyFile, clientCaFile: undefined, clientsFile: undefined }, logger);
+  const openWithAuthority = (clientCaFile: string) =>
+    openTlsFiles({ ...server, clientCaFile, clientsFile: undefined }, logger);
+  const broken = join(authority.folder, "broken-ca.pem");
+  await writeFile(broken, `${authority.ca}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`);
 
+  await expect(openWithAuthority(server.keyFile)).rejects.toThrow(/_CLIENT_CA cannot be used: .+ no certificate/);
+  await expect(openWithAuthority(broken)).rejects.toThrow(/_CLIENT_CA cannot be used/);
   await expect(open(server.certFile, berlin.keyFile)).rejects.toThrow(/HOLDFAST_TLS_CERT.+cannot be used/);
   await expect(open("nowhere.pem", server.keyFile)).rejects.toThrow(/HOLDFAST_TLS_CERT.+cannot be used.+nowhere\.pem/);
+});
+
+test("what a door does not take is tried again, and two looks at the files are one", async () => {
+  const files = { certFile: join(authority.folder, "again-cert"), keyFile: join(authority.folder, "again-key") };
+  await Promise.all([copyFile(server.certFile, files.certFile), copyFile(server.keyFile, files.keyFile)]);
+  const tls = await openTlsFiles({ ...files, clientCaFile: undefined, clientsFile: undefined }, logger);
+  onTestFinished(() => tls.close());
+  let count = 0;
+  tls.onChange(() => {
+    count += 1;
+    if (count === 1) throw new Error("not now");
+  });
+  const renewed = authority.issue("again", host);
+  await Promise.all([copyFile(renewed.certFile, files.certFile), copyFile(renewed.keyFile, files.keyFile)]);
+  await tls.reload();
+  expect([count, tls.current.cert.equals(server.cert)]).toEqual([1, true]);
+  await Promise.all([tls.reload(), tls.reload()]);
+
+  expect([count, tls.current.cert.equals(renewed.cert)]).toEqual([2, true]);
+});
+
+test.each([
+  ["has no certificate any more", () => null],
+  [
+    "cannot be asked any more",
+    () => {
+      throw new Error("gone");
+    },
+  ],
+])("a connection that %s has none", (_name, getPeerCertificate) => {
+  const socket = Object.assign(new TLSSocket(new Socket()), { authorized: true, getPeerCertificate });
+
+  expect(peerCertificateOf(socket)).toBeUndefined();
 });
