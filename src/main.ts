@@ -14,7 +14,7 @@ import { startServer } from "./serve.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { StartError } from "./start-error.ts";
 import { openStore } from "./store.ts";
-import { explainTarget, openTarget, targetOf } from "./target.ts";
+import { checkToken, explainTarget, openTarget, targetOf } from "./target.ts";
 import { runVerify } from "./verify-command.ts";
 import { runWatch } from "./watch-command.ts";
 
@@ -29,6 +29,8 @@ const usage = `usage: holdfast <command>
   rebuild       load a shop's live state anew: [--target host:port] [--shop default]; a fenced shop gets back to work with
                 --discard-unrecorded or --accept-loss (docs/fences.md)
   watch         print the events of a shop as they become durable: [--target host:port] [--shop default] [--after 0]
+
+verify, rebuild and watch call over TLS with --tls, and say who they are with HOLDFAST_TOKEN (docs/security.md).
 
 Settings are environment variables; README.md lists them.`;
 
@@ -129,8 +131,10 @@ async function callServer<T>(
 ): Promise<T> {
   const target = targetOf(values.target, config);
   const tls = values.tls ?? (values.target === undefined && config.tls !== undefined);
+  const options = { tls, token: config.token };
+  if (values.target !== undefined) checkToken(target, options);
   try {
-    return await call(openTarget(target, { tls, token: config.token }));
+    return await call(openTarget(target, options));
   } catch (error) {
     throw explainTarget(error, target);
   }

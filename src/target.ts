@@ -1,6 +1,6 @@
 import { ConnectError, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import type { Config } from "./config.ts";
+import { type Config, isLoopback } from "./config.ts";
 import { formatAddress } from "./server/listen-error.ts";
 import { StartError } from "./start-error.ts";
 
@@ -31,6 +31,14 @@ export interface TargetOptions {
   readonly tls: boolean;
   /** Sent with every call. Undefined: none. */
   readonly token: string | undefined;
+}
+
+/** Refuses to send a token to another machine for all on the way to read. Throws StartError. */
+export function checkToken(target: string, { tls, token }: TargetOptions): void {
+  const host = new URL(`http://${target}`).hostname.replace(/^\[(.*)\]$/, "$1");
+  if (token !== undefined && !tls && !isLoopback(host)) {
+    throw new StartError(`HOLDFAST_TOKEN would go to ${target} unencrypted: add --tls, or unset it`);
+  }
 }
 
 /** A transport to the gRPC door at `host:port`; nothing connects before the first call. */

@@ -6,7 +6,13 @@ import { createRepeatingTransport } from "../../src/client/index.ts";
 
 it("every attempt sends what the caller gave, whatever becomes of the caller's own message and headers meanwhile", async () => {
   const sent: unknown[] = [];
-  const unary = (_method: unknown, _signal: unknown, _timeoutMs: unknown, header: Record<string, string>, message: object) => {
+  const unary = (
+    _method: unknown,
+    _signal: unknown,
+    _timeoutMs: unknown,
+    header: Record<string, string>,
+    message: object,
+  ) => {
     const { requestId, amountMinor } = message as { requestId: string; amountMinor: bigint };
     sent.push({ requestId, amountMinor, trace: new Headers(header).get("trace") });
     throw new ConnectError("away", Code.Unavailable);
