@@ -266,7 +266,7 @@ describe("--processes", () => {
 
   test("leaves PostgreSQL as many connections for reads as one process has", async () => {
     const database = await createDatabase();
-    const serving = await start(2, { databaseUrl: database.url, settings: { HOLDFAST_PG_POOL_SIZE: "4" } });
+    const serving = await start(2, { databaseUrl: database.url, settings: { HOLDFAST_PG_POOL_SIZE: "10" } });
     const clients = openClients(serving, 4);
     await Promise.all(clients.flatMap(({ grpc }) => Array.from({ length: 16 }, () => grpc.inventory.listProducts({}))));
     const client = new Client({ connectionString: database.url });
@@ -274,7 +274,7 @@ describe("--processes", () => {
     const { rows } = await client.query(
       "select count(*)::int from pg_stat_activity where datname = current_database() and application_name = 'holdfast'",
     );
-    expect(rows).toEqual([{ count: 4 }]);
+    expect(rows).toEqual([{ count: 10 }]);
     await client.end();
     for (const each of clients) each.close();
     await serving.kill();

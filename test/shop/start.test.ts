@@ -153,7 +153,7 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
     {
       name: "processes want too many connections",
       prepare: async () => ({ settings: { HOLDFAST_PROCESSES: "64" } }),
-      says: /may open 448 connections, and PostgreSQL takes 197: .*max_connections.*HOLDFAST_PROCESSES/,
+      says: /may open 512 connections, and PostgreSQL takes 197: .*max_connections.*HOLDFAST_PROCESSES/,
     },
     {
       name: "there are to be no processes",
