@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import { baseEnvironment } from "./base-environment.ts";
 
 /** A program of examples/ that runs. */
 export interface Example {
@@ -34,7 +35,7 @@ export async function runProgram(
 function start(command: string, args: readonly string[], env: Readonly<Record<string, string>>): Example {
   const child = spawn(command, [...args], {
     cwd: projectFolder,
-    env: { PATH: process.env.PATH, ...env },
+    env: { ...baseEnvironment, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });
   let output = "";

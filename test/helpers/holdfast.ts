@@ -14,6 +14,7 @@ import { SubscriptionService } from "../../gen/holdfast/v1/subscription_service_
 import { UserService } from "../../gen/holdfast/v1/user_service_pb.js";
 import { loadConfig } from "../../src/config.ts";
 import { type Server, type ServerOptions, startServer } from "../../src/serve.ts";
+import { baseEnvironment } from "./base-environment.ts";
 
 /** A client for every service, all on one door. */
 export interface Clients {
@@ -172,7 +173,7 @@ function spawnCommand(
   const imports = [guard, ...preloads].flatMap((path) => ["--import", path]);
   return spawn(process.execPath, [...imports, "src/main.ts", ...args], {
     cwd: projectFolder,
-    env: { PATH: process.env.PATH, ...env },
+    env: { ...baseEnvironment, ...env },
     stdio: ["pipe", "pipe", "pipe"],
   });
 }

@@ -9,6 +9,7 @@ import { startEmbeddedPostgres } from "../../src/dev/embedded-postgres.ts";
 import { type PrivateRedis, startPrivateRedis } from "../../src/dev/private-redis.ts";
 import { openDatabase } from "../../src/postgres/connection.ts";
 import { migrate } from "../../src/postgres/migrate.ts";
+import { fillCompileCache } from "./base-environment.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -28,7 +29,7 @@ export function createTemporaryFolder(): Promise<string> {
 /** Run by Vitest once, before the first test file: one PostgreSQL with the product's own settings for all of them. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dataDir = await createTemporaryFolder();
-  const postgres = await startEmbeddedPostgres({ dataDir });
+  const [postgres] = await Promise.all([startEmbeddedPostgres({ dataDir }), fillCompileCache()]);
   await createTemplate(postgres.url);
   project.provide("postgresUrl", postgres.url);
   return async () => {

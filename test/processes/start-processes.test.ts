@@ -11,6 +11,7 @@ import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { isAlive } from "../../src/dev/process-identity.ts";
 import { expectEnd, killHard } from "../dev/processes.ts";
 import { auditShop } from "../helpers/audit.ts";
+import { baseEnvironment } from "../helpers/base-environment.ts";
 import { type Holdfast, type HoldfastOptions, startHoldfast } from "../helpers/holdfast.ts";
 import { startLoad } from "../helpers/load.ts";
 import { startProxy } from "../helpers/proxy.ts";
@@ -200,7 +201,7 @@ describe("processes whose parent is killed", () => {
     parent = spawn(process.execPath, ["src/main.ts", "serve", "--processes", "3"], {
       cwd: fileURLToPath(new URL("../..", import.meta.url)),
       env: {
-        PATH: process.env.PATH,
+        ...baseEnvironment,
         REDIS_URL: stores.urls.redisUrl,
         DATABASE_URL: stores.urls.databaseUrl,
         HOLDFAST_GRPC_ADDR: "127.0.0.1:0",
