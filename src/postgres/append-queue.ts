@@ -65,19 +65,18 @@ export function createAppendQueue({ inTurn, session }: AppendQueueOptions): Appe
   const take = (): readonly Waiting[] => {
     const [first] = waiting as [Waiting];
     const shopIds = new Set<string>();
-    let characters = 0;
-    const mayNotShare = ({ shopId, session, projection }: Waiting): boolean => {
-      for (const { call, events } of projection.commits) {
-        characters += call.length + events.length;
+    let [count, characters] = [0, 0];
+    for (const each of waiting) {
+      const { shopId, session } = each;
+      const isAlone = suspects.has(first.shopId) || suspects.has(shopId) || shopIds.has(shopId);
+      characters += countCharacters(each);
+      if (count > 0 && (isAlone || session !== first.session || characters > maxCharacters)) {
+        break;
       }
-      const isFirst = shopIds.size === 0;
-      const mayShare =
-        session === first.session && !shopIds.has(shopId) && !suspects.has(first.shopId) && !suspects.has(shopId);
       shopIds.add(shopId);
-      return !isFirst && (!mayShare || characters > maxCharacters);
-    };
-    const end = waiting.findIndex(mayNotShare);
-    return waiting.splice(0, end === -1 ? waiting.length : end);
+      count += 1;
+    }
+    return waiting.splice(0, count);
   };
 
   const appendOne = async (append: Waiting): Promise<void> => {
@@ -86,7 +85,7 @@ export function createAppendQueue({ inTurn, session }: AppendQueueOptions): Appe
       resolve(await appendCommits(append.session.db, shopId, comparison, projection));
       suspects.delete(shopId);
     } catch (error) {
-      if (!isPostgresDown(error) && !isPostgresBusy(error)) {
+      if (isOfOneShop(error)) {
         suspects.add(shopId);
       }
       reject(error);
@@ -106,10 +105,10 @@ export function createAppendQueue({ inTurn, session }: AppendQueueOptions): Appe
       }
     } catch (error) {
       for (const append of appends) {
-        if (isPostgresDown(error) || isPostgresBusy(error)) {
-          append.reject(error);
-        } else {
+        if (isOfOneShop(error)) {
           await appendOne(append); // nothing was written; now it shows whose failure it is
+        } else {
+          append.reject(error);
         }
       }
     }
@@ -138,4 +137,13 @@ export function createAppendQueue({ inTurn, session }: AppendQueueOptions): Appe
       });
     },
   };
+}
+
+/** Whether a failure comes from what some shop appends, not from the state of PostgreSQL, which is that of all. */
+function isOfOneShop(error: unknown): boolean {
+  return !isPostgresDown(error) && !isPostgresBusy(error);
+}
+
+function countCharacters({ projection }: Append): number {
+  return projection.commits.reduce((sum, { call, events }) => sum + call.length + events.length, 0);
 }

@@ -362,8 +362,11 @@ function writesOf(used: number, rowsAt: (parameter: number) => string): string {
 }
 
 function remembered(texts: Map<number, string>, used: number, make: () => string): string {
-  const text = texts.get(used) ?? make();
-  texts.set(used, text);
+  let text = texts.get(used);
+  if (text === undefined) {
+    text = make();
+    texts.set(used, text);
+  }
   return text;
 }
 
