@@ -17,14 +17,18 @@ const stopAsked = new Promise<void>((resolve) => {
   });
 });
 
+const { number, config, logLevel, ...stores } = await readTask();
+const logger = createLogger(logLevel).child({ process: number });
 try {
-  const { number, config, logLevel, ...stores } = await readTask();
-  const logger = createLogger(logLevel).child({ process: number });
   const { grpcPort, httpPort, stop } = await startServer({ config, ...stores, logger });
   logger.info(`process ${number} serves`);
   report({ ready: { grpcPort, httpPort } });
   await stopAsked;
-  await stop();
+  await stop().catch((error: unknown) => {
+    // Who asked waits for the end of this process, and reads nothing of it any more.
+    logger.error({ err: error }, `process ${number} could not stop as it should`);
+    process.exitCode = 1;
+  });
 } catch (error) {
   const isExpected = error instanceof StartError;
   report({ failure: isExpected ? error.message : String((error as Error | undefined)?.stack ?? error) });
