@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { Client } from "@connectrpc/connect";
+import type { IBackoff } from "cockatiel";
 import {
   type EventService,
   type WatchEventsRequest,
@@ -50,12 +51,12 @@ export async function* watchCommits(
   const signal = eitherOf(ownSignal, clientSignal);
   const longestMs = Math.min(silenceMs ?? Math.max(leastSilenceMs, 3 * bookmarkMs(request)), longestTimerMs);
   let last: Place | undefined;
-  let pause = backoff.next();
+  let pause: IBackoff<unknown> | undefined;
   for (;;) {
     let end: unknown;
     try {
       for await (const message of watchOnce(events, request, last, longestMs, signal)) {
-        pause = backoff.next();
+        pause = undefined;
         last = message.value;
         yield message;
       }
@@ -67,10 +68,10 @@ export async function* watchCommits(
       throw end;
     }
     onRepeat(end);
+    pause = pause?.next(undefined) ?? backoff.next();
     await sleep(pauseAfter(end, pause), undefined, signal === undefined ? {} : { signal }).catch(() => {
       signal?.throwIfAborted();
     });
-    pause = pause.next(undefined);
   }
 }
 

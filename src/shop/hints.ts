@@ -24,9 +24,10 @@ export async function createHints(
   };
   await redis.subscribe(channel, (message) => {
     for (const line of message.split("\n")) {
-      const [shopId = "", position] = line.split(" ");
-      if (Number.isSafeInteger(Number(position))) {
-        onHint(shopId, Number(position));
+      const [shopId = "", text] = line.split(" ");
+      const position = Number(text);
+      if (Number.isSafeInteger(position)) {
+        onHint(shopId, position);
       }
     }
   });

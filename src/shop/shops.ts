@@ -87,8 +87,6 @@ const sweepMs = 1000;
  * Measured with 300 shops (2 cores, November 2026): the first answer of one of them took 1,391 and 1,623 ms when all began at once.
  */
 const maxSweptOpenings = 4;
-/** They take no more of the pool than half, at least one. */
-const sweptShareOfPool = 0.5;
 /** How long after an answer a store is asked again whether it is there, in milliseconds. */
 const lookMs = 250;
 
@@ -166,8 +164,8 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
 
   const flush = (shopId: string): Promise<void> => around("sweep: flush", () => get(shopId).sweep());
 
-  const ofPool = Math.floor(options.postgresPoolCount * sweptShareOfPool);
-  const openings = bulkhead(Math.max(1, Math.min(maxSweptOpenings, ofPool)), Number.POSITIVE_INFINITY);
+  const halfOfPool = Math.floor(options.postgresPoolCount / 2);
+  const openings = bulkhead(Math.max(1, Math.min(maxSweptOpenings, halfOfPool)), Number.POSITIVE_INFINITY);
   const openingLater = new Map<string, Promise<void>>();
 
   /** Opens a shop that Redis lost, when it is its turn. Sweeps do not wait for that: a caller may open it before. */
