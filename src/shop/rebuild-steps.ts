@@ -102,8 +102,9 @@ export async function* stockSteps(
         ${ms("sale_start_time")} as start, ${ms("sale_end_time")} as end, withdrawn, ${ms("create_time")} as created,
         available_count as available, held_count as held, sold_count as sold, order_count as "orderCount",
         unit_count as "unitCount", revenue_minor as "revenueMinor"
-      from products p join stock s on s.shop_id = p.shop_id and s.sku = p.sku
-      where p.shop_id = ${shopId} and ${inRange("p.sku", range)}`.execute(trx);
+      from (select * from products where shop_id = ${shopId} and ${inRange("sku", range)}) as p
+        join stock s on s.shop_id = p.shop_id and s.sku = p.sku
+      order by p.sku`.execute(trx);
     return rows;
   };
   for await (const rows of pages(ids, read, (row) => row.sku)) {
