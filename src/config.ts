@@ -46,6 +46,11 @@ export interface Config {
   readonly processCount: number;
   /** HOLDFAST_PG_POOL_SIZE: connections for reads, shared out among the processes; each flushes over its own. Default 20. */
   readonly postgresPoolCount: number;
+  /**
+   * HOLDFAST_DRAIN_DELAY_SECONDS, in milliseconds: how long a server that stops says that it is not ready and still takes
+   * calls, so that load balancers notice. Default 0 when the gRPC door listens on loopback, else 5 s.
+   */
+  readonly drainDelayMs: number;
   /** HOLDFAST_REFLECTION. Default true when the gRPC door listens on loopback. */
   readonly hasReflection: boolean;
   /** HOLDFAST_CORS_ORIGINS: origins like `https://shop.example`, or `*`. Default none. */
@@ -131,6 +136,7 @@ const names = [
   "HOLDFAST_MIGRATE_ON_START",
   "HOLDFAST_PROCESSES",
   "HOLDFAST_PG_POOL_SIZE",
+  "HOLDFAST_DRAIN_DELAY_SECONDS",
   "HOLDFAST_REFLECTION",
   "HOLDFAST_CORS_ORIGINS",
   "HOLDFAST_JWT_JWKS_URL",
@@ -197,6 +203,8 @@ export function loadConfig(env: Environment = process.env): Config {
     migratesOnStart: readFlag(env, "HOLDFAST_MIGRATE_ON_START") ?? true,
     processCount: readCount(env, "HOLDFAST_PROCESSES", 1, maxProcessCount) ?? 1,
     postgresPoolCount: readCount(env, "HOLDFAST_PG_POOL_SIZE", 1, 1_000) ?? 20,
+    drainDelayMs:
+      (readCount(env, "HOLDFAST_DRAIN_DELAY_SECONDS", 0, 300) ?? (isLoopback(grpcAddress.host) ? 0 : 5)) * 1000,
     hasReflection: readFlag(env, "HOLDFAST_REFLECTION") ?? isLoopback(grpcAddress.host),
     corsOrigins: readOrigins(env) ?? [],
     jwt,

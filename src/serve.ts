@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { AdminService } from "../gen/holdfast/v1/admin_service_pb.js";
 import { EventService } from "../gen/holdfast/v1/event_service_pb.js";
@@ -42,7 +43,7 @@ export interface Server {
   readonly grpcPort: number;
   readonly httpPort: number;
   readonly store: Store;
-  /** Not ready, finish what is in flight, end watches after their last position, close. */
+  /** Not ready, wait until load balancers have noticed, finish what is in flight, end watches after their last position, close. */
   stop(): Promise<void>;
 }
 
@@ -221,6 +222,8 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     drain: async () => {
       isServing = false;
       grpc.setServing(false);
+      http.leave();
+      await sleep(config.drainDelayMs);
       dispatcher.beginDrain();
       tls?.close();
       await Promise.all([grpc.drain(drainMs), http.drain(drainMs)]);

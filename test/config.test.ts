@@ -20,6 +20,7 @@ describe("loadConfig", () => {
       migratesOnStart: true,
       processCount: 1,
       postgresPoolCount: 20,
+      drainDelayMs: 0,
       hasReflection: true,
       corsOrigins: [],
       isInsecureAllowed: false,
@@ -49,6 +50,7 @@ describe("loadConfig", () => {
       HOLDFAST_MIGRATE_ON_START: "0",
       HOLDFAST_PROCESSES: "4",
       HOLDFAST_PG_POOL_SIZE: "5",
+      HOLDFAST_DRAIN_DELAY_SECONDS: "7",
       HOLDFAST_REFLECTION: "0",
       HOLDFAST_CORS_ORIGINS: "https://shop.example, http://localhost:3000",
       HOLDFAST_INSECURE: "1",
@@ -78,6 +80,7 @@ describe("loadConfig", () => {
       migratesOnStart: false,
       processCount: 4,
       postgresPoolCount: 5,
+      drainDelayMs: 7000,
       hasReflection: false,
       corsOrigins: ["https://shop.example", "http://localhost:3000"],
       isInsecureAllowed: true,
@@ -101,9 +104,9 @@ describe("loadConfig", () => {
     expect(loadConfig(env)).toEqual(loadConfig({}));
   });
 
-  test("turns reflection off by default where other machines can reach the gRPC door", () => {
+  test("turns reflection off and the wait before a drain on by default where other machines can reach the gRPC door", () => {
     const config = loadConfig({ HOLDFAST_GRPC_ADDR: "0.0.0.0:50051", HOLDFAST_INSECURE: "1" });
-    expect(config.hasReflection).toBe(false);
+    expect(config).toMatchObject({ hasReflection: false, drainDelayMs: 5000 });
   });
 
   test.each(["127.0.0.1:1", "127.8.9.10:1", "localhost:1", "[::1]:1"])("opens a door on loopback: %s", (address) => {
@@ -144,6 +147,7 @@ describe("loadConfig", () => {
     ["HOLDFAST_PROCESSES", "65", "from 1 to 64"],
     ["HOLDFAST_PROCESSES", "two", "a whole number"],
     ["HOLDFAST_PG_POOL_SIZE", "999999999999999999999", "a whole number"],
+    ["HOLDFAST_DRAIN_DELAY_SECONDS", "301", "from 0 to 300"],
     ["HOLDFAST_REQUIRE_REQUEST_ID", "true", "0 or 1"],
     ["HOLDFAST_MIGRATE_ON_START", "2", "0 or 1"],
     ["HOLDFAST_REFLECTION", "yes", "0 or 1"],

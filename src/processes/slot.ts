@@ -10,6 +10,8 @@ export interface SlotOptions {
   readonly fork: () => ServingProcess;
   /** Called when a process cannot start in the place of one that ended; true: try again later. */
   readonly isWorthATry: (error: Error) => boolean;
+  /** How long a process that stops waits before it drains, in milliseconds. */
+  readonly drainDelayMs: number;
   readonly logger: Logger;
 }
 
@@ -28,11 +30,11 @@ const leastRestMs = 100;
 const mostRestMs = 10_000;
 /** A process that served for so long has ended for a reason of its own: the next waits as little as the first. */
 const healthyMs = 60_000;
-/** More than a drain takes: a process that has not stopped after that does not stop by itself. */
+/** More than a drain takes after its delay: a process that has not stopped after that does not stop by itself. */
 const stopMs = 25_000;
 
 /** Makes a slot, without a process yet. */
-export function createSlot({ number, fork, isWorthATry, logger: parent }: SlotOptions): Slot {
+export function createSlot({ number, fork, isWorthATry, drainDelayMs, logger: parent }: SlotOptions): Slot {
   const logger = parent.child({ process: number });
   let current: ServingProcess | undefined;
   let isServing = false;
@@ -88,7 +90,7 @@ export function createSlot({ number, fork, isWorthATry, logger: parent }: SlotOp
       }
       const { ended, askToStop, kill } = current;
       askToStop();
-      const isSlow = await Promise.race([ended.then(() => false), sleep(stopMs, true, { ref: false })]);
+      const isSlow = await Promise.race([ended.then(() => false), sleep(drainDelayMs + stopMs, true, { ref: false })]);
       if (isSlow) {
         logger.warn(`process ${number} does not stop and is ended`);
         kill();

@@ -33,6 +33,7 @@ export async function startProcesses(options: ProcessesOptions): Promise<Pick<Se
       number,
       fork: () => forkProcess({ number, config, redisUrl, databaseUrl, logLevel: logger.level }),
       isWorthATry,
+      drainDelayMs: config.drainDelayMs,
       logger,
     });
   });

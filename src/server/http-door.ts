@@ -43,8 +43,17 @@ export interface HttpDoorOptions {
   readonly logger: Logger;
 }
 
+/** The door for HTTP/1.1, and for HTTP/2 under TLS. */
+export interface HttpDoor extends Door {
+  /**
+   * Says that it is not ready, and takes calls as before. Each answer closes its connection: a caller that has a connection
+   * left when the door closes may be sending its next call just then, and HTTP/1.1 cannot tell it that it was not taken.
+   */
+  leave(): void;
+}
+
 /** Opens the door for Connect, gRPC-Web and JSON over HTTP/1.1, under TLS over HTTP/2 too, and for probes. */
-export function createHttpDoor(options: HttpDoorOptions): Door {
+export function createHttpDoor(options: HttpDoorOptions): HttpDoor {
   const { address, dispatcher, tls, corsOrigins, isReady, maxArrivalMs = MAX_ARRIVAL_MS, logger } = options;
   const serverOptions = {
     ...SERVER_OPTIONS,
@@ -53,9 +62,12 @@ export function createHttpDoor(options: HttpDoorOptions): Door {
   };
   const handlers = createHandlers(dispatcher);
   const applyCors = createCorsPolicy(corsOrigins);
-  const answerProbe = createProbes(() => (dispatcher.draining.aborted ? "draining" : isReady()));
+  const { draining } = dispatcher;
+  let hasLeft = false;
+  const answerProbe = createProbes(() => (hasLeft || draining.aborted ? "draining" : isReady()));
   const listener: RequestListener = (req, res) => {
-    closeWhenDrained(server, dispatcher.draining, res);
+    if (hasLeft || draining.aborted) res.shouldKeepAlive = false;
+    closeWhenDrained(res);
     const path = req.url?.split("?", 1)[0] ?? "";
     if (applyCors(req, res) || answerProbe(path, req, res)) {
       return;
@@ -75,9 +87,13 @@ export function createHttpDoor(options: HttpDoorOptions): Door {
   };
   const overTls = tls === undefined ? undefined : createTlsServer(serverOptions, tls, listener);
   const server = overTls?.server ?? createServer(serverOptions, listener);
+  const closeWhenDrained = createCloser(server, draining);
 
   return {
     listen: () => listen(server, address),
+    leave: () => {
+      hasLeft = true;
+    },
     drain: async (graceMs) => {
       dispatcher.beginDrain();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -136,16 +152,23 @@ function answerJson(res: ServerResponse, status: number, code: string, message: 
   res.end(JSON.stringify({ code, message }));
 }
 
+/**
+ * How long a connection stays open in a drain that its caller was told will be kept, in milliseconds: a watcher whose stream
+ * has just ended resumes on it at once, gets an answer that closes it, and goes elsewhere.
+ */
+const LINGER_MS = 1000;
+
 /** Without this a connection that is kept alive would stay open until the end of the drain. */
-function closeWhenDrained(server: Server, draining: AbortSignal, res: ServerResponse): void {
-  if (draining.aborted) {
-    res.shouldKeepAlive = false;
-  }
-  res.once("finish", () => {
-    if (draining.aborted) {
-      setImmediate(() => server.closeIdleConnections());
-    }
-  });
+function createCloser(server: Server, draining: AbortSignal): (res: ServerResponse) => void {
+  let timer: NodeJS.Timeout | undefined;
+  const closeIdle = (): void => server.closeIdleConnections();
+  return (res) => {
+    res.once("finish", () => {
+      if (draining.aborted && res.shouldKeepAlive) {
+        timer = timer?.refresh() ?? setTimeout(closeIdle, LINGER_MS);
+      }
+    });
+  };
 }
 
 function listen(server: Server, address: ListenAddress): Promise<number> {

@@ -1,9 +1,9 @@
 import { once } from "node:events";
-import { request } from "node:http";
+import { Agent, type IncomingMessage, request } from "node:http";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { gzipSync } from "node:zlib";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { createClients } from "./clients.ts";
 import { aborted, openDoors, stockOf } from "./open-doors.ts";
 
@@ -187,6 +187,56 @@ test("a drain lets calls finish, closes idle connections and cuts the rest", asy
   expect((await finished).stock?.sku).toBe("ps5");
   await cut;
   expect(Date.now() - beganMs).toBeLessThan(2000);
+});
+
+/** Gets stock again and again, on one connection for as long as it is kept; gives the status and the header `connection`. */
+function keepConnection(port: number) {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  onTestFinished(() => agent.destroy());
+  return async (): Promise<readonly [number | undefined, string | undefined]> => {
+    const headers = { "content-type": "application/json" };
+    const req = request({ port, path: GET_STOCK, agent, headers, method: "POST" }).end('{"sku":"ps5"}');
+    const [res] = (await once(req, "response")) as [IncomingMessage];
+    await text(res);
+    return [res.statusCode, res.headers.connection];
+  };
+}
+
+test("a door that is left is not ready, takes calls, and closes a connection with its answer", async () => {
+  const { httpDoor, httpPort, httpUrl } = await openDoors({});
+  const call = keepConnection(httpPort);
+  expect(await call()).toEqual([200, "keep-alive"]);
+  httpDoor.leave();
+  const probed = await fetch(`${httpUrl}/readyz`);
+
+  expect([probed.status, await probed.text()]).toEqual([503, "draining\n"]);
+  expect(await call()).toEqual([200, "close"]);
+  expect(await call()).toEqual([200, "close"]);
+});
+
+test("in a drain a connection that was to be kept takes one more call, and nobody is waited for who has none", async () => {
+  const arrivals: (() => void)[] = [];
+  const bothArrived = Promise.all([1, 2].map(() => new Promise<void>((resolve) => arrivals.push(resolve))));
+  const { httpDoor, httpPort } = await openDoors({
+    getStock: async (req, ctx) => {
+      arrivals.pop()?.();
+      await aborted(ctx.draining);
+      return stockOf(req.sku);
+    },
+  });
+  const [one, other] = [keepConnection(httpPort), keepConnection(httpPort)];
+  const calls = [one(), other()];
+  await bothArrived;
+  const beganMs = Date.now();
+  const drained = httpDoor.drain(10_000);
+
+  expect(await Promise.all(calls)).toEqual([
+    [200, "keep-alive"],
+    [200, "keep-alive"],
+  ]);
+  expect(await one()).toEqual([200, "close"]);
+  await drained;
+  expect(Date.now() - beganMs).toBeLessThan(5000);
 });
 
 test("a port in use is one line that says what to do", async () => {
