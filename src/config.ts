@@ -63,6 +63,13 @@ export interface Config {
   readonly token: string | undefined;
   /** HOLDFAST_INSECURE: a door without authentication may listen on a non-loopback address. Default false. */
   readonly isInsecureAllowed: boolean;
+  /** Calls per second in all processes together: of a caller, in all its shops; of a shop. Undefined: as many as come. */
+  readonly callsPerSecond: {
+    /** HOLDFAST_PRINCIPAL_CALLS_PER_SECOND. Default undefined. */
+    readonly principal: number | undefined;
+    /** HOLDFAST_SHOP_CALLS_PER_SECOND. Default undefined. */
+    readonly shop: number | undefined;
+  };
   /** Who charges GATEWAY orders, and how patiently. */
   readonly payments: PaymentConfig;
 }
@@ -151,6 +158,8 @@ const names = [
   "HOLDFAST_TLS_CLIENTS",
   "HOLDFAST_TOKEN",
   "HOLDFAST_INSECURE",
+  "HOLDFAST_PRINCIPAL_CALLS_PER_SECOND",
+  "HOLDFAST_SHOP_CALLS_PER_SECOND",
   "HOLDFAST_PAYMENT_GATEWAY",
   "HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS",
   "HOLDFAST_PAYMENT_RETRY_MS",
@@ -184,7 +193,8 @@ export function loadConfig(env: Environment = process.env): Config {
   const isInsecureAllowed = readFlag(env, "HOLDFAST_INSECURE") ?? false;
   const jwt = readJwt(env);
   const tls = readTls(env);
-  const mayBeReached = isInsecureAllowed || jwt !== undefined || tls?.clientCaFile !== undefined;
+  const asksCallers = jwt !== undefined || tls?.clientCaFile !== undefined;
+  const mayBeReached = isInsecureAllowed || asksCallers;
   const grpcAddress = readAddress(env, "HOLDFAST_GRPC_ADDR", mayBeReached) ?? { host: "127.0.0.1", port: 50051 };
   const httpAddress = readAddress(env, "HOLDFAST_HTTP_ADDR", mayBeReached) ?? { host: "127.0.0.1", port: 8080 };
   refuseSamePort(env, grpcAddress, httpAddress);
@@ -211,6 +221,7 @@ export function loadConfig(env: Environment = process.env): Config {
     tls,
     token: env.HOLDFAST_TOKEN || undefined,
     isInsecureAllowed,
+    callsPerSecond: readCallRates(env, asksCallers),
     payments: readPayments(env),
   };
 }
@@ -268,6 +279,17 @@ function readCount(env: Environment, name: Name, min: number, max: number): numb
 function parseCount(text: string, min: number, max: number): number | undefined {
   const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
   return value >= min && value <= max ? value : undefined;
+}
+
+function readCallRates(env: Environment, asksCallers: boolean): Config["callsPerSecond"] {
+  const rate = (name: Name) => readCount(env, name, 1, 1_000_000);
+  const principal = rate("HOLDFAST_PRINCIPAL_CALLS_PER_SECOND");
+  if (principal !== undefined && !asksCallers) {
+    throw new ConfigError(
+      "HOLDFAST_PRINCIPAL_CALLS_PER_SECOND is set, but callers are asked for nothing: set HOLDFAST_JWT_* or HOLDFAST_TLS_CLIENT_CA",
+    );
+  }
+  return { principal, shop: rate("HOLDFAST_SHOP_CALLS_PER_SECOND") };
 }
 
 function readDurability(env: Environment): Durability | undefined {

@@ -26,6 +26,7 @@ import { createHttpDoor } from "./server/http-door.ts";
 import { createInterceptors } from "./server/interceptors.ts";
 import { formatAddress } from "./server/listen-error.ts";
 import type { Readiness } from "./server/probes.ts";
+import { openRateLimits, type RateLimits } from "./server/rate-limits.ts";
 import { openTlsFiles } from "./server/tls-files.ts";
 import { createAdminService } from "./services/admin-service.ts";
 import { createEventService } from "./services/event-service.ts";
@@ -68,20 +69,24 @@ const drainMs = 10_000;
 export async function startServer(options: ServerOptions): Promise<Server> {
   warnOfPlainTokens(options);
   const store = await openStore({ ...options.config, ...options });
+  let rates: RateLimits | undefined;
   try {
     await fill(store, options);
-    const doors = await openDoors(options, store);
+    rates = await openRateLimits({ ...options, rates: options.config.callsPerSecond });
+    const doors = await openDoors(options, store, rates);
     const payments = startPayments(options, store);
     return {
       ...doors,
       store,
       stop: async () => {
         await doors.drain();
+        rates?.close();
         await payments.stop();
         await store.close();
       },
     };
   } catch (error) {
+    rates?.close();
     await store.close();
     throw error;
   }
@@ -161,7 +166,7 @@ async function openAuthenticator({ jwt, tls }: Config, logger: Logger): Promise<
   });
 }
 
-async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store) {
+async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store, rates: RateLimits | undefined) {
   const deps = {
     shops,
     pageTokens: await createPageTokens(db),
@@ -183,6 +188,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     interceptors: createInterceptors({
       permission: authenticate === undefined ? undefined : { holdMs: config.holdMs },
       requireRequestId: config.isRequestIdRequired,
+      rates,
     }),
     explain: explainOutage,
     logger,

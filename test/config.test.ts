@@ -24,6 +24,7 @@ describe("loadConfig", () => {
       hasReflection: true,
       corsOrigins: [],
       isInsecureAllowed: false,
+      callsPerSecond: {},
       payments: {
         gateway: { kind: "simulated" },
         attemptTimeoutMs: 3000,
@@ -54,6 +55,7 @@ describe("loadConfig", () => {
       HOLDFAST_REFLECTION: "0",
       HOLDFAST_CORS_ORIGINS: "https://shop.example, http://localhost:3000",
       HOLDFAST_INSECURE: "1",
+      HOLDFAST_SHOP_CALLS_PER_SECOND: "2000",
       HOLDFAST_PAYMENT_GATEWAY: "stripe",
       HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS: "500",
       HOLDFAST_PAYMENT_RETRY_MS: "50",
@@ -84,6 +86,7 @@ describe("loadConfig", () => {
       hasReflection: false,
       corsOrigins: ["https://shop.example", "http://localhost:3000"],
       isInsecureAllowed: true,
+      callsPerSecond: { shop: 2000 },
       payments: {
         gateway: {
           kind: "stripe",
@@ -152,6 +155,8 @@ describe("loadConfig", () => {
     ["HOLDFAST_MIGRATE_ON_START", "2", "0 or 1"],
     ["HOLDFAST_REFLECTION", "yes", "0 or 1"],
     ["HOLDFAST_INSECURE", " 1", "0 or 1"],
+    ["HOLDFAST_SHOP_CALLS_PER_SECOND", "0", "from 1 to 1000000"],
+    ["HOLDFAST_PRINCIPAL_CALLS_PER_SECOND", "1.5", "a whole number"],
     ["HOLDFAST_CORS_ORIGINS", "https://shop.example/", "origins like"],
     ["HOLDFAST_CORS_ORIGINS", "shop.example", "origins like"],
     ["HOLDFAST_PAYMENT_GATEWAY", "paypal", "simulated or stripe"],
@@ -177,6 +182,13 @@ describe("loadConfig", () => {
     const stripe = { HOLDFAST_PAYMENT_GATEWAY: "stripe", STRIPE_API_KEY: "sk_test_1" };
     expect(messageOf({ ...stripe, [name]: value })).toContain(accepted);
     expect(loadConfig({ [name]: value })).toEqual(loadConfig({}));
+  });
+
+  test("limits the calls of a caller only where callers are asked who they are", () => {
+    const limit = { HOLDFAST_PRINCIPAL_CALLS_PER_SECOND: "5" };
+    expect(messageOf(limit)).toContain("callers are asked for nothing");
+    const secret = { HOLDFAST_JWT_SECRET: "x".repeat(32), HOLDFAST_JWT_ISSUER: "a", HOLDFAST_JWT_AUDIENCE: "b" };
+    expect(loadConfig({ ...limit, ...secret }).callsPerSecond).toEqual({ principal: 5 });
   });
 
   test("asks for Stripe's key, and does not show it", () => {

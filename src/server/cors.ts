@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { cors } from "@connectrpc/connect";
+import { PUSHBACK } from "./errors.ts";
 import { REQUEST_ID_HEADER } from "./request-id-interceptor.ts";
 
 const ALLOWED_METHODS = cors.allowedMethods.join(", ");
 const ALLOWED_HEADERS = [...cors.allowedHeaders, REQUEST_ID_HEADER, "Authorization"].join(", ");
-const EXPOSED_HEADERS = cors.exposedHeaders.join(", ");
+const EXPOSED_HEADERS = [...cors.exposedHeaders, PUSHBACK].join(", ");
 const MAX_AGE_SECONDS = 7200;
 
 /**

@@ -94,7 +94,15 @@ export interface CallError {
   readonly code: Code;
   readonly message: string;
   readonly details: readonly ErrorDetail[];
+  /** What goes with it besides: headers or trailers, as its protocol has it. */
+  readonly metadata?: Readonly<Record<string, string>> | undefined;
 }
+
+/**
+ * When a call that was one too many may be repeated, in milliseconds: clients of gRPC that repeat by themselves read this, and
+ * no RetryInfo.
+ */
+export const PUSHBACK = "grpc-retry-pushback-ms";
 
 /** Turns whatever was thrown into what the caller is told. Nothing of an unknown error is told. */
 export function toCallError(error: unknown): CallError {
@@ -103,6 +111,7 @@ export function toCallError(error: unknown): CallError {
       code: CODE_OF_REASON[error.reason],
       message: shortened(error.message),
       details: refusalDetails(error.reason, error.details),
+      metadata: pushbackOf(error),
     };
   }
   if (error instanceof CallEnded) {
@@ -127,8 +136,13 @@ export function toStatusBytes({ code, message, details }: CallError): Uint8Array
 }
 
 /** The same error for connect, which writes it in the caller's protocol. */
-export function toConnectError({ code, message, details }: CallError): ConnectError {
-  return new ConnectError(message, code, undefined, [...details]);
+export function toConnectError({ code, message, details, metadata }: CallError): ConnectError {
+  return new ConnectError(message, code, metadata, [...details]);
+}
+
+function pushbackOf({ reason, details: { retryMs } }: Refusal): CallError["metadata"] {
+  const isOneTooMany = CODE_OF_REASON[reason] === Code.ResourceExhausted && retryMs !== undefined;
+  return isOneTooMany ? { [PUSHBACK]: String(Math.ceil(retryMs)) } : undefined;
 }
 
 function refusalDetails(reason: Reason, details: RefusalDetails): ErrorDetail[] {

@@ -93,6 +93,9 @@ abstract class GrpcCall extends Call {
   protected override sendFailure(error: unknown): void {
     const failure = toCallError(error);
     const metadata = new Metadata();
+    for (const [name, value] of Object.entries(failure.metadata ?? {})) {
+      metadata.set(name, value);
+    }
     if (failure.details.length > 0) {
       metadata.set("grpc-status-details-bin", Buffer.from(toStatusBytes(failure)));
     }

@@ -1,6 +1,8 @@
 import type { DescMethod, Message } from "@bufbuild/protobuf";
 import type { Call } from "./call.ts";
 import { createPermissionInterceptor, type PermissionOptions } from "./permission-interceptor.ts";
+import { createRateInterceptor } from "./rate-interceptor.ts";
+import type { RateLimits } from "./rate-limits.ts";
 import { createRequestIdInterceptor, type RequestIdOptions } from "./request-id-interceptor.ts";
 import { createValidationInterceptor } from "./validation-interceptor.ts";
 
@@ -18,10 +20,13 @@ export interface Interceptor {
 export interface InterceptorOptions extends RequestIdOptions {
   /** What a caller may do is looked at. It needs a dispatcher that authenticates. Undefined: it is not. */
   readonly permission?: PermissionOptions | undefined;
+  /** How often callers may call. Undefined: as often as they like. */
+  readonly rates?: RateLimits | undefined;
 }
 
 /** The interceptors of every call on every door, in their order. */
-export function createInterceptors({ permission, ...options }: InterceptorOptions): Interceptor[] {
+export function createInterceptors({ permission, rates, ...options }: InterceptorOptions): Interceptor[] {
   const permissions = permission === undefined ? [] : [createPermissionInterceptor(permission)];
-  return [...permissions, createValidationInterceptor(), createRequestIdInterceptor(options)];
+  const limits = rates === undefined ? [] : [createRateInterceptor(rates)];
+  return [...permissions, createValidationInterceptor(), createRequestIdInterceptor(options), ...limits];
 }

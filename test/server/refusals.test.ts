@@ -34,6 +34,30 @@ describe.each(PROTOCOLS)("by %s", (protocol) => {
     expect(doors.logged).toEqual([]);
   });
 
+  test("a call that is one too many says when to come back, also to clients that read no details", async () => {
+    const tooMany = new Refusal("OVERLOADED", "too much is waiting", { retryMs: 120.5 });
+    const doors = await openDoors({
+      getStock: () => Promise.reject(tooMany),
+      async *watchEvents() {
+        yield await Promise.reject(tooMany);
+      },
+    });
+    const { inventory, events } = createClients(protocol, doors);
+
+    for (const call of [inventory.getStock({ sku: "ps5" }), readAll(events.watchEvents({}))]) {
+      const error = await errorOf(call);
+      expect(summaryOf(error)).toBe("ResourceExhausted OVERLOADED");
+      expect(error.findDetails(RetryInfoSchema)).toMatchObject([{ retryDelay: { seconds: 0n, nanos: 121_000_000 } }]);
+      expect(error.metadata.get("grpc-retry-pushback-ms")).toBe("121");
+    }
+  });
+
+  test("a refusal that waiting does not undo says nothing of when to come back", async () => {
+    const doors = await openDoors({ getStock: () => Promise.reject(heldOut) });
+    const error = await errorOf(createClients(protocol, doors).inventory.getStock({ sku: "ps5" }));
+    expect(error.metadata.has("grpc-retry-pushback-ms")).toBe(false);
+  });
+
   test("a stream that is refused after its first message ends with the refusal", async () => {
     const doors = await openDoors({
       async *watchEvents() {

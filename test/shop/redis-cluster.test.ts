@@ -1,9 +1,12 @@
 import { rm } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { pino } from "pino";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { loadConfig } from "../../src/config.ts";
 import { runDemo } from "../../src/demo/run-demo.ts";
+import { openRateLimits } from "../../src/server/rate-limits.ts";
 import { slotOf } from "../../src/shop/cluster-slots.ts";
 import { shopKeys } from "../../src/shop/keys.ts";
 import { connectRedis, RedisUnavailable } from "../../src/shop/redis.ts";
@@ -260,4 +263,30 @@ describe("a node whose answers get lost", () => {
       await proxy.stop();
     }
   });
+});
+
+test("the calls of a shop are counted on the node that serves their key, by all processes together", async () => {
+  const [first = ""] = cluster.url.split(",");
+  const options = { rates: { shop: 10 }, windowSeconds: 60, logger: pino({ level: "silent" }) };
+  const processes = await Promise.all([cluster.url, first].map((redisUrl) => openRateLimits({ ...options, redisUrl })));
+  onTestFinished(() => processes.forEach((limits) => void limits?.close()));
+  for (const shopId of ["one", "two", "three", "four"]) {
+    let takenCount = 0;
+    for (let refusals = 0; refusals < 20; refusals += 1) {
+      for (const limits of processes) {
+        try {
+          for (;;) {
+            limits?.take("", shopId);
+            takenCount += 1;
+            refusals = 0;
+          }
+        } catch (error) {
+          expect(error).toMatchObject({ reason: "RATE_LIMITED" });
+        }
+      }
+      await sleep(5); // a lease on its way is there by then, and after the last one there are no more
+    }
+    expect(takenCount, shopId).toBeGreaterThanOrEqual(600 * 0.9);
+    expect(takenCount, shopId).toBeLessThanOrEqual(600 * 1.1);
+  }
 });

@@ -1,0 +1,101 @@
+/**
+ * Calls per second of many keys, decided in this process: each key has a bucket that leases fill. Invariant: every call that
+ * was let through is counted by a lease, before it or by the next one, so that processes that share the counts are over or
+ * under a rate by what their buckets hold or owe, a lease each, and never by more the longer it takes.
+ */
+export interface RateBuckets {
+  /** How long a key has to wait for its next call, in milliseconds; 0: it may call now. */
+  waitMs(key: string): number;
+  /** Counts a call of a key. */
+  take(key: string): void;
+}
+
+/** Gets calls of a key out of what all processes may make together. Never rejects. */
+export type Lease = (key: string, callCount: number) => Promise<Leased>;
+
+/** What was got. */
+export interface Leased {
+  /** At most as many as were asked for. */
+  readonly callCount: number;
+  /** How long until the window ends that these calls are of, in milliseconds. */
+  readonly windowEndsInMs: number;
+}
+
+/** What buckets need. */
+export interface RateBucketsOptions {
+  /** Calls of a key in a window, in all processes. */
+  readonly callsPerWindow: number;
+  readonly windowMs: number;
+  readonly lease: Lease;
+}
+
+/** Buckets kept, twice: which one goes is decided by when it was used. Whoever names ever new shops takes no more memory. */
+const maxBucketCount = 10_000;
+/** Of a window's calls; two processes that hold or owe a lease each are 8 % off. */
+const leaseShare = 1 / 25;
+/** How long to wait for a lease that is under way, in milliseconds. */
+const leaseWaitMs = 50;
+
+interface Bucket {
+  /** Calls in hand; below 0: let through on credit, for the next lease to count. */
+  left: number;
+  /** Until when there is nothing to be had, on the clock of `performance`. */
+  closedUntilMs: number;
+  isLeasing: boolean;
+}
+
+/** Creates the buckets, all of one size. */
+export function createRateBuckets({ callsPerWindow, windowMs, lease }: RateBucketsOptions): RateBuckets {
+  const leaseCount = Math.max(1, Math.floor(callsPerWindow * leaseShare));
+  let recent = new Map<string, Bucket>();
+  let older = new Map<string, Bucket>();
+
+  const bucketOf = (key: string): Bucket => {
+    const known = recent.get(key);
+    if (known !== undefined) {
+      return known;
+    }
+    if (recent.size >= maxBucketCount) {
+      [recent, older] = [new Map(), recent];
+    }
+    const bucket = older.get(key) ?? { left: 0, closedUntilMs: 0, isLeasing: false };
+    recent.set(key, bucket);
+    return bucket;
+  };
+
+  const fill = (key: string, bucket: Bucket): void => {
+    if (bucket.isLeasing || performance.now() < bucket.closedUntilMs) {
+      return;
+    }
+    bucket.isLeasing = true;
+    const askedCount = leaseCount - bucket.left;
+    void lease(key, askedCount).then(({ callCount, windowEndsInMs }) => {
+      bucket.isLeasing = false;
+      bucket.left += callCount;
+      if (callCount < askedCount) {
+        bucket.closedUntilMs = performance.now() + windowEndsInMs;
+      }
+    });
+  };
+
+  return {
+    waitMs: (key) => {
+      const bucket = bucketOf(key);
+      const closedMs = bucket.closedUntilMs - performance.now();
+      // Credit bridges the time until a lease is there, so that a key that is new, or whose window has begun, is not refused.
+      if (bucket.left > (closedMs > 0 ? 0 : -leaseCount)) {
+        return 0;
+      }
+      fill(key, bucket);
+      // Spread over the next window: who all came back at its beginning would be refused again.
+      return closedMs > 0 ? closedMs + Math.random() * windowMs : leaseWaitMs;
+    },
+    take: (key) => {
+      const bucket = bucketOf(key);
+      bucket.left -= 1;
+      if (bucket.left < leaseCount / 2) {
+        fill(key, bucket);
+      }
+    },
+  };
+}
