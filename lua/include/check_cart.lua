@@ -54,7 +54,7 @@ local function unexpected_prices(lines)
 end
 
 local function check_cart(lines, asked, user, needs_user)
-  local first, first_rank, first_retry_ms, violations = nil, 9, nil, {}
+  local first, first_rank, first_retry_ms, violations = nil, math.huge, nil, {}
   local unexpected = unexpected_prices(lines)
   needs_user = needs_user or user ~= ""
   local limited_sku = nil
