@@ -50,9 +50,10 @@ export interface EmbeddedPostgres {
 export async function startEmbeddedPostgres(options: ServerOptions): Promise<EmbeddedPostgres> {
   const onProgress = options.onProgress ?? (() => {});
   const dataDir = resolve(options.dataDir);
+  const programs = findPrograms();
   const lock = await lockDataFolder(dataDir, "postgres");
   try {
-    const place = await preparePlace(dataDir);
+    const place = await preparePlace(dataDir, programs);
     await removeUnfinished(dataDir);
     if (!(await isCluster(place.folder))) await createCluster(place, onProgress);
     await checkVersion(place.folder);
@@ -89,9 +90,8 @@ interface Place {
   readonly unprivileged: Unprivileged;
 }
 
-async function preparePlace(dataDir: string): Promise<Place> {
+async function preparePlace(dataDir: string, programs: Place["programs"]): Promise<Place> {
   const folder = join(dataDir, "postgres");
-  const programs = findPrograms();
   const unprivileged = await chooseUnprivileged(folder, Object.values(programs));
   return { dataDir, folder, logFile: join(dataDir, "postgres.log"), programs, unprivileged };
 }

@@ -1,0 +1,65 @@
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { parse } from "yaml";
+import { expectSettings } from "./settings.ts";
+
+const project = fileURLToPath(new URL("../..", import.meta.url));
+
+/** What the tests look at in a service. */
+interface Service {
+  readonly image?: string;
+  readonly command?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly ports?: readonly string[];
+  readonly volumes?: readonly string[];
+  readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>;
+  readonly healthcheck?: { readonly test: readonly string[] };
+  readonly stop_grace_period?: string;
+}
+
+const { services, volumes } = parse(await readFile(join(project, "compose.yaml"), "utf8")) as {
+  readonly services: Readonly<Record<string, Service>>;
+  readonly volumes: Readonly<Record<string, unknown>>;
+};
+
+test("Holdfast starts with what it is given, after both stores are healthy", () => {
+  const { environment = {}, depends_on: dependsOn } = services.holdfast ?? {};
+  expectSettings({ HOLDFAST_GRPC_ADDR: "0.0.0.0:50051", HOLDFAST_HTTP_ADDR: "0.0.0.0:8080", ...environment });
+  for (const store of ["redis", "postgres"]) {
+    expect(dependsOn?.[store]?.condition).toBe("service_healthy");
+    expect(services[store]?.healthcheck?.test[0]).toBe("CMD");
+  }
+  expect(new URL(environment.REDIS_URL ?? "").hostname).toBe("redis");
+  const { hostname, username, password, pathname } = new URL(environment.DATABASE_URL ?? "");
+  const { POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB } = services.postgres?.environment ?? {};
+  expect([hostname, username, password, pathname]).toEqual([
+    "postgres",
+    POSTGRES_USER,
+    POSTGRES_PASSWORD,
+    `/${POSTGRES_DB}`,
+  ]);
+});
+
+test("Redis writes its log, syncs it every second and evicts nothing", () => {
+  const command = services.redis?.command?.join(" ");
+  for (const flag of ["--appendonly yes", "--appendfsync everysec", "--maxmemory-policy noeviction"]) {
+    expect(command).toContain(flag);
+  }
+});
+
+test("nothing is published but on loopback", () => {
+  const ports = Object.values(services).flatMap((service) => service.ports ?? []);
+  expect(ports.length).toBeGreaterThan(0);
+  expect(ports.filter((port) => !port.startsWith("127.0.0.1:"))).toEqual([]);
+});
+
+test("every image has a version, every volume is declared, and every file that is mounted is there", () => {
+  const all = Object.values(services);
+  expect(all.flatMap(({ image }) => image ?? []).filter((image) => !/:v?\d+/.test(image))).toEqual([]);
+  const sources = all.flatMap((service) => service.volumes ?? []).map((volume) => volume.split(":")[0] ?? "");
+  expect(sources.filter((source) => !source.startsWith("./")).sort()).toEqual(Object.keys(volumes).sort());
+  expect(sources.filter((source) => source.startsWith("./") && !existsSync(join(project, source)))).toEqual([]);
+});
