@@ -138,7 +138,7 @@ async function watchHealth({ grpcAddress }: Doors): Promise<Status[]> {
 }
 
 test("a rolling update fails no call, refuses no connection and leaves no gap in a watch", {
-  timeout: 60_000,
+  timeout: 90_000,
 }, async () => {
   const balancer = await startBalancer();
   cleanUp.defer(() => balancer.stop());
@@ -151,7 +151,7 @@ test("a rolling update fails no call, refuses no connection and leaves no gap in
   );
   const watchers = openTransports(balancer).map((transport) => startWatcher(transport, shopId));
   const health = watchHealth(old);
-  await callers.more(100);
+  await callers.more(50);
 
   const fresh = await start();
   await balancer.add(fresh);
@@ -164,7 +164,7 @@ test("a rolling update fails no call, refuses no connection and leaves no gap in
   expect(await old.ended).toBe(0);
   expect(await health).toEqual([Status.SERVING, Status.NOT_SERVING]);
 
-  await callers.more(100);
+  await callers.more(50);
   const acknowledged = await callers.stop();
   await auditShop({ ...stores.urls, shopId }, acknowledged);
   expect(balancer.refusedCount).toBe(0);
