@@ -72,6 +72,55 @@ export interface Config {
   };
   /** Who charges GATEWAY orders, and how patiently. */
   readonly payments: PaymentConfig;
+  /** What one caller, and one connection, may take up of the doors. */
+  readonly doorLimits: DoorLimits;
+}
+
+/** The limits of both doors; each process keeps them for itself. */
+export interface DoorLimits {
+  /** HOLDFAST_MAX_REQUEST_BYTES: the largest request. Default 65,536; 100 lines with 64-character SKUs are below 10,000. */
+  readonly requestBytes: number;
+  /** HOLDFAST_MAX_RESPONSE_BYTES: the largest response or stream message. Default 4,194,304, what gRPC clients accept. */
+  readonly responseBytes: number;
+  /** HOLDFAST_MAX_HEADER_BYTES: all headers of a call together. Default 16,384. */
+  readonly headerBytes: number;
+  /** HOLDFAST_MAX_UNREAD_BYTES: what a gRPC stream holds ready for its reader; then it waits. Default 65,536. */
+  readonly unreadBytes: number;
+  /** HOLDFAST_MAX_UNREAD_SECONDS, in milliseconds: a call of which its reader takes nothing for so long is cut. Default 60 s. */
+  readonly unreadMs: number;
+  /** HOLDFAST_MAX_CONNECTIONS: open connections of each door. Default 10,000. */
+  readonly connectionCount: number;
+  /** HOLDFAST_MAX_CALLS_PER_CONNECTION: calls at a time on a connection of HTTP/2, which gRPC is. Default 250. */
+  readonly callsPerConnection: number;
+  /**
+   * HOLDFAST_MAX_RESETS_PER_SECOND: calls that the caller of a connection may break off, ten times as many at once; then the
+   * connection is closed. Default 100.
+   */
+  readonly resetsPerSecond: number;
+  /** HOLDFAST_MAX_HANDSHAKE_SECONDS, in milliseconds: for TLS, the beginning of HTTP/2, the headers of HTTP/1.1. Default 10 s. */
+  readonly handshakeMs: number;
+  /**
+   * HOLDFAST_MAX_ARRIVAL_SECONDS, in milliseconds: how long a request may take to arrive. Until it has, nobody was asked who
+   * calls: without the limit anybody could hold calls open for ever. Default 30 s.
+   */
+  readonly arrivalMs: number;
+  /** HOLDFAST_DEFAULT_DEADLINE_MS: the deadline of a unary call whose caller sets none. Default 5,000. */
+  readonly defaultDeadlineMs: number;
+  /** HOLDFAST_MAX_DEADLINE_MS: the longest deadline of a unary call; a longer one is shortened to it. Default 30,000. */
+  readonly maxDeadlineMs: number;
+  /** HOLDFAST_PING_SECONDS, in milliseconds: how often a peer is asked whether it is still there. Default 30 s. */
+  readonly pingMs: number;
+  /** HOLDFAST_PING_TIMEOUT_SECONDS, in milliseconds: a peer that does not answer in so long is gone. Default 10 s. */
+  readonly pingTimeoutMs: number;
+  /** HOLDFAST_MAX_IDLE_SECONDS, in milliseconds: how long a connection without calls is kept open. Default 60 s. */
+  readonly idleMs: number;
+  /**
+   * HOLDFAST_MAX_CONNECTION_AGE_SECONDS, in milliseconds, 10 % more or less: then callers are to connect anew, which spreads
+   * them over all servers, and streams end after the message they are at. Default 3,600 s.
+   */
+  readonly ageMs: number;
+  /** HOLDFAST_CONNECTION_AGE_GRACE_SECONDS, in milliseconds: how long calls on such a connection may go on. Default 60 s. */
+  readonly ageGraceMs: number;
 }
 
 /** Which tokens (JWT) callers come with. Exactly one of the three keys is set. */
@@ -167,6 +216,23 @@ const names = [
   "HOLDFAST_SIMULATED_LATENCY_MS",
   "HOLDFAST_SIMULATED_DECLINE_RATE",
   "HOLDFAST_SIMULATED_TIMEOUT_RATE",
+  "HOLDFAST_MAX_REQUEST_BYTES",
+  "HOLDFAST_MAX_RESPONSE_BYTES",
+  "HOLDFAST_MAX_HEADER_BYTES",
+  "HOLDFAST_MAX_UNREAD_BYTES",
+  "HOLDFAST_MAX_UNREAD_SECONDS",
+  "HOLDFAST_MAX_CONNECTIONS",
+  "HOLDFAST_MAX_CALLS_PER_CONNECTION",
+  "HOLDFAST_MAX_RESETS_PER_SECOND",
+  "HOLDFAST_MAX_HANDSHAKE_SECONDS",
+  "HOLDFAST_MAX_ARRIVAL_SECONDS",
+  "HOLDFAST_DEFAULT_DEADLINE_MS",
+  "HOLDFAST_MAX_DEADLINE_MS",
+  "HOLDFAST_PING_SECONDS",
+  "HOLDFAST_PING_TIMEOUT_SECONDS",
+  "HOLDFAST_MAX_IDLE_SECONDS",
+  "HOLDFAST_MAX_CONNECTION_AGE_SECONDS",
+  "HOLDFAST_CONNECTION_AGE_GRACE_SECONDS",
 ] as const;
 
 /** Settings of the contract that this version does not implement: ignoring one would be worse than refusing it. */
@@ -223,6 +289,7 @@ export function loadConfig(env: Environment = process.env): Config {
     isInsecureAllowed,
     callsPerSecond: readCallRates(env, asksCallers),
     payments: readPayments(env),
+    doorLimits: readDoorLimits(env),
   };
 }
 
@@ -320,6 +387,34 @@ function readPayments(env: Environment): PaymentConfig {
       timeoutRate: readShare(env, "HOLDFAST_SIMULATED_TIMEOUT_RATE") ?? 0,
     },
   };
+}
+
+function readDoorLimits(env: Environment): DoorLimits {
+  return {
+    requestBytes: readCount(env, "HOLDFAST_MAX_REQUEST_BYTES", 16_384, 4_194_304) ?? 65_536,
+    responseBytes: readCount(env, "HOLDFAST_MAX_RESPONSE_BYTES", 65_536, 67_108_864) ?? 4_194_304,
+    headerBytes: readCount(env, "HOLDFAST_MAX_HEADER_BYTES", 4096, 65_536) ?? 16_384,
+    unreadBytes: readCount(env, "HOLDFAST_MAX_UNREAD_BYTES", 1, 67_108_864) ?? 65_536,
+    unreadMs: readMs(env, "HOLDFAST_MAX_UNREAD_SECONDS", 86_400) ?? 60_000,
+    connectionCount: readCount(env, "HOLDFAST_MAX_CONNECTIONS", 1, 1_000_000) ?? 10_000,
+    callsPerConnection: readCount(env, "HOLDFAST_MAX_CALLS_PER_CONNECTION", 1, 100_000) ?? 250,
+    resetsPerSecond: readCount(env, "HOLDFAST_MAX_RESETS_PER_SECOND", 1, 100_000) ?? 100,
+    handshakeMs: readMs(env, "HOLDFAST_MAX_HANDSHAKE_SECONDS", 600) ?? 10_000,
+    arrivalMs: readMs(env, "HOLDFAST_MAX_ARRIVAL_SECONDS", 600) ?? 30_000,
+    defaultDeadlineMs: readCount(env, "HOLDFAST_DEFAULT_DEADLINE_MS", 1, 300_000) ?? 5000,
+    maxDeadlineMs: readCount(env, "HOLDFAST_MAX_DEADLINE_MS", 1, 300_000) ?? 30_000,
+    pingMs: readMs(env, "HOLDFAST_PING_SECONDS", 3600) ?? 30_000,
+    pingTimeoutMs: readMs(env, "HOLDFAST_PING_TIMEOUT_SECONDS", 600) ?? 10_000,
+    idleMs: readMs(env, "HOLDFAST_MAX_IDLE_SECONDS", 86_400) ?? 60_000,
+    ageMs: readMs(env, "HOLDFAST_MAX_CONNECTION_AGE_SECONDS", 604_800) ?? 3_600_000,
+    ageGraceMs: readMs(env, "HOLDFAST_CONNECTION_AGE_GRACE_SECONDS", 86_400) ?? 60_000,
+  };
+}
+
+/** A time that is set in seconds, 1 to `maxSeconds`, in milliseconds. */
+function readMs(env: Environment, name: Name, maxSeconds: number): number | undefined {
+  const seconds = readCount(env, name, 1, maxSeconds);
+  return seconds === undefined ? undefined : seconds * 1000;
 }
 
 function readStripe(env: Environment): StripeConfig {

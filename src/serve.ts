@@ -191,6 +191,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
       rates,
     }),
     explain: explainOutage,
+    limits: config.doorLimits,
     logger,
   });
   let isServing = false;
@@ -203,6 +204,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     dispatcher,
     tls,
     reflection: config.hasReflection,
+    limits: config.doorLimits,
     logger,
   });
   const http = createHttpDoor({
@@ -211,6 +213,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     tls,
     corsOrigins: config.corsOrigins,
     isReady: readiness,
+    limits: config.doorLimits,
     logger,
   });
   const grpcPort = await grpc.listen();

@@ -2,6 +2,7 @@ import type { DescMethod, DescService, Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { Logger } from "pino";
 import type { Identity } from "../auth/identity.ts";
+import type { DoorLimits } from "../config.ts";
 import { crashPoint } from "../crash-point.ts";
 import type { Authenticate } from "./authenticator.ts";
 import type { Call } from "./call.ts";
@@ -11,11 +12,6 @@ import { isFault } from "./errors.ts";
 import type { Interceptor } from "./interceptors.ts";
 import { compileWriter } from "./message-writer.ts";
 import { createResponseStream, type ResponseStream } from "./response-stream.ts";
-
-/** Deadline of a unary call whose caller sets none, in milliseconds. */
-export const DEFAULT_TIMEOUT_MS = 5000;
-/** Longest deadline of a unary call, in milliseconds; a longer one is shortened to it. */
-export const MAX_TIMEOUT_MS = 30_000;
 
 type AnyHandler = (req: Message, ctx: CallContext) => Promise<Message> | AsyncIterable<Message>;
 
@@ -68,6 +64,7 @@ export interface DispatcherOptions {
   readonly interceptors: readonly Interceptor[];
   /** Turns an error of a handler into the Refusal the caller should get, where it has one; otherwise gives it back. */
   readonly explain?: (error: unknown) => unknown;
+  readonly limits: Pick<DoorLimits, "defaultDeadlineMs" | "maxDeadlineMs">;
   readonly logger: Logger;
 }
 
@@ -76,7 +73,7 @@ export interface DispatcherOptions {
  * after that is decided, also when its caller no longer waits for the answer.
  */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
-  const { services, authenticate, interceptors, explain, logger } = options;
+  const { services, authenticate, interceptors, explain, limits, logger } = options;
   const endpoints = new Map(services.flatMap(endpointsOf).map((endpoint) => [endpoint.path, endpoint]));
   for (const { method } of endpoints.values()) {
     for (const { prepare } of interceptors) {
@@ -138,7 +135,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     draining: drain.signal,
     beginDrain: () => drain.abort(),
     begin: (call, timeoutMs) => {
-      call.begin(deadlineOf(call.endpoint.method, timeoutMs), forget);
+      call.begin(deadlineOf(call.endpoint.method, timeoutMs, limits), forget);
       deadlines.add(call);
     },
     answer: (call, read) => {
@@ -192,9 +189,13 @@ function isMutation({ idempotency, input }: DescMethod): boolean {
   );
 }
 
-function deadlineOf(method: DescMethod, timeoutMs: number | undefined): number {
+function deadlineOf(
+  method: DescMethod,
+  timeoutMs: number | undefined,
+  { defaultDeadlineMs, maxDeadlineMs }: DispatcherOptions["limits"],
+): number {
   if (method.methodKind === "unary") {
-    return Date.now() + Math.min(timeoutMs ?? DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS);
+    return Date.now() + Math.min(timeoutMs ?? defaultDeadlineMs, maxDeadlineMs);
   }
   return timeoutMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + timeoutMs;
 }

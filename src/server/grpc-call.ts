@@ -1,29 +1,47 @@
-import type { ServerHttp2Stream } from "node:http2";
+import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { PeerCertificate } from "node:tls";
 import { fromBinary, type Message } from "@bufbuild/protobuf";
 import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
+import type { DoorLimits } from "../config.ts";
 import { Call } from "./call.ts";
 import type { Dispatcher, Endpoint } from "./dispatcher.ts";
 import { toCallError, toStatusBytes } from "./errors.ts";
 import { writeMessage } from "./message-writer.ts";
+import type { Reader, Readers } from "./readers.ts";
 import { peerCertificateOf } from "./tls-files.ts";
 import { validationFailed } from "./validation-interceptor.ts";
 
-// What a stream may hold that its reader has not taken yet; beyond it the handler is not asked for more.
-const MAX_UNSENT_BYTES = 256 * 1024;
-
 const OK = { code: status.OK, details: "OK" };
 
+/** What calls on the gRPC door need. */
+export interface GrpcCallDeps {
+  readonly dispatcher: Dispatcher;
+  readonly readers: Readers;
+  /** Aborted when a connection is too old. */
+  endingOf(session: ServerHttp2Session): AbortSignal;
+  readonly limits: Pick<DoorLimits, "arrivalMs" | "unreadBytes">;
+}
+
 /** What the two kinds of calls on the gRPC door have in common. It listens to the transport itself. */
-abstract class GrpcCall extends Call {
+abstract class GrpcCall extends Call implements Reader {
+  abstract readonly hasUnread: boolean;
+  takenCount = 0;
+  seenTakenCount = -1;
   protected readonly dispatcher: Dispatcher;
+  protected readonly readers: Readers;
   protected readonly transport: ServerInterceptingCallInterface;
   #metadata: Metadata | undefined;
   #request: Buffer | undefined;
 
-  constructor(endpoint: Endpoint, dispatcher: Dispatcher, transport: ServerInterceptingCallInterface) {
-    super(endpoint, dispatcher.draining);
+  constructor(
+    endpoint: Endpoint,
+    { dispatcher, readers }: GrpcCallDeps,
+    transport: ServerInterceptingCallInterface,
+    draining = dispatcher.draining,
+  ) {
+    super(endpoint, draining);
     this.dispatcher = dispatcher;
+    this.readers = readers;
     this.transport = transport;
   }
 
@@ -39,8 +57,7 @@ abstract class GrpcCall extends Call {
 
   override peerCertificate(): PeerCertificate | undefined {
     // getAuthContext() takes the certificate apart for every call, the stream leads to where that is done once.
-    const { stream } = this.transport as unknown as { readonly stream?: ServerHttp2Stream };
-    return peerCertificateOf(stream?.session?.socket);
+    return peerCertificateOf(streamOf(this.transport)?.session?.socket);
   }
 
   onReceiveMetadata(metadata: Metadata): void {
@@ -68,9 +85,15 @@ abstract class GrpcCall extends Call {
     }
   }
 
-  /** Comes at the end of every call, however it ended. */
+  /** Comes at the end of every call, however it ended, when all of it was read. */
   onCancel(): void {
+    this.readers.remove(this);
     this.cancel();
+  }
+
+  /** Callers of gRPC see RESOURCE_EXHAUSTED; what is unread cannot be told from what is lost, so a watch goes on after it. */
+  giveUp(): void {
+    streamOf(this.transport)?.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
   protected abstract run(): void;
@@ -111,6 +134,9 @@ abstract class GrpcCall extends Call {
 
 /** A unary call on the gRPC door. */
 export class GrpcUnaryCall extends GrpcCall {
+  /** Looked at only after the answer was sent. */
+  readonly hasUnread = true;
+
   protected override run(): void {
     this.dispatcher.answer(this, this.read);
   }
@@ -119,29 +145,30 @@ export class GrpcUnaryCall extends GrpcCall {
     this.transport.sendMessage(this.serialise(response), ignore);
     // Not in the callback of the message: response and status leave in one write.
     this.transport.sendStatus(OK);
+    this.readers.add(this);
   }
 }
 
 /** A server stream on the gRPC door. */
 export class GrpcStreamCall extends GrpcCall {
-  readonly #maxArrivalMs: number;
+  readonly #limits: GrpcCallDeps["limits"];
   #arrival: NodeJS.Timeout | undefined;
   #unsentBytes = 0;
   #resume: (() => void) | undefined;
 
-  /** `maxArrivalMs`: how long the request may take to arrive; a stream need not have a deadline that bounds it. */
-  constructor(
-    endpoint: Endpoint,
-    dispatcher: Dispatcher,
-    transport: ServerInterceptingCallInterface,
-    maxArrivalMs: number,
-  ) {
-    super(endpoint, dispatcher, transport);
-    this.#maxArrivalMs = maxArrivalMs;
+  constructor(endpoint: Endpoint, deps: GrpcCallDeps, transport: ServerInterceptingCallInterface) {
+    const session = streamOf(transport)?.session as ServerHttp2Session;
+    super(endpoint, deps, transport, AbortSignal.any([deps.dispatcher.draining, deps.endingOf(session)]));
+    this.#limits = deps.limits;
+  }
+
+  get hasUnread(): boolean {
+    return this.#unsentBytes > 0;
   }
 
   override onReceiveMetadata(metadata: Metadata): void {
-    this.#arrival = setTimeout(() => this.expire(), this.#maxArrivalMs);
+    // A stream need not have a deadline that bounds it.
+    this.#arrival = setTimeout(() => this.expire(), this.#limits.arrivalMs);
     super.onReceiveMetadata(metadata);
   }
 
@@ -174,6 +201,7 @@ export class GrpcStreamCall extends GrpcCall {
     if (responses === undefined) {
       return;
     }
+    this.readers.add(this);
     try {
       // At once: many clients call a stream established when its headers arrive, and the first message may take long.
       this.transport.sendMetadata(new Metadata());
@@ -204,17 +232,23 @@ export class GrpcStreamCall extends GrpcCall {
     this.#unsentBytes += bytes.byteLength;
     this.transport.sendMessage(bytes, () => {
       this.#unsentBytes -= bytes.byteLength;
-      if (this.#unsentBytes <= MAX_UNSENT_BYTES) {
+      this.takenCount += 1;
+      if (this.#unsentBytes <= this.#limits.unreadBytes) {
         this.#resume?.();
       }
     });
-    if (this.#unsentBytes <= MAX_UNSENT_BYTES || this.ended) {
+    if (this.#unsentBytes <= this.#limits.unreadBytes || this.ended) {
       return undefined;
     }
     return new Promise((resolve) => {
       this.#resume = resolve;
     });
   }
+}
+
+/** grpc-js keeps it to itself; undefined when there is none any more. */
+function streamOf(transport: ServerInterceptingCallInterface): ServerHttp2Stream | undefined {
+  return (transport as unknown as { readonly stream?: ServerHttp2Stream }).stream;
 }
 
 function ignore(): void {}

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import type { Http2Server, ServerHttp2Session, ServerOptions } from "node:http2";
 import {
   Server,
   ServerCredentials,
@@ -10,26 +12,24 @@ import {
 import { HealthImplementation } from "grpc-health-check";
 import type { Logger } from "pino";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
-import type { ListenAddress } from "../config.ts";
+import type { DoorLimits, ListenAddress } from "../config.ts";
+import { createAges } from "./ages.ts";
+import { type Connections, trackConnections } from "./connections.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Door } from "./door.ts";
-import { GrpcStreamCall, GrpcUnaryCall } from "./grpc-call.ts";
-import { MAX_ARRIVAL_MS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
+import { type GrpcCallDeps, GrpcStreamCall, GrpcUnaryCall } from "./grpc-call.ts";
+import { expectSettings, http2Options } from "./http2-session.ts";
 import { formatAddress, listenError } from "./listen-error.ts";
+import { createReaders } from "./readers.ts";
 import { createReflection, type Reflection } from "./reflection.ts";
 import { clientOptions, type TlsFiles } from "./tls-files.ts";
 
-const SERVER_OPTIONS = {
-  "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
-  "grpc.max_send_message_length": MAX_RESPONSE_BYTES,
-  "grpc.max_concurrent_streams": 250,
-  // A peer that does not answer a ping within 10 s is gone, and its streams with it.
-  "grpc.keepalive_time_ms": 30_000,
-  "grpc.keepalive_timeout_ms": 10_000,
-  "grpc.max_connection_idle_ms": 60_000,
-  // Bookkeeping per call that nothing here shows to anybody.
-  "grpc.enable_channelz": 0,
-};
+/** What grpc-js keeps to itself, and has no options for. Without these the tests of abuse fail. */
+interface Inside {
+  /** Passed on to Node's http2. */
+  readonly commonServerOptions: ServerOptions;
+  readonly http2Servers: ReadonlyMap<Http2Server, unknown>;
+}
 
 /** The door for gRPC, with health and reflection. */
 export interface GrpcDoor extends Door {
@@ -45,28 +45,30 @@ export interface GrpcDoorOptions {
   readonly tls?: TlsFiles | undefined;
   /** True: anybody who can connect can read the descriptors. */
   readonly reflection: boolean;
-  /** Default MAX_ARRIVAL_MS. */
-  readonly maxArrivalMs?: number | undefined;
+  readonly limits: DoorLimits;
   readonly logger: Logger;
 }
 
 /** Opens the door of gRPC callers: grpc-js serves three to four times the calls of connect's own gRPC. */
 export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
-  const { address, dispatcher, tls, reflection, maxArrivalMs = MAX_ARRIVAL_MS, logger } = options;
+  const { address, dispatcher, tls, reflection, limits, logger } = options;
   sendLibraryLogTo(logger);
   const otherCalls = new Set<ServerInterceptingCall>();
-  const server = new Server({
-    ...SERVER_OPTIONS,
-    interceptors: [createEntrance(dispatcher, otherCalls, maxArrivalMs)],
+  const ages = createAges<ServerHttp2Session>({
+    ...limits,
+    close: (session) => session.close(),
+    destroy: (session) => session.destroy(),
   });
+  const deps = { dispatcher, readers: createReaders(limits.unreadMs), endingOf: ages.endingOf, limits };
+  const server = openServer(limits, createEntrance(deps, otherCalls));
+  const { http2Servers } = server as unknown as Inside;
+  let connections: readonly Connections[] = [];
   registerEndpoints(server, dispatcher);
   const health = new HealthImplementation();
   health.addToServer(server);
   if (reflection) {
     registerReflection(server, createReflection([...dispatcher.services, Health]));
   }
-  let boundAddress: string | undefined;
-
   function setServing(serving: boolean): void {
     for (const name of ["", ...dispatcher.services.map(({ typeName }) => typeName)]) {
       health.setStatus(name, serving ? "SERVING" : "NOT_SERVING");
@@ -76,8 +78,14 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
   setServing(false);
   return {
     listen: async () => {
-      const port = await bind(server, address, tls);
-      boundAddress = formatAddress({ ...address, port });
+      const port = await bind(server, address, limits, tls);
+      connections = [...http2Servers.keys()].map((each) => trackConnections(each, limits));
+      for (const each of http2Servers.keys()) {
+        each.on("session", (session) => {
+          expectSettings(session, limits.handshakeMs);
+          ages.begin(session);
+        });
+      }
       return port;
     },
     setServing,
@@ -87,26 +95,40 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
       for (const call of otherCalls) {
         call.sendStatus({ code: status.OK, details: "OK" });
       }
-      if (boundAddress !== undefined) {
-        // First: it cuts only sessions that were open when it was called. forceShutdown cuts none without channelz.
-        server.drain(boundAddress, graceMs);
-      }
-      await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+      // Not by grpc-js: its shutdown never ends when a session was being destroyed as it began, and neither its drain nor its
+      // forceShutdown cuts one that is closing and waits for its peer.
+      const closed = Promise.all([...http2Servers.keys()].map((each) => once(each, "close")));
+      server.tryShutdown(() => undefined);
+      const cut = setTimeout(() => connections.forEach((each) => void each.destroy()), graceMs);
+      await closed;
+      clearTimeout(cut);
     },
   };
+}
+
+function openServer(limits: DoorLimits, entrance: ServerInterceptor): Server {
+  const server = new Server({
+    "grpc.max_receive_message_length": limits.requestBytes,
+    "grpc.max_send_message_length": limits.responseBytes,
+    // A peer that does not answer a ping is gone, and its streams with it.
+    "grpc.keepalive_time_ms": limits.pingMs,
+    "grpc.keepalive_timeout_ms": limits.pingTimeoutMs,
+    "grpc.max_connection_idle_ms": limits.idleMs,
+    // Bookkeeping per call that nothing here shows to anybody.
+    "grpc.enable_channelz": 0,
+    interceptors: [entrance],
+  });
+  Object.assign((server as unknown as Inside).commonServerOptions, http2Options(limits));
+  return server;
 }
 
 /**
  * Leads every call to its endpoint before grpc-js makes a Writable for it, which it does even for unary calls. Calls of
  * other services go on to their handlers; they are kept in mind, because health watches never end by themselves.
  */
-function createEntrance(
-  dispatcher: Dispatcher,
-  otherCalls: Set<ServerInterceptingCall>,
-  maxArrivalMs: number,
-): ServerInterceptor {
+function createEntrance(deps: GrpcCallDeps, otherCalls: Set<ServerInterceptingCall>): ServerInterceptor {
   return ({ path, responseStream }, transport) => {
-    const endpoint = dispatcher.endpoints.get(path);
+    const endpoint = deps.dispatcher.endpoints.get(path);
     if (endpoint === undefined) {
       const call: ServerInterceptingCall = new ServerInterceptingCall(transport, {
         start: (next) => {
@@ -117,8 +139,8 @@ function createEntrance(
       return call;
     }
     const call = responseStream
-      ? new GrpcStreamCall(endpoint, dispatcher, transport, maxArrivalMs)
-      : new GrpcUnaryCall(endpoint, dispatcher, transport);
+      ? new GrpcStreamCall(endpoint, deps, transport)
+      : new GrpcUnaryCall(endpoint, deps, transport);
     // Never calling next leaves the registered handler out.
     return new ServerInterceptingCall(transport, { start: () => call.start() });
   };
@@ -150,8 +172,8 @@ function registerReflection(server: Server, { paths, answer }: Reflection): void
 
 /** grpc-js' own credentials cannot change; those that can be got from its experimental part watch files with a timer of their own. */
 class ReloadedCredentials extends ServerCredentials {
-  constructor(files: TlsFiles) {
-    super(clientOptions(files), files.current);
+  constructor(files: TlsFiles, handshakeMs: number) {
+    super({ ...clientOptions(files), handshakeTimeout: handshakeMs }, files.current);
     files.onChange((material) => this.updateSecureContextOptions(material));
   }
 
@@ -160,8 +182,14 @@ class ReloadedCredentials extends ServerCredentials {
   }
 }
 
-function bind(server: Server, address: ListenAddress, tls: TlsFiles | undefined): Promise<number> {
-  const credentials = tls === undefined ? ServerCredentials.createInsecure() : new ReloadedCredentials(tls);
+function bind(
+  server: Server,
+  address: ListenAddress,
+  { handshakeMs }: DoorLimits,
+  tls: TlsFiles | undefined,
+): Promise<number> {
+  const credentials =
+    tls === undefined ? ServerCredentials.createInsecure() : new ReloadedCredentials(tls, handshakeMs);
   return new Promise((resolve, reject) => {
     server.bindAsync(formatAddress(address), credentials, (error, port) => {
       if (error === null) {

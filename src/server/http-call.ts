@@ -15,10 +15,16 @@ export interface HttpExchange {
   refusal: Refusal | undefined;
   /** The certificate that the connection came with. */
   readonly certificate?: PeerCertificate | undefined;
+  /** Aborted when the connection is too old. */
+  readonly ending: AbortSignal;
 }
 
 /** Where connect carries the exchange of a call. */
-export const httpExchange = createContextKey<HttpExchange>({ reached: false, refusal: undefined });
+export const httpExchange = createContextKey<HttpExchange>({
+  reached: false,
+  refusal: undefined,
+  ending: new AbortController().signal,
+});
 
 /** An implementation for connect that leads every RPC of a service to the dispatcher. */
 export function createServiceImpl<S extends DescService>(service: S, dispatcher: Dispatcher): ServiceImpl<S> {
@@ -48,7 +54,7 @@ class HttpCall extends Call {
     onResponse: (response: Message) => void,
     onFailure: (error: unknown) => void,
   ) {
-    super(endpoint, dispatcher.draining);
+    super(endpoint, drainingOf(endpoint, dispatcher, context));
     this.#context = context;
     this.#onResponse = onResponse;
     this.#onFailure = onFailure;
@@ -75,6 +81,11 @@ class HttpCall extends Call {
   protected override sendFailure(error: unknown): void {
     this.#onFailure(toConnectError(toCallError(error)));
   }
+}
+
+/** Only streams are told to end. */
+function drainingOf({ method }: Endpoint, { draining }: Dispatcher, { values }: HandlerContext): AbortSignal {
+  return method.methodKind === "unary" ? draining : AbortSignal.any([draining, values.get(httpExchange).ending]);
 }
 
 /** The request, once it is known that nothing is wrong with how it was written. */

@@ -1,32 +1,25 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
-import type { Http2ServerResponse } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { constants, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Session } from "node:http2";
+import type { AddressInfo, Socket } from "node:net";
 import { createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { Logger } from "pino";
-import type { ListenAddress } from "../config.ts";
+import type { DoorLimits, ListenAddress } from "../config.ts";
+import { createAges } from "./ages.ts";
+import { trackConnections } from "./connections.ts";
 import { createCorsPolicy } from "./cors.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Door } from "./door.ts";
 import { createServiceImpl } from "./http-call.ts";
-import { MAX_ARRIVAL_MS, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES } from "./limits.ts";
 import { listenError } from "./listen-error.ts";
-import { COMPRESSIONS, handle, JSON_OPTIONS } from "./malformed-request.ts";
+import { COMPRESSIONS, type HandleOptions, handle, JSON_OPTIONS } from "./malformed-request.ts";
 import { createProbes, type Readiness } from "./probes.ts";
 import { peerCertificateOf, type TlsFiles } from "./tls-files.ts";
 import { createTlsServer } from "./tls-server.ts";
 
-/** How long the headers of a request may take to arrive, in milliseconds. */
-const MAX_HEADERS_ARRIVAL_MS = 10_000;
-
-const SERVER_OPTIONS = {
-  maxHeaderSize: 16 * 1024,
-  keepAliveTimeout: 65_000,
-  // A peer that is gone is found out even when a stream to it has nothing to say.
-  keepAlive: true,
-  keepAliveInitialDelay: 30_000,
-};
+/** How often Node looks whether a request is late, in milliseconds. Its own 30 s would add to what is allowed. */
+const LATENESS_CHECK_MS = 1000;
 
 /** What the HTTP door needs. */
 export interface HttpDoorOptions {
@@ -38,8 +31,7 @@ export interface HttpDoorOptions {
   readonly corsOrigins: readonly string[];
   /** What `/readyz` says while the door is not draining. */
   readonly isReady: () => Readiness | Promise<Readiness>;
-  /** Default MAX_ARRIVAL_MS. */
-  readonly maxArrivalMs?: number | undefined;
+  readonly limits: DoorLimits;
   readonly logger: Logger;
 }
 
@@ -54,20 +46,23 @@ export interface HttpDoor extends Door {
 
 /** Opens the door for Connect, gRPC-Web and JSON over HTTP/1.1, under TLS over HTTP/2 too, and for probes. */
 export function createHttpDoor(options: HttpDoorOptions): HttpDoor {
-  const { address, dispatcher, tls, corsOrigins, isReady, maxArrivalMs = MAX_ARRIVAL_MS, logger } = options;
-  const serverOptions = {
-    ...SERVER_OPTIONS,
-    headersTimeout: Math.min(MAX_HEADERS_ARRIVAL_MS, maxArrivalMs),
-    requestTimeout: maxArrivalMs,
-  };
-  const handlers = createHandlers(dispatcher);
+  const { address, dispatcher, tls, corsOrigins, isReady, limits, logger } = options;
+  const handlers = createHandlers(dispatcher, limits);
+  const ages = createAges<Socket | ServerHttp2Session>({
+    ...limits,
+    // Those of HTTP/1.1 are closed after the answer they are at, or when they idle.
+    close: (connection) => "goaway" in connection && connection.close(),
+    destroy: (connection) => connection.destroy(),
+  });
   const applyCors = createCorsPolicy(corsOrigins);
   const { draining } = dispatcher;
   let hasLeft = false;
   const answerProbe = createProbes(() => (hasLeft || draining.aborted ? "draining" : isReady()));
   const listener: RequestListener = (req, res) => {
-    if (hasLeft || draining.aborted) res.shouldKeepAlive = false;
+    const ending = ages.endingOf(connectionOf(req));
+    if (hasLeft || draining.aborted || ending.aborted) res.shouldKeepAlive = false;
     closeWhenDrained(res);
+    cutWhenUnread(res, limits.unreadMs);
     const path = req.url?.split("?", 1)[0] ?? "";
     if (applyCors(req, res) || answerProbe(path, req, res)) {
       return;
@@ -77,7 +72,7 @@ export function createHttpDoor(options: HttpDoorOptions): HttpDoor {
       answerJson(res, 404, "unimplemented", "there is nothing at this path");
       return;
     }
-    serve(handler, req, res).catch((error: unknown) => {
+    serve(handler, req, res, { ending, maxBytes: limits.requestBytes }).catch((error: unknown) => {
       // Else the caller left while it was being answered.
       if (!isGone(res)) {
         logger.error({ err: error, rpc: path }, "a call could not be answered");
@@ -85,8 +80,10 @@ export function createHttpDoor(options: HttpDoorOptions): HttpDoor {
       }
     });
   };
-  const overTls = tls === undefined ? undefined : createTlsServer(serverOptions, tls, listener);
-  const server = overTls?.server ?? createServer(serverOptions, listener);
+  const serverOptions = http1Options(limits);
+  const overTls = tls === undefined ? undefined : createTlsServer({ ...serverOptions, tls, limits, ages }, listener);
+  const server = overTls?.server ?? createServer(serverOptions, listener).on("connection", ages.begin);
+  const connections = trackConnections(server, limits);
   const closeWhenDrained = createCloser(server, draining);
 
   return {
@@ -98,24 +95,37 @@ export function createHttpDoor(options: HttpDoorOptions): HttpDoor {
       dispatcher.beginDrain();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       overTls?.closeHttp2();
-      const cut = setTimeout(() => {
-        server.closeAllConnections();
-        overTls?.destroyHttp2();
-      }, graceMs);
+      const cut = setTimeout(() => connections.destroy(), graceMs);
       await closed;
       clearTimeout(cut);
     },
   };
 }
 
-function createHandlers(dispatcher: Dispatcher): Map<string, UniversalHandler> {
+function http1Options({ headerBytes, handshakeMs, arrivalMs, idleMs, pingMs }: DoorLimits) {
+  return {
+    maxHeaderSize: headerBytes,
+    headersTimeout: Math.min(handshakeMs, arrivalMs),
+    requestTimeout: arrivalMs,
+    connectionsCheckingInterval: LATENESS_CHECK_MS,
+    keepAliveTimeout: idleMs,
+    // A peer that is gone is found out even when a stream to it has nothing to say.
+    keepAlive: true,
+    keepAliveInitialDelay: pingMs,
+  };
+}
+
+function createHandlers(
+  dispatcher: Dispatcher,
+  { requestBytes, responseBytes }: DoorLimits,
+): Map<string, UniversalHandler> {
   const router = createConnectRouter({
     // gRPC proper has its own door.
     grpc: false,
     jsonOptions: JSON_OPTIONS,
     acceptCompression: COMPRESSIONS,
-    readMaxBytes: MAX_REQUEST_BYTES,
-    writeMaxBytes: MAX_RESPONSE_BYTES,
+    readMaxBytes: requestBytes,
+    writeMaxBytes: responseBytes,
   });
   for (const service of dispatcher.services) {
     router.service(service, createServiceImpl(service, dispatcher));
@@ -123,13 +133,19 @@ function createHandlers(dispatcher: Dispatcher): Map<string, UniversalHandler> {
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 }
 
-async function serve(handler: UniversalHandler, req: IncomingMessage, res: ServerResponse): Promise<void> {
+async function serve(
+  handler: UniversalHandler,
+  req: IncomingMessage,
+  res: ServerResponse,
+  options: Pick<HandleOptions, "ending" | "maxBytes">,
+): Promise<void> {
   const request = toUniversalRequest(req, res);
   if (request === undefined) {
     answerJson(res, 400, "invalid_argument", "the request names no valid host");
     return;
   }
-  await universalResponseToNodeResponse(await handle(handler, request, peerCertificateOf(req.socket)), res);
+  const response = await handle(handler, request, { ...options, certificate: peerCertificateOf(req.socket) });
+  await universalResponseToNodeResponse(response, res);
 }
 
 function toUniversalRequest(req: IncomingMessage, res: ServerResponse) {
@@ -138,6 +154,27 @@ function toUniversalRequest(req: IncomingMessage, res: ServerResponse) {
   } catch {
     return undefined;
   }
+}
+
+/** What a request came over. */
+function connectionOf(req: IncomingMessage): Socket | ServerHttp2Session {
+  const { stream } = req as Partial<Pick<Http2ServerRequest, "stream">>;
+  return (stream?.session as ServerHttp2Session | undefined) ?? req.socket;
+}
+
+/**
+ * Cuts a response of which its reader takes nothing. The timer of a response starts anew with every write, and with every
+ * part of one that was taken: when it is over, nothing was written because nothing is taken, or because there is nothing.
+ */
+function cutWhenUnread(res: ServerResponse, unreadMs: number): void {
+  res.setTimeout(unreadMs, () => {
+    const { stream, socket } = res as unknown as Partial<Http2ServerResponse>;
+    if (stream !== undefined) {
+      if (stream.writableLength > 0) stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    } else if ((socket?.writableLength ?? 0) > 0) {
+      socket?.destroy();
+    }
+  });
 }
 
 /** Whether nobody can be answered any more. Node's responses of HTTP/2 have no `destroyed`. */

@@ -1,4 +1,3 @@
-import type { PeerCertificate } from "node:tls";
 import {
   type DescField,
   type DescMessage,
@@ -21,7 +20,6 @@ import {
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import type { FieldViolation, Refusal } from "../refusal.ts";
 import { type HttpExchange, httpExchange } from "./http-call.ts";
-import { MAX_REQUEST_BYTES } from "./limits.ts";
 import { validationFailed } from "./validation-interceptor.ts";
 
 /** Zeros are written, unknown fields refused: a misspelt `requestID` must not be ignored. Nor is broken UTF-8 mended. */
@@ -37,6 +35,12 @@ export const COMPRESSIONS = [compressionGzip, compressionBrotli];
 const ENVELOPE_HEADER_BYTES = 5;
 const BODY_HEADERS = ["content-length", "content-encoding", "connect-content-encoding", "grpc-encoding"];
 
+/** What is known of the connection that a request came over, and what of it is read. */
+export interface HandleOptions extends Pick<HttpExchange, "certificate" | "ending"> {
+  /** Largest request message, in bytes. */
+  readonly maxBytes: number;
+}
+
 /**
  * Has connect answer a call, and sees to it that a request connect cannot parse is refused like any other bad request.
  * connect answers those by itself: INTERNAL for binary messages, INVALID_ARGUMENT without details for JSON. It offers no
@@ -46,16 +50,16 @@ const BODY_HEADERS = ["content-length", "content-encoding", "connect-content-enc
 export async function handle(
   handler: UniversalHandler,
   req: UniversalServerRequest,
-  certificate?: PeerCertificate,
+  { maxBytes, ...connection }: HandleOptions,
 ): Promise<UniversalServerResponse> {
   const body = new RecordedBody(req.body as AsyncIterable<Uint8Array>);
-  const exchange: HttpExchange = { reached: false, refusal: undefined, certificate };
+  const exchange: HttpExchange = { reached: false, refusal: undefined, ...connection };
   const contextValues = createContextValues().set(httpExchange, exchange);
   const response = await handler({ ...req, body, contextValues });
   if (exchange.reached) {
     return response;
   }
-  exchange.refusal = await findFault(handler.method, req, body);
+  exchange.refusal = await findFault(handler.method, req, body, maxBytes);
   return exchange.refusal === undefined ? response : await handler({ ...withEmptyMessage(req), contextValues });
 }
 
@@ -88,8 +92,9 @@ async function findFault(
   method: DescMethod,
   req: UniversalServerRequest,
   body: RecordedBody,
+  maxBytes: number,
 ): Promise<Refusal | undefined> {
-  const message = await readMessage(req, body);
+  const message = await readMessage(req, body, maxBytes);
   if (message === undefined) {
     return undefined;
   }
@@ -191,19 +196,23 @@ function describe(field: DescField, value: JsonValue, why: string): string {
 }
 
 /** The serialised request message; undefined when it is not there as a whole, or too large. */
-async function readMessage(req: UniversalServerRequest, body: RecordedBody): Promise<Uint8Array | undefined> {
+async function readMessage(
+  req: UniversalServerRequest,
+  body: RecordedBody,
+  maxBytes: number,
+): Promise<Uint8Array | undefined> {
   if (req.method === "GET") {
     const { searchParams } = new URL(req.url);
     const message = searchParams.get("message") ?? "";
     const bytes = Buffer.from(message, searchParams.get("base64") === "1" ? "base64url" : "utf8");
-    return decompress(bytes, searchParams.get("compression"));
+    return decompress(bytes, searchParams.get("compression"), maxBytes);
   }
   const bytes = body.bytes();
-  if (bytes.byteLength > MAX_REQUEST_BYTES) {
+  if (bytes.byteLength > maxBytes) {
     return undefined;
   }
   if (!isEnveloped(req)) {
-    return body.complete ? decompress(bytes, req.header.get("content-encoding")) : undefined;
+    return body.complete ? decompress(bytes, req.header.get("content-encoding"), maxBytes) : undefined;
   }
   const [flags = 0] = bytes;
   const message = bytes.subarray(ENVELOPE_HEADER_BYTES);
@@ -214,15 +223,19 @@ async function readMessage(req: UniversalServerRequest, body: RecordedBody): Pro
     return undefined;
   }
   const encoding = req.header.get("connect-content-encoding") ?? req.header.get("grpc-encoding");
-  return decompress(message, flags === 0 ? null : encoding);
+  return decompress(message, flags === 0 ? null : encoding, maxBytes);
 }
 
-async function decompress(bytes: Uint8Array, encoding: string | null): Promise<Uint8Array | undefined> {
+async function decompress(
+  bytes: Uint8Array,
+  encoding: string | null,
+  maxBytes: number,
+): Promise<Uint8Array | undefined> {
   if (encoding === null || encoding === "identity") {
     return bytes;
   }
   try {
-    return await COMPRESSIONS.find(({ name }) => name === encoding)?.decompress(bytes, MAX_REQUEST_BYTES);
+    return await COMPRESSIONS.find(({ name }) => name === encoding)?.decompress(bytes, maxBytes);
   } catch {
     // Not compressed as it says, or too large: connect's answer stands.
     return undefined;

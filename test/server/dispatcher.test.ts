@@ -6,6 +6,7 @@ import {
   CreateShopRequestSchema,
   CreateShopResponseSchema,
 } from "../../gen/holdfast/v1/admin_service_pb.js";
+import { loadConfig } from "../../src/config.ts";
 import { Call } from "../../src/server/call.ts";
 import type { Handlers } from "../../src/server/call-context.ts";
 import { bindService, createDispatcher, type Endpoint } from "../../src/server/dispatcher.ts";
@@ -38,6 +39,7 @@ function countingDispatcher() {
   const dispatcher = createDispatcher({
     services: [bindService(AdminService, handlers as unknown as Handlers<typeof AdminService>)],
     interceptors: [],
+    limits: loadConfig({}).doorLimits,
     logger: pino({ level: "silent" }),
   });
   const endpoint = dispatcher.endpoints.get("/holdfast.v1.AdminService/CreateShop") as Endpoint;

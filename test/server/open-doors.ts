@@ -5,6 +5,7 @@ import { onTestFinished } from "vitest";
 import { EventService, WatchEventsResponseSchema } from "../../gen/holdfast/v1/event_service_pb.js";
 import { GetStockResponseSchema, InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService, PlaceOrderResponseSchema } from "../../gen/holdfast/v1/order_service_pb.js";
+import { type DoorLimits, loadConfig } from "../../src/config.ts";
 import { Refusal } from "../../src/refusal.ts";
 import type { Authenticate } from "../../src/server/authenticator.ts";
 import type { CallContext, Handlers } from "../../src/server/call-context.ts";
@@ -29,7 +30,8 @@ export interface TestOptions {
   readonly httpPort?: number;
   readonly requireRequestId?: boolean;
   readonly tls?: TlsFiles;
-  readonly maxArrivalMs?: number;
+  /** Other than the default ones. */
+  readonly limits?: Partial<DoorLimits>;
   readonly authenticate?: Authenticate;
   readonly corsOrigins?: readonly string[];
   readonly explain?: (error: unknown) => unknown;
@@ -38,6 +40,7 @@ export interface TestOptions {
 
 /** Opens both doors over the given handlers on free ports, and closes them when the test is over. */
 export async function openDoors(handlers: TestHandlers, options: TestOptions = {}) {
+  const limits = { ...loadConfig({}).doorLimits, ...options.limits };
   const logged: { err?: { message: string }; rpc?: string }[] = [];
   const logger = pino({ level: "info" }, { write: (line: string) => void logged.push(JSON.parse(line)) });
   const dispatcher = createDispatcher({
@@ -52,17 +55,18 @@ export async function openDoors(handlers: TestHandlers, options: TestOptions = {
       requireRequestId: options.requireRequestId ?? false,
     }),
     explain: options.explain ?? ((error) => error),
+    limits,
     logger,
   });
   const host = "127.0.0.1";
   const grpcAddress = { host, port: options.grpcPort ?? 0 };
-  const { tls, maxArrivalMs } = options;
-  const grpcDoor = createGrpcDoor({ address: grpcAddress, dispatcher, tls, maxArrivalMs, reflection: true, logger });
+  const { tls } = options;
+  const grpcDoor = createGrpcDoor({ address: grpcAddress, dispatcher, tls, limits, reflection: true, logger });
   const httpDoor = createHttpDoor({
     address: { host, port: options.httpPort ?? 0 },
     dispatcher,
     tls,
-    maxArrivalMs,
+    limits,
     corsOrigins: options.corsOrigins ?? [],
     isReady: options.isReady ?? (() => true),
     logger,
@@ -76,6 +80,7 @@ export async function openDoors(handlers: TestHandlers, options: TestOptions = {
     grpcDoor,
     httpDoor,
     grpcAddress: `127.0.0.1:${grpcPort}`,
+    grpcPort,
     grpcUrl: `${scheme}://127.0.0.1:${grpcPort}`,
     httpUrl: `${scheme}://127.0.0.1:${httpPort}`,
     httpPort,

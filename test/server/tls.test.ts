@@ -248,7 +248,7 @@ test("over HTTP/2 a request that does not arrive in time is ended, and one that 
         yield bookmark(1);
       },
     },
-    { tls, maxArrivalMs: 200 },
+    { tls, limits: { arrivalMs: 200 } },
   );
   const session = connectHttp2(opened.httpUrl, { ca: authority.ca });
   onTestFinished(() => session.destroy());
