@@ -274,11 +274,9 @@ async function rebuildAll(
   const wanted = { ...options, writeLog: !drained.isWhole };
   const extent = await around("rebuild: count", () => measureRebuild(trx, shopId, newest, wanted));
   const progress = createProgress(options, next, extent);
-  for await (const { step, values, count, valueCount = values.length } of ahead(
-    rebuildSteps(trx, shopId, newest, wanted),
-  )) {
+  for await (const { step, values, count } of ahead(rebuildSteps(trx, shopId, newest, wanted))) {
     await loader.load(step, values, progress.restMs());
-    progress.loaded(count, valueCount);
+    progress.loaded(step, count);
   }
   await loader.settle();
   logger.info(

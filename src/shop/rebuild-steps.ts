@@ -16,8 +16,6 @@ export interface Step {
   readonly step: string;
   readonly values: readonly (string | number)[];
   readonly count: number;
-  /** How many values these are, about; default: as many as there are. */
-  readonly valueCount?: number;
 }
 
 /** Rows read from Postgres at a time. */
@@ -219,9 +217,9 @@ interface Joined {
 }
 
 /** A step with values that Postgres joined, which the script takes apart. */
-function* joinedStep(step: string, joined: string | null, valueCount: number, count = 0): Generator<Step> {
+function* joinedStep(step: string, joined: string | null, count = 0): Generator<Step> {
   if (joined !== null) {
-    yield { step, values: [joined], count, valueCount };
+    yield { step, values: [joined], count };
   }
 }
 
@@ -243,9 +241,9 @@ export async function* userSteps(trx: Kysely<Database>, shopId: string, ids?: re
   };
   for await (const [page] of pages(ids, read, (row) => row.last)) {
     const { users = null, emails = null, codes = null, count = 0 } = page ?? {};
-    yield* joinedStep("users", users, 10 * count, count);
-    yield* joinedStep("emails", emails, emails === null ? 0 : 2 * count);
-    yield* joinedStep("codes", codes, codes === null ? 0 : 2 * count);
+    yield* joinedStep("users", users, count);
+    yield* joinedStep("emails", emails);
+    yield* joinedStep("codes", codes);
   }
 }
 
@@ -350,7 +348,7 @@ export async function* requestSteps(trx: Kysely<Database>, shopId: string, horiz
     return rows[0];
   };
   for (let page = await read(horizon); page !== undefined && page.last !== null; page = await read(page.last)) {
-    yield* joinedStep("recent", page.requests, 2 * page.count, page.count);
+    yield* joinedStep("recent", page.requests, page.count);
   }
 }
 
@@ -371,7 +369,7 @@ export async function* recentOrderSteps(trx: Kysely<Database>, shopId: string, h
       page !== undefined && page.last !== null;
       page = await read(state, page.last)
     ) {
-      yield* joinedStep("recent", page.orders, 2 * page.count);
+      yield* joinedStep("recent", page.orders);
     }
   }
 }
@@ -417,7 +415,7 @@ export async function* endedHoldSteps(
     return rows;
   };
   for await (const [page] of pages(ids, read, (row) => row.last)) {
-    yield* joinedStep("recent", page?.holds ?? null, 2 * (page?.count ?? 0));
+    yield* joinedStep("recent", page?.holds ?? null);
   }
 }
 

@@ -55,15 +55,10 @@ export async function* rebuildSteps(
   yield await headStep(trx, shopId, head, horizon);
 }
 
-/** How much a rebuild has to bring, as far as counters tell. */
-export interface Extent {
-  /** Products, holds, orders, users and commits. */
-  readonly count: number;
-  /** The values they are in Redis, about: what the time is estimated from. */
-  readonly valueCount: number;
-}
+/** What a rebuild has to bring, as far as counters tell: things by the step that brings them. */
+export type Extent = Readonly<Record<string, number>>;
 
-/** How much {@link rebuildSteps} brings. */
+/** What {@link rebuildSteps} brings. Ended holds and commits without a request id count too. */
 export async function measureRebuild(
   trx: Kysely<Database>,
   shopId: string,
@@ -71,12 +66,12 @@ export async function measureRebuild(
   { memoryCount, marginCommits, writeLog }: RebuildOptions,
 ): Promise<Extent> {
   const shop = await findShop(trx, shopId);
-  const { product_count = 0, user_count = 0, open_hold_count = 0, open_order_count = 0 } = shop ?? {};
-  const recent = Math.min(head.position, memoryCount);
-  const logged = writeLog ? Math.min(head.position, marginCommits + 1) : 0;
   return {
-    count: product_count + user_count + open_hold_count + open_order_count + recent + logged,
-    valueCount:
-      12 * product_count + 16 * user_count + 13 * (open_hold_count + open_order_count) + 4 * recent + 14 * logged,
+    stock: shop?.product_count ?? 0,
+    holds: shop?.open_hold_count ?? 0,
+    orders: shop?.open_order_count ?? 0,
+    users: shop?.user_count ?? 0,
+    recent: Math.min(head.position, memoryCount),
+    log: writeLog ? Math.min(head.position, marginCommits + 1) : 0,
   };
 }
