@@ -225,6 +225,10 @@ test("what was decided and recorded leaves its place to the next, however many t
     expect(stock?.availableCount).toBe(BigInt(count));
   }
   await server.stop();
+  const next = await startHoldfast({ ...stores.urls, limits: { maxBacklogCommits: 3 } });
+  const { stock } = await next.grpc.inventory.adjustStock({ shopId, sku: "a", deltaCount: 1n, reason: 1 });
+  expect(stock?.availableCount, "by a process that has just opened the shop").toBe(13n);
+  await next.stop();
 });
 
 test("the log of a shop stays within its limit while Postgres is slow, whoever commits", async () => {
