@@ -3,7 +3,7 @@
 -- @include state, integer
 local function commit(id, entry_call, events, private)
   position = position + 1
-  last_commit_id = id
+  previous_commit_id, last_commit_id = not private and last_commit_id, id
   local at, time = integer(position), integer(now)
   if private then
     redis.call("XADD", log, at, "v", "1", "commit", id, "epoch", epoch, "time", time, "call", entry_call, "events", events,

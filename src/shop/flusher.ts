@@ -8,6 +8,7 @@ import { Refusal } from "../refusal.ts";
 import { Fenced, isReplyError, poisonCommit, redisRefuses } from "./fence.ts";
 import type { ShopKeys } from "./keys.ts";
 import { type LogEntry, parseEntries, type ReadEntries } from "./log-entry.ts";
+import { chainFrom, type MadeCommit } from "./made-commits.ts";
 import { isStoreAway } from "./outage.ts";
 import { appendRecordable, projectReadable } from "./recordable.ts";
 import type { ScriptRunner } from "./redis.ts";
@@ -86,6 +87,20 @@ interface LogView extends ReadEntries {
   readonly writers: ReadonlyMap<number, string>;
 }
 
+/** What a look at the log would have shown when the last commit of a chain was made. */
+function viewOf(known: ShopHead, chain: readonly MadeCommit[]): LogView {
+  const { entry: last, redisGeneration } = chain.at(-1) as MadeCommit;
+  const first: LogEntry = { ...known, timeMs: 0, call: "", events: "", private: "" }; // is only compared with the head
+  return {
+    epoch: String(known.epoch),
+    position: last.position,
+    redisGeneration,
+    entries: [first, ...chain.map(({ entry }) => entry)],
+    unreadable: undefined,
+    writers: new Map(),
+  };
+}
+
 /** Creates the flusher of one shop. */
 export function createFlusher(options: FlusherOptions): Flusher {
   const { shopId, keys, scripts, redis, connection, logger } = options;
@@ -124,6 +139,12 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const view = readLog(known.position, asked);
     view.catch(() => {}); // whoever takes this look hears of it; a look that is dropped may fail unheard
     return { known, present, view };
+  };
+
+  /** Step 2 without asking Redis, when everybody who waits made a commit, and these are all there is behind the head. */
+  const lookAtReplies = (known: ShopHead, waiting: readonly Waiter[]): Look | undefined => {
+    const chain = chainFrom(known, waiting, options.maxBatchCommits);
+    return chain && { known, present: waiting, view: Promise.resolve(viewOf(known, chain)) };
   };
 
   const readLog = async (from: number, asked: readonly number[]): Promise<LogView> => {
@@ -188,8 +209,13 @@ export function createFlusher(options: FlusherOptions): Flusher {
    */
   const lookAhead = (next: ShopHead): void => {
     const later = waiters.snapshot().filter((each) => each.position > next.position);
-    if (later.length > 0) {
-      nextLook = look(next, later);
+    askFor(next, later);
+  };
+
+  /** Asks for the next round's look, unless its callers' replies will do: the later they are read the more there are. */
+  const askFor = (known: ShopHead, waiting: readonly Waiter[]): void => {
+    if (waiting.some((each) => each.made === undefined)) {
+      nextLook = look(known, waiting);
     }
   };
 
@@ -236,7 +262,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
       // Others wait: their look is sent before the released callers send their next calls, so that Redis decides those
       // while Postgres writes these.
       const waiting = waiters.snapshot().filter((each) => !durable.has(each));
-      nextLook = look(head as ShopHead, waiting);
+      askFor(head as ShopHead, waiting);
     }
     crashPoint("before flush: release");
     waiters.settle(durable, "durable");
@@ -276,8 +302,10 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const onlyObservers = waiting.every((each) => each.observes) && waiting.some((each) => !each.confirmed);
     if (head === undefined || onlyObservers || generation !== (await connection.ensureConnected())) {
       await readHead();
+      return look(head as unknown as ShopHead, waiters.snapshot()); // replies that came before say nothing of this head
     }
-    return look(head as unknown as ShopHead, waiters.snapshot());
+    const present = waiters.snapshot();
+    return lookAtReplies(head, present) ?? look(head, present);
   };
 
   const round = async (): Promise<void> => {

@@ -17,6 +17,8 @@ export type Answer =
       readonly timeMs: number;
       /** The events of a commit as JSON, or what a read asked for. */
       readonly payload: unknown;
+      /** The log's entry before the commit; undefined for a read, and for a commit of which the reply does not tell everything. */
+      readonly previousCommitId: string | undefined;
     }
   | {
       /** The request id, or the resource's id, was used at the position `at`. */
@@ -42,7 +44,14 @@ export function parseReply(raw: unknown): Reply {
   const [kind, position, commitId, ...rest] = raw as [string, number, string, ...unknown[]];
   switch (kind) {
     case "OK":
-      return { kind, position, commitId, timeMs: rest[0] as number, payload: rest[1] };
+      return {
+        kind,
+        position,
+        commitId,
+        timeMs: rest[0] as number,
+        payload: rest[1],
+        previousCommitId: (rest[2] as string | null) ?? undefined,
+      };
     case "REPLAYED":
     case "EXISTS":
       return { kind, position, commitId, at: rest[0] as number, fields: (rest[1] as string[] | null) ?? undefined };

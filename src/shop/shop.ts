@@ -13,6 +13,7 @@ import { createFlusher, type Flusher } from "./flusher.ts";
 import { idTimeMs, makeId } from "./ids.ts";
 import { type ShopKeys, shopKeys } from "./keys.ts";
 import { type Call, type LogEntry, parseEntry } from "./log-entry.ts";
+import type { MadeCommit } from "./made-commits.ts";
 import { firstDifference, requestJson } from "./messages.ts";
 import { openShop, type RebuildMode } from "./open-shop.ts";
 import { OpeningCallers } from "./opening.ts";
@@ -193,6 +194,7 @@ export class Shop {
       }
       hasRun = true;
       const { epoch, head } = flusher;
+      const redisGeneration = this.#deps.redis.generation;
       if (mutation.record !== undefined && recordEpoch !== epoch) {
         // What was read in another epoch may be of a history that is gone.
         record = mutation.preloads === true ? await this.#readRecord(mutation.record) : [0, ""];
@@ -214,8 +216,9 @@ export class Shop {
       const isAnswerOfRecord = reply.kind === "LOOK_UP" || reply.kind === "LOAD_FIRST";
       const observes = isAnswerOfRecord || reply.kind === "REFUSED" || reply.kind === "LOAD_LIMITS";
       const events = reply.kind === "OK" ? this.#keepEvents(reply) : [];
+      const made = reply.kind === "OK" ? madeCommit(reply, epoch, callText, redisGeneration) : undefined;
       crashPoint("before mutation: become durable");
-      const isDurable = await this.#isDurable(reply, observes, flusher, caller, isAnswerOfRecord).finally(() =>
+      const isDurable = await this.#isDurable(reply, observes, flusher, caller, isAnswerOfRecord, made).finally(() =>
         this.#events.delete(reply.commitId),
       );
       crashPoint("after mutation: become durable");
@@ -672,6 +675,7 @@ export class Shop {
     flusher: Flusher,
     caller: Caller,
     inAnyCase = false,
+    made?: MadeCommit | undefined,
   ): Promise<boolean> {
     if (!this.#acksDurable && !inAnyCase) {
       // Nobody waits, but the flush must still come along: one waiter keeps it running.
@@ -684,7 +688,7 @@ export class Shop {
     if (observes && !this.#deps.postgres.isUp) {
       throw unavailable("Postgres");
     }
-    const released = flusher.waiters.wait(reply.position, reply.commitId, observes, caller);
+    const released = flusher.waiters.wait(reply.position, reply.commitId, observes, caller, made);
     flusher.wake();
     const release = await released;
     if (release === "unavailable") {
@@ -757,6 +761,17 @@ export class Shop {
       events: JSON.parse(entry.events) as Record<string, object>[],
     };
   }
+}
+
+/** The log's entry of a commit, from the reply of the script that made it. */
+function madeCommit(
+  { position, commitId, timeMs, payload, previousCommitId }: Extract<Reply, { kind: "OK" }>,
+  epoch: number,
+  call: string,
+  redisGeneration: number,
+): MadeCommit | undefined {
+  const entry = { position, commitId, epoch, timeMs, call, events: payload as string, private: "" };
+  return previousCommitId === undefined ? undefined : { entry, previousCommitId, redisGeneration };
 }
 
 /** A record as scripts take it. */

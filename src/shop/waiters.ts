@@ -1,4 +1,5 @@
 import type { Refusal } from "../refusal.ts";
+import type { MadeCommit } from "./made-commits.ts";
 
 /**
  * Who waits for Postgres, and when they may be answered (ACK in docs/architecture.md).
@@ -27,6 +28,8 @@ export interface Waiter {
   /** Whether a look at the log after that confirmation still found what this waiter saw. */
   seen: boolean;
   readonly caller: Caller;
+  /** The commit it made, when its reply told all of it. */
+  readonly made: MadeCommit | undefined;
   readonly release: (release: Release) => void;
 }
 
@@ -50,9 +53,15 @@ export class Waiters {
   }
 
   /** Waits until what was seen is durable, or has to be seen again. */
-  wait(position: number, commitId: string, observes: boolean, caller: Caller): Promise<Release> {
+  wait(
+    position: number,
+    commitId: string,
+    observes: boolean,
+    caller: Caller,
+    made?: MadeCommit | undefined,
+  ): Promise<Release> {
     return new Promise((release) => {
-      this.#waiting.push({ position, commitId, observes, confirmed: false, seen: false, caller, release });
+      this.#waiting.push({ position, commitId, observes, confirmed: false, seen: false, caller, made, release });
     });
   }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import type { Reply } from "../../src/shop/reply.ts";
 import type { Scripts } from "../../src/shop/scripts.ts";
 import { changesBetween, type Dump } from "./dump.ts";
 import {
@@ -275,9 +276,11 @@ export function describeExpiry(shops: Shops, call: GoodCall, { touched, refused 
   test("commits the due holds of its SKUs first, as an entry of its own", async () => {
     const { shop, from } = await open("due1", "due2");
     const expired = await afterExpiry(shop, {}, [touched]);
-    await shop.commit(script, { ...args, commit_id: commitId, clock_ms: dueMs }, tail);
+    const reply = await shop.run(script, { ...args, commit_id: commitId, clock_ms: dueMs }, tail);
+    const { previousCommitId } = reply as Extract<Reply, { kind: "OK" }>;
     const entries = await readEntries(shop, from);
     expect(entries.map((entry) => entry.commitId)).toEqual([expiryIdOf(commitId), commitId]);
+    expect(previousCommitId, "what comes before the call's own commit").toBe(expiryIdOf(commitId));
     expect(entries[0]?.events).toMatchObject([
       { hold_expired: { hold: { hold_id: "due1" } } },
       { hold_expired: { hold: { hold_id: "due2" } } },

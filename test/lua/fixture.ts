@@ -122,6 +122,8 @@ export function dueSkus<Score>(expireMs: number, score: Score): Record<string, S
 export interface Observed {
   readonly reply: Reply;
   readonly changes: Changes;
+  /** The log's last entry before. */
+  readonly lastCommitId: string | undefined;
 }
 
 /** A product of a test's shop. */
@@ -177,7 +179,11 @@ export class LuaShop {
   async observe(name: keyof Scripts, args?: Arguments, tail?: readonly Value[]): Promise<Observed> {
     const before = await this.dump();
     const reply = await this.run(name, args, tail);
-    return { reply, changes: changesBetween(before, await this.dump()) };
+    return {
+      reply,
+      changes: changesBetween(before, await this.dump()),
+      lastCommitId: before.meta?.commit_id as string | undefined,
+    };
   }
 
   dump(): Promise<Dump> {
@@ -308,14 +314,23 @@ export const lookArguments: Arguments = {
 /** Asserts that a run committed exactly these events, with nothing else in the log, and changed this state and no other. */
 export function expectCommit(
   shop: LuaShop,
-  { reply, changes }: Observed,
+  { reply, changes, lastCommitId }: Observed,
   events: object[],
   state: Changes,
   secret = "",
 ): void {
   const { position, payload } = reply as Extract<Reply, { kind: "OK" }>;
   const { commitId, nowMs, call, epoch } = shop;
-  expect(reply).toEqual({ kind: "OK", position, commitId, timeMs: nowMs, payload: expect.any(String) });
+  // An entry with something private is more than the reply tells.
+  const previousCommitId = secret === "" ? lastCommitId : undefined;
+  expect(reply).toEqual({
+    kind: "OK",
+    position,
+    commitId,
+    timeMs: nowMs,
+    payload: expect.any(String),
+    previousCommitId,
+  });
   expect(JSON.parse(payload as string)).toEqual(events);
   const entry = {
     position,

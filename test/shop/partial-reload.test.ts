@@ -1,6 +1,6 @@
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { AdjustReason, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { chooseCalls } from "../chaos/callers/choose-call.ts";
 import { Random } from "../chaos/callers/random.ts";
 import { View } from "../chaos/callers/view.ts";
@@ -254,6 +254,22 @@ test("a fork that lost leaves nothing behind: no hold, no count of units, no id"
   await inventory.holdStock({ shopId, holdId: "h", userId: "u1", lines });
   await users.createUser({ shopId, userId: "u4", email: "u3@example.com", ownReferralCode: "U3" });
   await expectAsRebuilt(shopId, "");
+});
+
+test("a commit on top of another history is not recorded as the next one of this", async () => {
+  const shopId = await createShop(main.grpc, { stock: { a: 50 } });
+  const adjust = (holdfast: Holdfast, deltaCount: bigint) =>
+    holdfast.grpc.inventory.adjustStock({ shopId, sku: "a", deltaCount, reason: AdjustReason.RESTOCK });
+  common.set(shopId, await positionOf(here, shopId));
+  await withFork([shopId], async (fork) => {
+    await adjust(fork, 7n);
+    await adjust(main, 100n);
+  });
+  await takeFork(shopId);
+  // Its position is the one that this process expects next.
+  const { stock } = await adjust(main, 1n);
+  expect(stock?.availableCount).toBe(151n);
+  expect(await discrepancies(shopId)).toEqual([]);
 });
 
 describe("a Redis that lost its tail", () => {

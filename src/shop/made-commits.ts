@@ -1,0 +1,51 @@
+import type { ShopHead } from "../postgres/flush-statement.ts";
+import type { LogEntry } from "./log-entry.ts";
+import type { Waiter } from "./waiters.ts";
+
+/**
+ * Commits that this process made and knows as well as the log does: the reply of the script that made one names the entry
+ * before it. A chain of them that begins at the head is what a look at the log would have shown when the last of them was
+ * made (FLUSH of docs/architecture.md), so the look is left out.
+ */
+export interface MadeCommit {
+  readonly entry: LogEntry;
+  readonly previousCommitId: string;
+  /** The connections to Redis, before the script was sent. */
+  readonly redisGeneration: number;
+}
+
+/** Largest part of a chain that goes into one statement, in characters: as much as `lua/read_log.lua` shows at once. */
+const maxCharacters = 4_000_000;
+
+/**
+ * The commits behind a head, when those who wait made all of them and wait for nothing else; else undefined: other processes
+ * committed in between, an expiry did, somebody observes, Redis is another one, or there is too much for a statement.
+ */
+export function chainFrom(
+  head: ShopHead,
+  waiting: readonly Waiter[],
+  maxCount: number,
+): readonly MadeCommit[] | undefined {
+  const made = new Map<number, MadeCommit>();
+  let characters = 0;
+  for (const waiter of waiting) {
+    if (waiter.made === undefined || made.has(waiter.position)) {
+      return undefined;
+    }
+    made.set(waiter.position, waiter.made);
+    characters += waiter.made.entry.call.length + waiter.made.entry.events.length;
+  }
+  if (made.size === 0 || made.size > maxCount || characters > maxCharacters) {
+    return undefined;
+  }
+  const chain: MadeCommit[] = [];
+  let last: { readonly position: number; readonly commitId: string } = head;
+  for (let next = made.get(last.position + 1); next !== undefined; next = made.get(last.position + 1)) {
+    if (next.previousCommitId !== last.commitId || next.entry.epoch !== head.epoch) {
+      return undefined;
+    }
+    chain.push(next);
+    last = next.entry;
+  }
+  return chain.length === made.size ? chain : undefined;
+}
