@@ -70,6 +70,12 @@ export interface Config {
     /** HOLDFAST_SHOP_CALLS_PER_SECOND. Default undefined. */
     readonly shop: number | undefined;
   };
+  /** HOLDFAST_METRICS_ADDR: where `/metrics` is. Undefined: on the HTTP door. */
+  readonly metricsAddress: ListenAddress | undefined;
+  /** HOLDFAST_VERIFY_SECONDS, in milliseconds: how often one shop is verified on the side; 0 = never. Default 300 s. */
+  readonly verifyMs: number;
+  /** HOLDFAST_VERIFY_MAX_COMMITS: shops with more are not verified on the side. Default 100,000. */
+  readonly verifyMaxCommits: number;
   /** Who charges GATEWAY orders, and how patiently. */
   readonly payments: PaymentConfig;
   /** What one caller, and one connection, may take up of the doors. */
@@ -209,6 +215,9 @@ const names = [
   "HOLDFAST_INSECURE",
   "HOLDFAST_PRINCIPAL_CALLS_PER_SECOND",
   "HOLDFAST_SHOP_CALLS_PER_SECOND",
+  "HOLDFAST_METRICS_ADDR",
+  "HOLDFAST_VERIFY_SECONDS",
+  "HOLDFAST_VERIFY_MAX_COMMITS",
   "HOLDFAST_PAYMENT_GATEWAY",
   "HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS",
   "HOLDFAST_PAYMENT_RETRY_MS",
@@ -235,9 +244,6 @@ const names = [
   "HOLDFAST_CONNECTION_AGE_GRACE_SECONDS",
 ] as const;
 
-/** Settings of the contract that this version does not implement: ignoring one would be worse than refusing it. */
-const notSupportedYet: readonly string[] = ["HOLDFAST_METRICS_ADDR"];
-
 /** More cores than most machines have; a larger number is a slip. */
 const maxProcessCount = 64;
 
@@ -251,8 +257,8 @@ type Name =
   | "STRIPE_PAYMENT_METHOD";
 
 /**
- * Reads the settings. An empty variable counts as unset. Throws a ConfigError for a bad value, for a HOLDFAST_ variable
- * that does not exist, and for one that only a later version understands.
+ * Reads the settings. An empty variable counts as unset. Throws a ConfigError for a bad value, and for a HOLDFAST_ variable
+ * that does not exist.
  */
 export function loadConfig(env: Environment = process.env): Config {
   refuseUnknown(env);
@@ -288,6 +294,9 @@ export function loadConfig(env: Environment = process.env): Config {
     token: env.HOLDFAST_TOKEN || undefined,
     isInsecureAllowed,
     callsPerSecond: readCallRates(env, asksCallers),
+    metricsAddress: readAddress(env, "HOLDFAST_METRICS_ADDR", mayBeReached),
+    verifyMs: (readCount(env, "HOLDFAST_VERIFY_SECONDS", 0, 86_400) ?? 300) * 1000,
+    verifyMaxCommits: readCount(env, "HOLDFAST_VERIFY_MAX_COMMITS", 1, 1_000_000_000) ?? 100_000,
     payments: readPayments(env),
     doorLimits: readDoorLimits(env),
   };
@@ -311,7 +320,6 @@ export function isLoopback(host: string): boolean {
 function refuseUnknown(env: Environment): void {
   for (const name of Object.keys(env)) {
     if (!name.startsWith("HOLDFAST_") || !env[name] || (names as readonly string[]).includes(name)) continue;
-    if (notSupportedYet.includes(name)) throw new ConfigError(`${name} is not supported yet by this version: unset it`);
     throw new ConfigError(`${name} is not a setting of Holdfast: did you mean ${findNearest(name, names)}?`);
   }
 }

@@ -10,6 +10,9 @@ import { createCertificateReader, readClientMap } from "./auth/client-certificat
 import { openTokenVerifier } from "./auth/open-token-verifier.ts";
 import { type Config, isLoopback, type PaymentConfig } from "./config.ts";
 import { around } from "./crash-point.ts";
+import { createMetrics, type Metrics } from "./metrics/metrics.ts";
+import type { PaymentObserver } from "./metrics/payment-metrics.ts";
+import { createPostgresGauges } from "./metrics/postgres-gauges.ts";
 import type { PaymentGateway } from "./payments/gateway.ts";
 import { defaultGatewayTimes, withRetries } from "./payments/retry-policy.ts";
 import { createSimulatedGateway } from "./payments/simulated-gateway.ts";
@@ -21,10 +24,13 @@ import { createQuoteTokens } from "./postgres/quote-token.ts";
 import { type SeedFile, seed } from "./seed.ts";
 import { type Authenticate, createAuthenticator } from "./server/authenticator.ts";
 import { bindService, createDispatcher } from "./server/dispatcher.ts";
+import type { Door } from "./server/door.ts";
 import { createGrpcDoor } from "./server/grpc-door.ts";
 import { createHttpDoor } from "./server/http-door.ts";
 import { createInterceptors } from "./server/interceptors.ts";
 import { formatAddress } from "./server/listen-error.ts";
+import { createMetricsDoor } from "./server/metrics-door.ts";
+import { createMetricsPage } from "./server/metrics-page.ts";
 import type { Readiness } from "./server/probes.ts";
 import { openRateLimits, type RateLimits } from "./server/rate-limits.ts";
 import { openTlsFiles } from "./server/tls-files.ts";
@@ -38,12 +44,17 @@ import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { explainOutage } from "./shop/outage.ts";
 import { openStore, ownConnectionCount, type Store, type StoreOptions } from "./store.ts";
 import { type PaymentWorker, startPaymentWorker } from "./workers/payment-worker.ts";
+import { startVerifier } from "./workers/verifier.ts";
 
 /** A Holdfast that serves. */
 export interface Server {
   readonly grpcPort: number;
   readonly httpPort: number;
   readonly store: Store;
+  /** Where `/metrics` is when it has an address of its own. */
+  readonly metricsPort: number | undefined;
+  /** The metrics of this server in Prometheus' text format. */
+  metrics(): Promise<string>;
   /** Not ready, wait until load balancers have noticed, finish what is in flight, end watches after their last position, close. */
   stop(): Promise<void>;
 }
@@ -59,7 +70,17 @@ export interface ServerOptions {
   readonly clock?: () => number;
   /** Limits other than the usual; tests lower them. */
   readonly limits?: StoreOptions["limits"];
+  /** Which one this is of several processes behind the same doors. Undefined: there is only this one. */
+  readonly process?: ProcessPlace | undefined;
   readonly logger: Logger;
+}
+
+/** One of several processes. */
+export interface ProcessPlace {
+  /** Counted from 1; all its metrics carry it. */
+  readonly number: number;
+  /** The metrics of all processes, for whoever asks this one. */
+  readonly gatherMetrics: () => Promise<string>;
 }
 
 /** How long calls in flight may take to finish when the server stops, in milliseconds. */
@@ -68,20 +89,24 @@ const drainMs = 10_000;
 /** Opens the stores and both doors; ready when it returns. */
 export async function startServer(options: ServerOptions): Promise<Server> {
   warnOfPlainTokens(options);
-  const store = await openStore({ ...options.config, ...options });
+  const metrics = createMetrics(options.process?.number);
+  const store = await openStore({ ...options.config, ...options, observer: metrics.store });
   let rates: RateLimits | undefined;
   try {
     await fill(store, options);
+    metrics.showShops(store.shops);
     rates = await openRateLimits({ ...options, rates: options.config.callsPerSecond });
-    const doors = await openDoors(options, store, rates);
-    const payments = startPayments(options, store);
+    const doors = await openDoors(options, store, metrics, rates);
+    const payments = startPayments(options, store, metrics);
+    const watch = startWatching(options, store, metrics);
     return {
       ...doors,
       store,
+      metrics: metrics.render,
       stop: async () => {
         await doors.drain();
         rates?.close();
-        await payments.stop();
+        await Promise.all([payments.stop(), watch.stop()]);
         await store.close();
       },
     };
@@ -132,11 +157,29 @@ async function fill({ db, shops }: Store, { seedFile, logger }: Pick<ServerOptio
   }
 }
 
-function startPayments({ config, databaseUrl, clock, logger }: ServerOptions, { shops }: Store): PaymentWorker {
+/** What looks after the shops while nobody calls. */
+function startWatching({ config, logger }: ServerOptions, { shops, db }: Store, { registry, verify }: Metrics) {
+  const endLooks = createPostgresGauges({ registry, db, logger });
+  const { verifyMs: periodMs, verifyMaxCommits: maxCommits } = config;
+  const verifier = startVerifier({ shops, periodMs, maxCommits, observer: verify, logger });
+  return {
+    stop: (): Promise<void> => {
+      endLooks();
+      return verifier.stop();
+    },
+  };
+}
+
+function startPayments(
+  { config, databaseUrl, clock, logger }: ServerOptions,
+  { shops }: Store,
+  { payments }: Metrics,
+): PaymentWorker {
   const onError = (error: Error): void => logger.debug({ err: error }, "the payment worker's connection failed");
   const { retryMs } = config.payments;
   return startPaymentWorker({
-    gateway: openGateway(config.payments),
+    gateway: openGateway(config.payments, payments),
+    onAsked: payments.asked,
     shops,
     connection: openFlushConnection({ url: databaseUrl, onError }),
     logger,
@@ -145,13 +188,16 @@ function startPayments({ config, databaseUrl, clock, logger }: ServerOptions, { 
   });
 }
 
-function openGateway({ gateway, simulated, ...times }: PaymentConfig): PaymentGateway {
+function openGateway(
+  { gateway, simulated, ...times }: PaymentConfig,
+  { breakerChanged }: PaymentObserver,
+): PaymentGateway {
   const { attemptTimeoutMs } = times;
   const asked =
     gateway.kind === "stripe"
       ? createStripeGateway({ ...gateway, attemptTimeoutMs })
       : createSimulatedGateway(simulated);
-  return withRetries(asked, { ...defaultGatewayTimes, ...times });
+  return withRetries(asked, { ...defaultGatewayTimes, ...times }, breakerChanged);
 }
 
 /** Undefined: the settings ask callers for nothing. */
@@ -166,7 +212,12 @@ async function openAuthenticator({ jwt, tls }: Config, logger: Logger): Promise<
   });
 }
 
-async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store, rates: RateLimits | undefined) {
+async function openDoors(
+  { config, process, logger }: ServerOptions,
+  { shops, db }: Store,
+  metrics: Metrics,
+  rates: RateLimits | undefined,
+) {
   const deps = {
     shops,
     pageTokens: await createPageTokens(db),
@@ -192,6 +243,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     }),
     explain: explainOutage,
     limits: config.doorLimits,
+    observe: [metrics.observeCalls],
     logger,
   });
   let isServing = false;
@@ -207,6 +259,10 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     limits: config.doorLimits,
     logger,
   });
+  const answerMetrics = createMetricsPage({ render: process?.gatherMetrics ?? metrics.render, logger });
+  const { metricsAddress } = config;
+  const metricsDoor =
+    metricsAddress === undefined ? undefined : createMetricsDoor({ address: metricsAddress, answer: answerMetrics });
   const http = createHttpDoor({
     address: config.httpAddress,
     dispatcher,
@@ -214,13 +270,11 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
     corsOrigins: config.corsOrigins,
     isReady: readiness,
     limits: config.doorLimits,
+    answerMetrics: metricsDoor === undefined ? answerMetrics : undefined,
     logger,
   });
-  const grpcPort = await grpc.listen();
-  const httpPort = await http.listen().catch(async (error) => {
-    await grpc.drain(0);
-    throw error;
-  });
+  const doors = [grpc, http, ...(metricsDoor === undefined ? [] : [metricsDoor])];
+  const [grpcPort, httpPort, metricsPort] = (await listenAll(doors)) as [number, number, number?];
   isServing = true;
   const tellHealth = (): void => grpc.setServing(readiness() === true);
   shops.onStoreChange(tellHealth);
@@ -228,6 +282,7 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
   return {
     grpcPort,
     httpPort,
+    metricsPort,
     drain: async () => {
       isServing = false;
       grpc.setServing(false);
@@ -235,7 +290,21 @@ async function openDoors({ config, logger }: ServerOptions, { shops, db }: Store
       await sleep(config.drainDelayMs);
       dispatcher.beginDrain();
       tls?.close();
-      await Promise.all([grpc.drain(drainMs), http.drain(drainMs)]);
+      await Promise.all(doors.map((door) => door.drain(drainMs)));
     },
   };
+}
+
+/** Opens all or none; gives their ports. */
+async function listenAll(doors: readonly Door[]): Promise<number[]> {
+  const ports: number[] = [];
+  for (const [index, door] of doors.entries()) {
+    ports.push(
+      await door.listen().catch(async (error: unknown) => {
+        await Promise.all(doors.slice(0, index).map((open) => open.drain(0)));
+        throw error;
+      }),
+    );
+  }
+  return ports;
 }

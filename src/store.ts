@@ -1,7 +1,7 @@
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { around } from "./crash-point.ts";
-import { type FlushConnection, openDatabase, openFlushConnection } from "./postgres/connection.ts";
+import { type FlushConnection, openDatabase, openFlushConnection, type PoolOptions } from "./postgres/connection.ts";
 import { migrate, requireCurrentSchema } from "./postgres/migrate.ts";
 import { checkPostgres } from "./postgres/preflight.ts";
 import { createPostgresProbe } from "./postgres/probe.ts";
@@ -10,6 +10,7 @@ import { createSockets } from "./postgres/sockets.ts";
 import { checkRedis } from "./shop/preflight.ts";
 import { connectRedis, type ScriptRunner } from "./shop/redis.ts";
 import { loadScripts } from "./shop/scripts.ts";
+import type { ShopObserver } from "./shop/shop-observer.ts";
 import { createShops, type Shops, type ShopsOptions } from "./shop/shops.ts";
 
 /** What the store needs. */
@@ -25,7 +26,16 @@ export interface StoreOptions {
   readonly clock?: () => number;
   /** Limits other than the usual; tests lower them. */
   readonly limits?: Pick<ShopsOptions, "maxBacklogCommits" | "maxWaiters"> | undefined;
+  /** Told what the stores and the shops do; default: nobody. */
+  readonly observer?: StoreObserver | undefined;
   readonly logger: Logger;
+}
+
+/** Is told what stores and shops do; it must be quick and never throw. */
+export interface StoreObserver {
+  readonly shops: ShopObserver;
+  readonly onQuery: PoolOptions["onQuery"];
+  readonly onPool: PoolOptions["onPool"];
 }
 
 /** Both stores, checked and connected, and the shops on them. */
@@ -51,7 +61,9 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   // What it means is logged by who needs the connection, and once for all by the state of its store.
   const onError = (error: Error): void => logger.debug({ err: error }, "a connection failed");
   const sockets = createSockets();
-  const db = openDatabase({ url: databaseUrl, size: options.postgresPoolCount, onError, sockets });
+  const { observer, postgresPoolCount } = options;
+  const { onQuery, onPool } = observer ?? {};
+  const db = openDatabase({ url: databaseUrl, size: postgresPoolCount, onError, onQuery, onPool, sockets });
   const probe = createPostgresProbe({ url: databaseUrl, sockets });
   const flushConnections: FlushConnection[] = [];
   let redis: ScriptRunner | undefined;
@@ -82,11 +94,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       probe,
       sockets,
       durability: options.durability,
-      postgresPoolCount: options.postgresPoolCount,
+      postgresPoolCount,
       memoryCount: options.requestMemoryCount,
       requestRetentionMs: options.requestRetentionMs,
       ...(options.clock === undefined ? {} : { clock: options.clock }),
       ...options.limits,
+      observer: observer?.shops,
       logger,
     });
     return {

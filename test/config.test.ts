@@ -24,6 +24,9 @@ describe("loadConfig", () => {
       hasReflection: true,
       corsOrigins: [],
       isInsecureAllowed: false,
+      metricsAddress: undefined,
+      verifyMs: 300_000,
+      verifyMaxCommits: 100_000,
       callsPerSecond: {},
       payments: {
         gateway: { kind: "simulated" },
@@ -74,6 +77,9 @@ describe("loadConfig", () => {
       HOLDFAST_REFLECTION: "0",
       HOLDFAST_CORS_ORIGINS: "https://shop.example, http://localhost:3000",
       HOLDFAST_INSECURE: "1",
+      HOLDFAST_METRICS_ADDR: "[::]:9090",
+      HOLDFAST_VERIFY_SECONDS: "60",
+      HOLDFAST_VERIFY_MAX_COMMITS: "5000",
       HOLDFAST_SHOP_CALLS_PER_SECOND: "2000",
       HOLDFAST_PAYMENT_GATEWAY: "stripe",
       HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS: "500",
@@ -122,6 +128,9 @@ describe("loadConfig", () => {
       hasReflection: false,
       corsOrigins: ["https://shop.example", "http://localhost:3000"],
       isInsecureAllowed: true,
+      metricsAddress: { host: "::", port: 9090 },
+      verifyMs: 60_000,
+      verifyMaxCommits: 5000,
       callsPerSecond: { shop: 2000 },
       payments: {
         gateway: {
@@ -271,8 +280,11 @@ describe("loadConfig", () => {
     expect(messageOf({ HOLDFAST_GRPC_ADDRESS: "1" })).toContain("did you mean HOLDFAST_GRPC_ADDR?");
   });
 
-  test.each(["HOLDFAST_METRICS_ADDR"])("refuses %s, which only a later version understands", (name) => {
-    expect(messageOf({ [name]: "1" })).toContain(`${name} is not supported yet`);
+  test("lets the metrics be shown to other machines only where the doors may be", () => {
+    const settings = { HOLDFAST_METRICS_ADDR: "0.0.0.0:9090" };
+    expect(messageOf(settings)).toContain('HOLDFAST_METRICS_ADDR is "0.0.0.0:9090", which other machines can reach');
+    expect(loadConfig({ ...settings, HOLDFAST_INSECURE: "1" }).metricsAddress).toEqual({ host: "0.0.0.0", port: 9090 });
+    expect(loadConfig({}).metricsAddress).toBeUndefined();
   });
 });
 

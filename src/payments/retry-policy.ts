@@ -1,4 +1,5 @@
 import {
+  CircuitState,
   CountBreaker,
   circuitBreaker,
   DelegateBackoff,
@@ -11,6 +12,7 @@ import {
   timeout,
   wrap,
 } from "cockatiel";
+import type { BreakerState } from "../metrics/payment-metrics.ts";
 import { OutcomeUnknown, type PaymentGateway } from "./gateway.ts";
 
 /** How patient a caller of a gateway is; all in milliseconds. */
@@ -51,10 +53,14 @@ export function retryWaitMs({ retryMs }: Pick<GatewayTimes, "retryMs">, attempt:
  * while when it keeps failing. Each attempt counts for the breaker: `unavailable` as a failure; answers, declines and
  * refusals among them, as none. Whatever ends without an outcome is an OutcomeUnknown.
  *
- * Aborting `signal` ends the waits between attempts; an attempt that is under way goes on to its answer or time-out.
+ * `onBreaker` is told when it stops asking, tries and asks again. Aborting `signal` ends the waits between attempts; an attempt that is under way goes on to its answer or time-out.
  */
-export function withRetries(gateway: PaymentGateway, times: GatewayTimes = defaultGatewayTimes): PaymentGateway {
-  const policy = createPolicy(times);
+export function withRetries(
+  gateway: PaymentGateway,
+  times: GatewayTimes = defaultGatewayTimes,
+  onBreaker: (state: BreakerState) => void = () => {},
+): PaymentGateway {
+  const policy = createPolicy(times, onBreaker);
   const ask = <Answer>(attempt: Attempt<Answer>, ending: AbortSignal): Promise<Answer> =>
     untilEnding<Answer>(ending, (begin) => policy.execute(({ signal }) => begin(attempt, signal))).catch((error) => {
       throw asUnknown(error);
@@ -67,7 +73,15 @@ export function withRetries(gateway: PaymentGateway, times: GatewayTimes = defau
 
 type Attempt<Answer> = (signal: AbortSignal) => Promise<Answer>;
 
-function createPolicy(times: GatewayTimes): IPolicy {
+/** Cockatiel's states of a breaker; nobody isolates ours by hand. */
+const breakerStates: Readonly<Record<CircuitState, BreakerState>> = {
+  [CircuitState.Closed]: "closed",
+  [CircuitState.HalfOpen]: "half_open",
+  [CircuitState.Open]: "open",
+  [CircuitState.Isolated]: "open",
+};
+
+function createPolicy(times: GatewayTimes, onBreaker: (state: BreakerState) => void): IPolicy {
   const retries = retry(handleWhen(isPassing), {
     maxAttempts: attemptCount - 1,
     backoff: new DelegateBackoff(({ attempt }) => retryWaitMs(times, attempt)),
@@ -77,6 +91,7 @@ function createPolicy(times: GatewayTimes): IPolicy {
     halfOpenSampling: { calls: 1, threshold: 0 },
     breaker: new CountBreaker({ threshold: tolerableShare, size: watchedAttemptCount }),
   });
+  breaker.onStateChange((state) => onBreaker(breakerStates[state]));
   const aggressive = TimeoutStrategy.Aggressive;
   return wrap(timeout(times.totalMs, aggressive), retries, breaker, timeout(times.attemptTimeoutMs, aggressive));
 }

@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from "kysely";
+import { Kysely, type LogEvent, PostgresDialect, type PostgresPool, type PostgresPoolClient } from "kysely";
 import pg from "pg";
 import { createAppendQueue, flushConnectionLost } from "./append-queue.ts";
 import type { Append } from "./flush-statement.ts";
@@ -33,12 +33,24 @@ export interface PoolOptions {
   readonly size: number;
   /** Called with errors of idle connections; running queries report theirs to their callers. */
   readonly onError: (error: Error) => void;
+  /** Told how long every query of the pool took; default: nobody. */
+  readonly onQuery?: ((ms: number) => void) | undefined;
+  /** Given the pool's counts once, to be read later; default: nobody. */
+  readonly onPool?: ((pool: PoolCounts) => void) | undefined;
   /** Where the sockets come from, so that an outage ends those it left dead. Default: from nowhere special. */
   readonly sockets?: Sockets;
 }
 
+/** Connections of a pool as they are now, and how many wait for one. */
+export interface PoolCounts {
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+}
+
 /** Opens the pool for reads, migrations and rebuilds. A free connection is waited for at most five seconds. */
-export function openDatabase({ url, size, onError, sockets }: PoolOptions): Kysely<Database> {
+export function openDatabase(options: PoolOptions): Kysely<Database> {
+  const { url, size, onError, onQuery, onPool, sockets } = options;
   const pool = new pg.Pool({
     connectionString: url,
     max: size,
@@ -55,7 +67,9 @@ export function openDatabase({ url, size, onError, sockets }: PoolOptions): Kyse
   // The pool listens to idle clients only. One that is lost in a transaction tells whoever uses it, with the next query;
   // without a listener the event would end the process.
   pool.on("connect", (client) => client.on("error", () => {}));
-  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+  onPool?.(pool);
+  const log = onQuery && (({ queryDurationMillis }: LogEvent) => onQuery(queryDurationMillis));
+  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }), ...(log === undefined ? {} : { log }) });
 }
 
 /**
@@ -90,7 +104,7 @@ export interface FlushConnection {
 }
 
 /** What a flush connection needs. */
-export type FlushConnectionOptions = Omit<PoolOptions, "size">;
+export type FlushConnectionOptions = Pick<PoolOptions, "url" | "onError" | "sockets">;
 
 /**
  * Opens a connection on which statements are prepared once by their text and run one after the other. Kysely sees it as

@@ -11,6 +11,8 @@ export interface ServingProcess {
   readonly ready: Promise<Ports>;
   /** Resolves when the process has ended, with a few words like `was ended by SIGKILL`. */
   readonly ended: Promise<string>;
+  /** Its metrics; rejects when it does not say them within a second. */
+  metrics(): Promise<string>;
   /** Lets it finish what is in flight and end. */
   askToStop(): void;
   /** Ends it at once. */
@@ -19,13 +21,21 @@ export interface ServingProcess {
 
 const program = fileURLToPath(new URL("./process-program.ts", import.meta.url));
 
-/** Starts a process that shares the doors with the others and ends with this process, however this process ends. */
-export function forkProcess(task: Task): ServingProcess {
+/** A process that does not say its metrics in this time is left out, in milliseconds. */
+const sayMs = 1000;
+
+/**
+ * Starts a process that shares the doors with the others and ends with this process, however this process ends. `gather` gives
+ * the metrics of all processes when this one is asked for them.
+ */
+export function forkProcess(task: Task, gather: () => Promise<string>): ServingProcess {
   // Said here, because an environment variable could have it otherwise: processes that accept by themselves share unevenly.
   cluster.schedulingPolicy = cluster.SCHED_RR;
   cluster.setupPrimary({ exec: program, args: [], serialization: "advanced" });
   const worker = cluster.fork();
   closeUnaccepted(worker);
+  const waiting = new Map<number, (text: string) => void>();
+  let askedCount = 0;
   const ended = new Promise<string>((resolve) => {
     worker.once("exit", (code, signal) =>
       resolve(signal ? `was ended by ${signal}` : `ended by itself with exit code ${code}`),
@@ -41,8 +51,12 @@ export function forkProcess(task: Task): ServingProcess {
     worker.on("message", (report: Report) => {
       if ("ready" in report) {
         resolve(report.ready);
-      } else {
+      } else if ("failure" in report) {
         reject(new StartError(report.failure));
+      } else if ("said" in report) {
+        waiting.get(report.said)?.(report.text);
+      } else {
+        void gather().then((text) => tell({ page: report.askedForPage, text }));
       }
     });
     void ended.then((how) => reject(new StartError(`process ${task.number} ${how} before it could serve`)));
@@ -57,6 +71,18 @@ export function forkProcess(task: Task): ServingProcess {
     pid: worker.process.pid,
     ready,
     ended,
+    metrics: () => {
+      askedCount += 1;
+      const number = askedCount;
+      const { promise, resolve, reject } = Promise.withResolvers<string>();
+      const timer = setTimeout(() => reject(new Error("it does not say its metrics")), sayMs);
+      waiting.set(number, resolve);
+      tell({ say: number });
+      return promise.finally(() => {
+        clearTimeout(timer);
+        waiting.delete(number);
+      });
+    },
     askToStop: () => tell("stop"),
     kill: () => worker.process.kill("SIGKILL"),
   };

@@ -19,6 +19,8 @@ export interface SlotOptions {
 export interface Slot {
   /** Whether its process has its doors open. */
   readonly isServing: boolean;
+  /** The metrics of its process; undefined when it has none that says them. */
+  metrics(): Promise<string | undefined>;
   /** Starts its first process; rejects when that cannot start, and starts no other then. */
   start(): Promise<Ports>;
   /** Lets its process finish what is in flight, and ends it when that takes too long. */
@@ -81,6 +83,7 @@ export function createSlot({ number, fork, isWorthATry, drainDelayMs, logger: pa
     get isServing() {
       return isServing;
     },
+    metrics: async () => (isServing ? await current?.metrics().catch(() => undefined) : undefined),
     start,
     stop: async () => {
       isStopping = true;

@@ -1,6 +1,7 @@
 import type { Config } from "../config.ts";
 import { countConnections, prepareStores, type Server, type ServerOptions } from "../serve.ts";
 import { StartError } from "../start-error.ts";
+import { gatherMetrics } from "./gather-metrics.ts";
 import type { Ports } from "./messages.ts";
 import { forkProcess } from "./serving-process.ts";
 import { createSlot } from "./slot.ts";
@@ -27,11 +28,12 @@ export async function startProcesses(options: ProcessesOptions): Promise<Pick<Se
     onGone(new StartError(`no process serves any more, and none can be started: ${error.message}`));
     return false;
   };
+  const gather = (): Promise<string> => gatherMetrics(slots);
   const slots = Array.from({ length: config.processCount }, (_, index) => {
     const number = index + 1;
     return createSlot({
       number,
-      fork: () => forkProcess({ number, config, redisUrl, databaseUrl, logLevel: logger.level }),
+      fork: () => forkProcess({ number, config, redisUrl, databaseUrl, logLevel: logger.level }, gather),
       isWorthATry,
       drainDelayMs: config.drainDelayMs,
       logger,
@@ -59,5 +61,7 @@ const leastPoolCount = 4;
 function shareOf(config: Config): Config {
   const share = Math.ceil(config.postgresPoolCount / config.processCount);
   const postgresPoolCount = Math.max(share, Math.min(leastPoolCount, config.postgresPoolCount));
-  return { ...config, postgresPoolCount, seedFile: undefined, migratesOnStart: false };
+  // So that all of them together verify as often as one.
+  const verifyMs = config.verifyMs * config.processCount;
+  return { ...config, postgresPoolCount, verifyMs, seedFile: undefined, migratesOnStart: false };
 }

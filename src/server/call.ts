@@ -17,7 +17,9 @@ export abstract class Call implements CallContext, Perishable {
   readonly draining: AbortSignal;
   identity: Identity | undefined;
   deadlineMs = Number.POSITIVE_INFINITY;
-  #onEnd: ((call: Call) => void) | undefined;
+  /** When it came in, on the clock of `performance.now()`. */
+  readonly beganAtMs = performance.now();
+  #onEnd: ((call: Call, error: unknown) => void) | undefined;
   #controller: AbortController | undefined;
   #reason: CallEnded | Refusal | undefined;
   #ended = false;
@@ -72,7 +74,7 @@ export abstract class Call implements CallContext, Perishable {
   }
 
   /** Called by the dispatcher when it takes the call on. */
-  begin(deadlineMs: number, onEnd: (call: Call) => void): void {
+  begin(deadlineMs: number, onEnd: (call: Call, error: unknown) => void): void {
     this.deadlineMs = deadlineMs;
     this.#onEnd = onEnd;
   }
@@ -95,12 +97,12 @@ export abstract class Call implements CallContext, Perishable {
 
   /** Ends the call with a failure. */
   fail(error: unknown): void {
-    if (this.#finish()) {
+    if (this.#finish(error)) {
       this.sendFailure(error);
     }
   }
 
-  /** Marks the call as ended when the door has sent the end by itself; false when it had ended before. */
+  /** Marks the call as ended well when the door has sent the end by itself; false when it had ended before. */
   close(): boolean {
     return this.#finish();
   }
@@ -134,12 +136,12 @@ export abstract class Call implements CallContext, Perishable {
     this.#controller?.abort(reason);
   }
 
-  #finish(): boolean {
+  #finish(error?: unknown): boolean {
     if (this.#ended) {
       return false;
     }
     this.#ended = true;
-    this.#onEnd?.(this);
+    this.#onEnd?.(this, error);
     return true;
   }
 }

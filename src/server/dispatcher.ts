@@ -7,6 +7,7 @@ import { crashPoint } from "../crash-point.ts";
 import type { Authenticate } from "./authenticator.ts";
 import type { Call } from "./call.ts";
 import type { CallContext, Handlers } from "./call-context.ts";
+import type { CallObserver } from "./call-observer.ts";
 import { createDeadlines } from "./deadlines.ts";
 import { isFault } from "./errors.ts";
 import type { Interceptor } from "./interceptors.ts";
@@ -65,6 +66,8 @@ export interface DispatcherOptions {
   /** Turns an error of a handler into the Refusal the caller should get, where it has one; otherwise gives it back. */
   readonly explain?: (error: unknown) => unknown;
   readonly limits: Pick<DoorLimits, "defaultDeadlineMs" | "maxDeadlineMs">;
+  /** Told of every call. It is given the RPCs before the first one. */
+  readonly observe?: readonly ((endpoints: Iterable<Endpoint>) => CallObserver)[];
   readonly logger: Logger;
 }
 
@@ -82,7 +85,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
   const deadlines = createDeadlines();
   const drain = new AbortController();
-  const forget = (call: Call): void => deadlines.remove(call);
+  const observers = (options.observe ?? []).map((create) => create(endpoints.values()));
+  const end = (call: Call, error: unknown): void => {
+    deadlines.remove(call);
+    for (const { ended } of observers) {
+      ended?.(call, error);
+    }
+  };
 
   /** Does something once it is known who calls: at once when the credentials are known, else when they are verified. */
   function identified<T>(call: Call, proceed: () => T | Promise<T>): T | Promise<T> {
@@ -135,8 +144,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     draining: drain.signal,
     beginDrain: () => drain.abort(),
     begin: (call, timeoutMs) => {
-      call.begin(deadlineOf(call.endpoint.method, timeoutMs, limits), forget);
+      call.begin(deadlineOf(call.endpoint.method, timeoutMs, limits), end);
       deadlines.add(call);
+      for (const { begun } of observers) {
+        begun?.(call);
+      }
     },
     answer: (call, read) => {
       crashPoint("before call");
@@ -150,6 +162,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       response.then(
         (message) => {
           crashPoint("after handler");
+          for (const { answered } of observers) {
+            answered?.(call, message);
+          }
           try {
             call.succeed(message);
             crashPoint("after call");

@@ -83,6 +83,12 @@ export class CallEnded extends Error {
   }
 }
 
+/** A call with more request messages than one, or none: gRPC's own answer to what the method does not have. */
+export class UnexpectedMessages extends Error {
+  override readonly name = "UnexpectedMessages";
+  readonly code = Code.Unimplemented;
+}
+
 /** A message of google.rpc with its type, as it goes into the details of a status. */
 export interface ErrorDetail {
   readonly desc: DescMessage;
@@ -104,20 +110,29 @@ export interface CallError {
  */
 export const PUSHBACK = "grpc-retry-pushback-ms";
 
+/** The status that a failed call ends with. */
+export function codeOf(error: unknown): Code {
+  if (error instanceof Refusal) {
+    return CODE_OF_REASON[error.reason];
+  }
+  return error instanceof CallEnded || error instanceof UnexpectedMessages ? error.code : Code.Internal;
+}
+
 /** Turns whatever was thrown into what the caller is told. Nothing of an unknown error is told. */
 export function toCallError(error: unknown): CallError {
+  const code = codeOf(error);
   if (error instanceof Refusal) {
     return {
-      code: CODE_OF_REASON[error.reason],
+      code,
       message: shortened(error.message),
       details: refusalDetails(error.reason, error.details),
       metadata: pushbackOf(error),
     };
   }
-  if (error instanceof CallEnded) {
-    return { code: error.code, message: error.message, details: [] };
+  if (error instanceof CallEnded || error instanceof UnexpectedMessages) {
+    return { code, message: error.message, details: [] };
   }
-  return { code: Code.Internal, message: "internal error", details: [] };
+  return { code, message: "internal error", details: [] };
 }
 
 /** True for errors that are a fault of ours, and so belong in the log. */

@@ -5,7 +5,7 @@ import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/gr
 import type { DoorLimits } from "../config.ts";
 import { Call } from "./call.ts";
 import type { Dispatcher, Endpoint } from "./dispatcher.ts";
-import { toCallError, toStatusBytes } from "./errors.ts";
+import { toCallError, toStatusBytes, UnexpectedMessages } from "./errors.ts";
 import { writeMessage } from "./message-writer.ts";
 import type { Reader, Readers } from "./readers.ts";
 import { peerCertificateOf } from "./tls-files.ts";
@@ -126,9 +126,7 @@ abstract class GrpcCall extends Call implements Reader {
   }
 
   #refuseMessageCount(count: string): void {
-    if (this.close()) {
-      this.transport.sendStatus({ code: status.UNIMPLEMENTED, details: `the call carries ${count} request message` });
-    }
+    this.fail(new UnexpectedMessages(`the call carries ${count} request message`));
   }
 }
 

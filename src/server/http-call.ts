@@ -139,7 +139,7 @@ function stream(
   }
 
   async function stop(): Promise<IteratorResult<Message>> {
-    call.close();
+    call.cancel();
     responses?.stop();
     return { done: true, value: undefined };
   }

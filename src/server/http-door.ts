@@ -14,6 +14,7 @@ import type { Door } from "./door.ts";
 import { createServiceImpl } from "./http-call.ts";
 import { listenError } from "./listen-error.ts";
 import { COMPRESSIONS, type HandleOptions, handle, JSON_OPTIONS } from "./malformed-request.ts";
+import type { MetricsPage } from "./metrics-page.ts";
 import { createProbes, type Readiness } from "./probes.ts";
 import { peerCertificateOf, type TlsFiles } from "./tls-files.ts";
 import { createTlsServer } from "./tls-server.ts";
@@ -32,6 +33,8 @@ export interface HttpDoorOptions {
   /** What `/readyz` says while the door is not draining. */
   readonly isReady: () => Readiness | Promise<Readiness>;
   readonly limits: DoorLimits;
+  /** Undefined: there is no `/metrics` here. */
+  readonly answerMetrics?: MetricsPage | undefined;
   readonly logger: Logger;
 }
 
@@ -44,9 +47,9 @@ export interface HttpDoor extends Door {
   leave(): void;
 }
 
-/** Opens the door for Connect, gRPC-Web and JSON over HTTP/1.1, under TLS over HTTP/2 too, and for probes. */
+/** Opens the door for Connect, gRPC-Web and JSON over HTTP/1.1, under TLS over HTTP/2 too, and for probes and metrics. */
 export function createHttpDoor(options: HttpDoorOptions): HttpDoor {
-  const { address, dispatcher, tls, corsOrigins, isReady, limits, logger } = options;
+  const { address, dispatcher, tls, corsOrigins, isReady, answerMetrics, limits, logger } = options;
   const handlers = createHandlers(dispatcher, limits);
   const ages = createAges<Socket | ServerHttp2Session>({
     ...limits,
@@ -64,7 +67,7 @@ export function createHttpDoor(options: HttpDoorOptions): HttpDoor {
     closeWhenDrained(res);
     cutWhenUnread(res, limits.unreadMs);
     const path = req.url?.split("?", 1)[0] ?? "";
-    if (applyCors(req, res) || answerProbe(path, req, res)) {
+    if (applyCors(req, res) || answerProbe(path, req, res) || answerMetrics?.(path, req, res) === true) {
       return;
     }
     const handler = handlers.get(path);

@@ -28,11 +28,14 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
       await readHistory(shops, req, ctx, async () => undefined); // no hub for a shop that does not exist
       const { case: kind, value } = req.start;
       const watch = kind === "consumer" ? await shops.consumers.take({ shopId, consumer: value }) : undefined;
+      const hub = shops.hub(shopId);
+      const cursor = hub.enter();
       try {
         const steps = watchLog({
           shopId,
           db: shops.db,
-          hub: shops.hub(shopId),
+          hub,
+          cursor,
           start: startOf(req, watch),
           bookmarkMs: req.bookmarkInterval === undefined ? 5000 : toMs(req.bookmarkInterval, "bookmark_interval"),
           signal: AbortSignal.any([ctx.signal, ctx.draining, ...(watch === undefined ? [] : [watch.taken])]),
@@ -45,6 +48,7 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
         }
         watch?.taken.throwIfAborted();
       } finally {
+        hub.leave(cursor);
         watch?.end();
       }
     },

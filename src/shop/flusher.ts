@@ -10,9 +10,11 @@ import type { ShopKeys } from "./keys.ts";
 import { type LogEntry, parseEntries, type ReadEntries } from "./log-entry.ts";
 import { chainFrom, type MadeCommit } from "./made-commits.ts";
 import { isStoreAway } from "./outage.ts";
+import type { StockJson } from "./projection.ts";
 import { appendRecordable, projectReadable } from "./recordable.ts";
 import type { ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
+import type { ShopObserver } from "./shop-observer.ts";
 import type { StoreState } from "./store-state.ts";
 import { type Waiter, Waiters } from "./waiters.ts";
 
@@ -67,6 +69,7 @@ export interface FlusherOptions {
   readonly onRound: (durable: ShopHead, logPosition: number, redisGeneration: number) => void;
   /** Told whether Postgres answers: the door closes while it does not. */
   readonly postgres: StoreState;
+  readonly observer: Pick<ShopObserver, "flushed">;
   readonly logger: Logger;
 }
 
@@ -222,11 +225,14 @@ export function createFlusher(options: FlusherOptions): Flusher {
   /** Step 3: compare-and-append, of as many as Postgres takes. Returns those; none when the head is not what it was. */
   const append = async (fresh: readonly LogEntry[], known: ShopHead): Promise<readonly LogEntry[]> => {
     const observers = waiters.snapshot();
+    let levels: Iterable<StockJson> = [];
+    const beganAtMs = performance.now();
     const count = await appendRecordable(fresh, async (some) => {
       if (generation !== connection.generation) {
         throw new Error("the flush connection was replaced since the head was read");
       }
       const projection = projectReadable(some, options.eventsOf);
+      levels = projection.stock.values();
       const appending = around("flush: append", () =>
         connection.append({ shopId, comparison: { head: known, serverStart }, projection }),
       );
@@ -239,6 +245,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     if (count > 0) {
       waiters.confirm(observers, known.position);
       head = nextLook?.known ?? headAt(taken);
+      options.observer.flushed(taken, levels, performance.now() - beganAtMs);
     }
     return taken;
   };

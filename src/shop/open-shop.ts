@@ -19,6 +19,7 @@ import { appendRecordable, projectReadable } from "./recordable.ts";
 import type { ScriptRunner } from "./redis.ts";
 import { forgetSteps, type Reload, reloadSteps } from "./reload.ts";
 import type { Scripts } from "./scripts.ts";
+import type { Opening, ShopObserver } from "./shop-observer.ts";
 import { type Touched, touchedBy } from "./touched.ts";
 
 /**
@@ -44,6 +45,7 @@ export interface OpenOptions {
   readonly onProgress?: (progress: RebuildProgress) => void;
   /** Told, again and again while the shop is being rebuilt, here or by another process, how long that will take, in milliseconds. */
   readonly onEstimate?: (restMs: number) => void;
+  readonly observer: Pick<ShopObserver, "opened">;
   readonly logger: Logger;
 }
 
@@ -100,18 +102,26 @@ async function watchOthers({ redis, scripts, keys, onEstimate }: OpenOptions): P
 }
 
 async function attemptOpen(options: OpenOptions, force: boolean): Promise<ShopHead> {
-  const conclude = await options.db.transaction().execute(async (trx) => {
+  const beganAtMs = performance.now();
+  const { opening, conclude } = await options.db.transaction().execute(async (trx) => {
     const prepared = await prepare(options, trx, force);
     crashPoint("before open: commit");
     return prepared;
   });
   crashPoint("after open: commit");
   // Postgres has the new epoch now; only then may Redis serve it.
-  return conclude();
+  const head = await conclude();
+  options.observer.opened(opening, performance.now() - beganAtMs);
+  return head;
 }
 
-/** What is done under the row's lock; what it returns is to be done once that is committed. */
-async function prepare(options: OpenOptions, trx: Kysely<Database>, force: boolean): Promise<() => Promise<ShopHead>> {
+/** What was done under the row's lock, and what is to be done once that is committed. */
+interface Prepared {
+  readonly opening: Opening;
+  readonly conclude: () => Promise<ShopHead>;
+}
+
+async function prepare(options: OpenOptions, trx: Kysely<Database>, force: boolean): Promise<Prepared> {
   const { shopId, keys, scripts, redis } = options;
   const token = randomUUID();
   await allowLongStatements(trx);
@@ -125,7 +135,7 @@ async function prepare(options: OpenOptions, trx: Kysely<Database>, force: boole
     ...(string | number)[],
   ];
   if (reply[0] === "ADOPT") {
-    return async () => head;
+    return { opening: "kept", conclude: async () => head };
   }
   if (reply[0] === "KEEP") {
     const [, epoch, seenToken, nextEpoch] = reply as [string, string, string, string];
@@ -134,13 +144,14 @@ async function prepare(options: OpenOptions, trx: Kysely<Database>, force: boole
       await around("open: raise epoch", () => setEpoch(trx, shopId, next));
     }
     const keep = [epoch, seenToken, head.position, head.commitId, next];
-    return async () => {
+    const conclude = async (): Promise<ShopHead> => {
       requireDone(await around("open: keep", () => redis.run(scripts.keep, keys, keep)));
       return { ...head, epoch: next };
     };
+    return { opening: "kept", conclude };
   }
   const [, next, headInLog, flushed, position, wasWhole] = reply as [string, string, number, number, number, number];
-  const rebuilt = await rebuild(options, trx, {
+  const { rebuilt, opening } = await rebuild(options, trx, {
     head,
     token,
     next: Number(next),
@@ -149,10 +160,11 @@ async function prepare(options: OpenOptions, trx: Kysely<Database>, force: boole
     position,
     wasWhole: wasWhole === 1,
   });
-  return async () => {
+  const conclude = async (): Promise<ShopHead> => {
     requireDone(await around("open: finish", () => redis.run(scripts.finish, keys, [token, next])));
     return rebuilt;
   };
+  return { opening, conclude };
 }
 
 function requireDone(reply: unknown): void {
@@ -175,7 +187,11 @@ interface Sealed {
   readonly wasWhole: boolean;
 }
 
-async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Sealed): Promise<ShopHead> {
+async function rebuild(
+  options: OpenOptions,
+  trx: Kysely<Database>,
+  sealed: Sealed,
+): Promise<{ readonly rebuilt: ShopHead; readonly opening: Opening }> {
   if (!sealed.headInLog) {
     requireNothingMissing(options, sealed, sealed.head);
   }
@@ -188,7 +204,8 @@ async function rebuild(options: OpenOptions, trx: Kysely<Database>, sealed: Seal
       ? await rebuildAll(options, trx, sealed, loader)
       : await reload(options, trx, sealed, loader, part);
   await around("rebuild: set epoch", () => setEpoch(trx, options.shopId, sealed.next));
-  return { ...newest, epoch: sealed.next };
+  const opening = part !== undefined ? "caught up" : sealed.head.epoch === 0 ? "first opened" : "rebuilt";
+  return { rebuilt: { ...newest, epoch: sealed.next }, opening };
 }
 
 /** What has to be reloaded of a shop whose Redis lost its newest commits; undefined when that is all of it. */

@@ -77,9 +77,7 @@ const luaFolder = new URL("../../lua/", import.meta.url).pathname;
  * that the header lacks is an undefined global and fails the script's first run, and a malformed header fails here.
  */
 export function loadScripts(folder: string = luaFolder): Scripts {
-  const files = readdirSync(folder)
-    .filter((name) => name.endsWith(".lua"))
-    .map((name) => readScriptFile(folder, name));
+  const files = listFiles(folder).map((name) => readScriptFile(folder, name));
   const code = assembleLibrary(files);
   const digits = createHash("sha1").update(code).digest("hex").slice(0, 16);
   const named = lines(`#!lua name=${libraryPrefix}${digits}`, code.replaceAll(digitsMark, digits));
@@ -87,7 +85,7 @@ export function loadScripts(folder: string = luaFolder): Scripts {
   const scripts: Record<string, Script> = {};
   for (const file of files) {
     const { stem, keys, argumentNames } = file;
-    const name = stem.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    const name = inCamelCase(stem);
     scripts[name] = {
       name,
       keys,
@@ -98,6 +96,19 @@ export function loadScripts(folder: string = luaFolder): Scripts {
     };
   }
   return scripts as unknown as Scripts;
+}
+
+/** The names of the scripts that `loadScripts` reads. */
+export function scriptNames(folder: string = luaFolder): string[] {
+  return listFiles(folder).map((name) => inCamelCase(name.replace(/\.lua$/, "")));
+}
+
+function listFiles(folder: string): string[] {
+  return readdirSync(folder).filter((name) => name.endsWith(".lua"));
+}
+
+function inCamelCase(stem: string): string {
+  return stem.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 /** What the name of every library of Holdfast begins with. */

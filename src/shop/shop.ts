@@ -8,7 +8,7 @@ import { isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { type Reason, Refusal } from "../refusal.ts";
-import { Fenced, isHalfDone, isReplyError, redisRefuses } from "./fence.ts";
+import { type Alarm, Fenced, isHalfDone, isReplyError, redisRefuses } from "./fence.ts";
 import { createFlusher, type Flusher } from "./flusher.ts";
 import { idTimeMs, makeId } from "./ids.ts";
 import { type ShopKeys, shopKeys } from "./keys.ts";
@@ -22,6 +22,7 @@ import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
 import { existsRefusal, refusalOf } from "./refusals.ts";
 import { type Answer, parseReply, type Reply } from "./reply.ts";
 import type { Script, Scripts } from "./scripts.ts";
+import type { ShopObserver } from "./shop-observer.ts";
 import type { StoreState } from "./store-state.ts";
 import { type Caller, patientCaller } from "./waiters.ts";
 
@@ -110,6 +111,7 @@ export interface ShopDeps {
   readonly onDurable: (shopId: string, before: ShopHead, entries: readonly LogEntry[]) => void;
   /** Told of a shop that turned out not to exist. */
   readonly onUnknown: (shopId: string) => void;
+  readonly observer: ShopObserver;
   readonly logger: Logger;
 }
 
@@ -145,6 +147,8 @@ export class Shop {
   #decidingCount = 0;
   /** The newest position known to be durable, whoever made it so. */
   #durablePosition = 0;
+  /** When that last moved on, or when commits began to wait for it. */
+  #progressAtMs = 0;
   /** The newest commit known to be durable that Redis still had afterwards, over connections of which this is the number. */
   #confirmed: (Identity & { readonly redisGeneration: number }) | undefined;
   /** The events of commits that callers of this process wait for, by commit id. */
@@ -381,9 +385,25 @@ export class Shop {
 
   /** Somebody made this position durable. */
   noteDurable(position: number): void {
-    if (Number.isSafeInteger(position)) {
-      this.#durablePosition = Math.max(this.#durablePosition, position);
+    if (Number.isSafeInteger(position) && position > this.#durablePosition) {
+      this.#durablePosition = position;
+      this.#progressAtMs = performance.now();
     }
+  }
+
+  /** Commits that this process knows of and that are not known to be durable. */
+  get waitingCommitCount(): number {
+    return Math.max(0, this.#lastPosition - this.#durablePosition);
+  }
+
+  /** How long commits have waited while none became durable, in milliseconds; 0 when none waits. */
+  get stalledMs(): number {
+    return this.waitingCommitCount === 0 ? 0 : performance.now() - this.#progressAtMs;
+  }
+
+  /** Calls that wait for Postgres in this process. */
+  get waitingCallCount(): number {
+    return this.#flusher?.waiters.count ?? 0;
   }
 
   /** Postgres went away: who only looked need not wait for it. */
@@ -396,9 +416,9 @@ export class Shop {
     return this.#isOpen;
   }
 
-  /** Whether this shop stands still until its stores agree again. */
-  get isFenced(): boolean {
-    return this.#fenced !== undefined;
+  /** Why this shop stands still until its stores agree again; undefined: it does not. */
+  get alarm(): Alarm | undefined {
+    return this.#fenced?.alarm;
   }
 
   /**
@@ -489,8 +509,12 @@ export class Shop {
 
   /** Runs a script of this shop and reads its reply. */
   async #run(script: Script, args: readonly (string | number)[]): Promise<Reply> {
+    const { redis, observer } = this.#deps;
+    const beganAtMs = performance.now();
     try {
-      return parseReply(await this.#deps.redis.run(script, this.keys, args));
+      const raw = await redis.run(script, this.keys, args);
+      observer.scriptRan(script.name, performance.now() - beganAtMs);
+      return parseReply(raw);
     } catch (error) {
       if (isReplyError(error)) {
         // A key may not be what it has to be: the next call looks, and fences the shop if so.
@@ -647,6 +671,9 @@ export class Shop {
     }
     this.#alarmedAtMs = performance.now();
     const { alarm, facts, message } = fenced;
+    if (!isKnown) {
+      this.#deps.observer.fenced(alarm);
+    }
     this.#deps.logger.error({ alarm, shop: this.id, ...facts }, `the shop is fenced: ${message}`);
   }
 
@@ -663,6 +690,9 @@ export class Shop {
         this.#isOpen = false;
       }
       return undefined;
+    }
+    if (this.#lastPosition <= this.#durablePosition && reply.position > this.#durablePosition) {
+      this.#progressAtMs = performance.now();
     }
     this.#lastPosition = reply.position;
     return reply.kind === "AGAIN" ? undefined : reply;

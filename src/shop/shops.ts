@@ -18,6 +18,7 @@ import { isStoreAway } from "./outage.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
 import { Shop, StoreUnavailable, unavailable } from "./shop.ts";
+import { type ShopObserver, silentShopObserver } from "./shop-observer.ts";
 import { createStoreState, type StoreState } from "./store-state.ts";
 import { WatchHub } from "./watch-hub.ts";
 
@@ -35,6 +36,8 @@ export interface ShopsOptions {
   readonly memoryCount: number;
   readonly requestRetentionMs: number;
   readonly clock?: () => number;
+  /** Told what shops do; default: nobody. */
+  readonly observer?: ShopObserver | undefined;
   readonly logger: Logger;
   /** Commits a flush takes at most; default 500. */
   readonly maxBatchCommits?: number;
@@ -54,6 +57,12 @@ export interface Shops {
   get(shopId: string): Shop;
   /** The watchers' side of a shop. */
   hub(shopId: string): WatchHub;
+  /** The shops that this process has served since its start. */
+  readonly served: Iterable<Shop>;
+  /** The watchers' sides of the shops that were watched here. */
+  readonly hubs: Iterable<WatchHub>;
+  /** Whether a store answered last time. */
+  isUp(store: "Redis" | "Postgres"): boolean;
   /** The consumers watched in this process. */
   readonly consumers: Consumers;
   readonly db: Kysely<Database>;
@@ -92,7 +101,7 @@ const lookMs = 250;
 
 /** Creates the shops of this process and starts their sweeper. */
 export async function createShops(options: ShopsOptions): Promise<Shops> {
-  const { db, redis, scripts, logger, flushConnections } = options;
+  const { db, redis, scripts, logger, flushConnections, observer = silentShopObserver } = options;
   const shops = new Map<string, Shop>();
   const hubs = new Map<string, WatchHub>();
   const sweptPositions = new Map<string, number>();
@@ -123,12 +132,14 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     onChange();
   };
   const redisState: StoreState = createStoreState({ store: "Redis", onChange: onRedisChange, logger });
+  const stateOf = (store: "Redis" | "Postgres"): StoreState => (store === "Redis" ? redisState : postgres);
   const deps = {
     maxBatchCommits: 500,
     marginCommits: 10_000,
     maxBacklogCommits: 8000,
     maxWaiters: 20_000,
     ...options,
+    observer,
     postgres,
     redisState,
     onDurable: (shopId: string, before: ShopHead, entries: readonly LogEntry[]) => {
@@ -215,7 +226,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       known?.confirm({ position, commitId }, redisGeneration);
     }
     known?.endFence(position, isAllDurable || logPosition === 0);
-    if (known?.isFenced === true) {
+    if (known?.alarm !== undefined) {
       // Its stores may agree again: an opening or a flush tells, and nothing else is done to it.
       await around("sweep: flush fenced", () => known.sweep());
       return;
@@ -283,7 +294,18 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     }, sweepMs);
   };
   scheduleSweep();
-  const watches = [watchStore(() => redis.ping(), redisState), watchStore(() => options.probe.ask(), postgres)];
+  const watches = [
+    watchStore(
+      () => redis.ping(),
+      redisState,
+      (ms) => observer.storeAnswered("Redis", ms),
+    ),
+    watchStore(
+      () => options.probe.ask(),
+      postgres,
+      (ms) => observer.storeAnswered("Postgres", ms),
+    ),
+  ];
 
   return {
     get,
@@ -296,6 +318,13 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       }
       return hub;
     },
+    get served() {
+      return shops.values();
+    },
+    get hubs() {
+      return hubs.values();
+    },
+    isUp: (store) => stateOf(store).isUp,
     consumers,
     db,
     scripts,
@@ -303,7 +332,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     acksDurable: options.durability === "postgres",
     awayStore: () => (redisState.isUp ? (postgres.isUp ? undefined : "Postgres") : "Redis"),
     require: (store) => {
-      if (!(store === "Redis" ? redisState : postgres).isUp) {
+      if (!stateOf(store).isUp) {
         throw unavailable(store);
       }
     },
@@ -346,15 +375,17 @@ function isRedisAway(error: unknown): boolean {
 }
 
 /** Asks a store again and again whether it is there: also when nobody calls, and when what was asked before is not answered. */
-function watchStore(ask: () => Promise<void>, state: StoreState): { stop(): void } {
+function watchStore(ask: () => Promise<void>, state: StoreState, onAnswer: (ms: number) => void): { stop(): void } {
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
   const look = async (): Promise<void> => {
+    const askedAtMs = performance.now();
     const failure: unknown = await ask().catch((error: unknown) => error);
     if (stopped) {
       return; // the connections may have been closed meanwhile
     }
     if (failure === undefined) {
+      onAnswer(performance.now() - askedAtMs);
       state.answered();
     } else {
       state.failed(failure);

@@ -13,6 +13,11 @@ interface Identity {
   readonly commitId: string;
 }
 
+/** Where a watch is: what it was sent last. */
+export interface WatchCursor {
+  position: number;
+}
+
 /**
  * The newest durable commits of one shop, for everyone in this process who watches it.
  *
@@ -32,6 +37,7 @@ export class WatchHub {
   #started: Promise<void> | undefined;
   #pulling: Promise<void> | undefined;
   #hinted = 0;
+  readonly #cursors = new Set<WatchCursor>();
 
   constructor(shopId: string, db: Kysely<Database>, maxCommits: number, logger: Logger) {
     this.#shopId = shopId;
@@ -43,6 +49,30 @@ export class WatchHub {
   /** The newest durable position this hub knows. */
   get head(): number {
     return this.#base.position + this.#commits.length;
+  }
+
+  /** Takes note of a watch until `leave`; it has not begun yet. */
+  enter(): WatchCursor {
+    const cursor = { position: Number.POSITIVE_INFINITY };
+    this.#cursors.add(cursor);
+    return cursor;
+  }
+
+  leave(cursor: WatchCursor): void {
+    this.#cursors.delete(cursor);
+  }
+
+  get watcherCount(): number {
+    return this.#cursors.size;
+  }
+
+  /** Commits that the slowest watch has not been sent yet. */
+  get lagCount(): number {
+    let lag = 0;
+    for (const { position } of this.#cursors) {
+      lag = Math.max(lag, this.head - position);
+    }
+    return lag;
   }
 
   /** Learns the durable head; the hub holds what comes after it. */

@@ -4,7 +4,7 @@ import type { Database } from "../postgres/schema.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
 import type { LogEntry } from "./log-entry.ts";
-import type { WatchHub } from "./watch-hub.ts";
+import type { WatchCursor, WatchHub } from "./watch-hub.ts";
 
 /** How often a watcher asks whether a Postgres that lost its tail has the watcher's position again, in milliseconds. */
 const healingPollMs = 200;
@@ -29,6 +29,8 @@ export interface WatchOptions {
   readonly start: WatchStart;
   /** Time between bookmarks, in milliseconds. */
   readonly bookmarkMs: number;
+  /** Kept at the position that the watch has got to. */
+  readonly cursor: WatchCursor;
   /** Ends the watch: the caller went away, or the server drains. */
   readonly signal: AbortSignal;
 }
@@ -46,13 +48,14 @@ const aheadWaitMs = 10_000;
  * differently is noticed, never followed.
  */
 export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep> {
-  const { shopId, db, hub, bookmarkMs, signal } = options;
+  const { shopId, db, hub, bookmarkMs, cursor, signal } = options;
   await hub.start();
   const start = await startingPoint(options);
   if (start === undefined) {
     return;
   }
   let { position, commitId } = start;
+  cursor.position = position;
   let behind = true;
   let bookmarkAt = performance.now() + bookmarkMs;
   while (!signal.aborted) {
@@ -66,6 +69,7 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
     if (newest !== undefined) {
       yield { kind: "commits", entries };
       ({ position, commitId } = newest);
+      cursor.position = position;
     }
     // While something is written to a slow reader, more may come: after each of these the hub is asked again.
     if (behind && position >= hub.head) {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { around } from "../crash-point.ts";
+import type { PaymentObserver, PaymentOutcome } from "../metrics/payment-metrics.ts";
 import {
   type Charge,
   chargeKey,
@@ -64,6 +65,8 @@ export interface PaymentWorkerOptions {
   readonly pollMs?: number;
   /** The time, in milliseconds since the epoch. Default: this machine's. */
   readonly now?: () => number;
+  /** Told what the gateway says; default: nobody. */
+  readonly onAsked?: PaymentObserver["asked"] | undefined;
 }
 
 type Job = { readonly charge: PendingCharge & Charge } | { readonly refund: PendingRefund };
@@ -83,6 +86,7 @@ const gatewayMark = '"payment_method":4';
 /** Starts the payment worker of a process. */
 export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker {
   const { gateway, shops, connection, logger, retryMs, concurrency = 16, pollMs = 500, now = Date.now } = options;
+  const { onAsked = () => {} } = options;
   const ending = new AbortController();
   const caller = createCaller();
   const settlement = createSettlement(shops, caller);
@@ -91,12 +95,34 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
   let leadingGeneration = 0;
   const alarmed = new Set<string>();
 
+  const observed = async <Answer>(
+    kind: "charge" | "refund",
+    outcomeOf: (answer: Answer) => PaymentOutcome,
+    ask: () => Promise<Answer>,
+  ): Promise<Answer> => {
+    const beganAtMs = performance.now();
+    try {
+      const answer = await ask();
+      onAsked(kind, outcomeOf(answer), performance.now() - beganAtMs);
+      return answer;
+    } catch (error) {
+      if (error instanceof OutcomeUnknown && error.kind !== "stopped") {
+        onAsked(kind, error.kind, performance.now() - beganAtMs);
+      }
+      throw error;
+    }
+  };
+
   const charge = async (order: PendingCharge & Charge): Promise<void> => {
     // There is nothing to charge for an order that costs nothing, and no gateway would.
     const outcome =
       order.amountMinor === 0
         ? ({ outcome: "charged", chargeId: "" } as const)
-        : await around("payments: charge", () => gateway.charge(order, ending.signal));
+        : await observed(
+            "charge",
+            ({ outcome }) => outcome,
+            () => around("payments: charge", () => gateway.charge(order, ending.signal)),
+          );
     await around("payments: settle charge", () =>
       outcome.outcome === "charged" ? settlement.confirm(order, outcome.chargeId) : settlement.cancel(order),
     ).catch((error) => acceptEnd(order, outcome.outcome, error));
@@ -107,7 +133,13 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
     const isKeyOld = ageMs(pending) > keyLifetimeMs;
     const request = { key: refundKey(shopId, orderId, refundNumber), chargeId, amountMinor, isKeyOld };
     const refundId =
-      amountMinor === 0 ? "" : await around("payments: refund", () => gateway.refund(request, ending.signal));
+      amountMinor === 0
+        ? ""
+        : await observed(
+            "refund",
+            () => "refunded",
+            () => around("payments: refund", () => gateway.refund(request, ending.signal)),
+          );
     await around("payments: settle refund", () => settlement.settleRefund(pending, refundId));
   };
 

@@ -5,7 +5,7 @@ import {
   type PaymentGateway,
   type UnknownKind,
 } from "../../src/payments/gateway.ts";
-import { retryWaitMs, withRetries } from "../../src/payments/retry-policy.ts";
+import { defaultGatewayTimes, retryWaitMs, withRetries } from "../../src/payments/retry-policy.ts";
 
 /** What an attempt does: charges, fails in a way, or never answers. */
 type Step = "charged" | "declined" | "never" | UnknownKind;
@@ -205,4 +205,15 @@ describe("stopping", () => {
     expect(await settle(withRetries(gateway).charge(charge, AbortSignal.abort()))).toBe("stopped");
     expect(askedAtMs).toEqual([]);
   });
+});
+
+test("a gateway with retries says when it is left alone, tried and asked again", async () => {
+  const { gateway } = scripted(...Array<Step>(10).fill("unavailable"), "charged");
+  const states: string[] = [];
+  const { charge: ask } = withRetries(gateway, defaultGatewayTimes, (state) => states.push(state));
+  for (let request = 0; request < 4; request += 1) await settle(ask(charge, patient));
+  expect(states).toEqual(["open"]);
+  await vi.advanceTimersByTimeAsync(60_000);
+  await settle(ask(charge, patient));
+  expect(states).toEqual(["open", "half_open", "closed"]);
 });

@@ -14,6 +14,7 @@ import { startPaymentWorker } from "../../src/workers/payment-worker.ts";
 import { auditShop } from "../helpers/audit.ts";
 import { type FakeStripe, type Fault, startFakeStripe } from "../helpers/fake-stripe.ts";
 import { type Clients, type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
+import { parseMetrics } from "../helpers/metrics-text.ts";
 import { createShop, uniqueId } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
 
@@ -122,6 +123,26 @@ describe("a GATEWAY order", () => {
     const next = await place(here.grpc, shopId);
     await reached(here.grpc, shopId, next, OrderState.PAID);
     await auditShop({ ...stores.urls, shopId });
+  });
+
+  test("is counted by what the gateway says of it, and the breaker shows", async () => {
+    const shopId = await createShop(here.grpc, { stock: { ps5: 20 } });
+    const count = async (outcome: string) =>
+      parseMetrics(await here.server.metrics()).sum("holdfast_payments_total", { kind: "charge", outcome });
+    const before = [await count("charged"), await count("declined"), await count("unavailable")] as const;
+    await reached(here.grpc, shopId, await place(here.grpc, shopId), OrderState.PAID);
+    stripe.misbehave(() => "decline");
+    await reached(here.grpc, shopId, await place(here.grpc, shopId), OrderState.CANCELLED);
+    stripe.misbehave(() => "unavailable");
+    const late = await Promise.all([1, 2, 3].map(() => place(here.grpc, shopId)));
+    const breakerIs = async (state: string) =>
+      parseMetrics(await here.server.metrics()).sum("holdfast_payment_breaker", { state });
+    await expect.poll(() => breakerIs("open"), { timeout: 20_000, interval: 1 }).toBe(1);
+    await expect.poll(() => count("unavailable"), { timeout: 20_000 }).toBeGreaterThan(before[2]);
+    stripe.misbehave(() => undefined);
+    await Promise.all(late.map((order) => reached(here.grpc, shopId, order, OrderState.PAID)));
+    expect(await breakerIs("closed")).toBe(1);
+    expect([await count("charged"), await count("declined")]).toEqual([before[0] + 4, before[1] + 1]);
   });
 
   test("whose outcome stays unknown keeps its units, and is asked for until it is known", async () => {

@@ -1,0 +1,43 @@
+import { type Kysely, sql } from "kysely";
+import type { Database } from "./schema.ts";
+
+/** What the operator sees of what only PostgreSQL knows. */
+export interface PostgresLook {
+  /** Consumers that were taken or moved on within the last day. */
+  readonly consumerCount: number;
+  /** Durable commits that the one of them that is furthest behind has not acknowledged. */
+  readonly consumerLagCount: number;
+  /** Age of the oldest transaction on this database that this role can see, in seconds. */
+  readonly oldestTransactionSeconds: number;
+}
+
+/** Looks at the consumers and the transactions of the whole database, with one query. */
+export async function lookAtPostgres(db: Kysely<Database>): Promise<PostgresLook> {
+  const { rows } = await sql<PostgresLook>`
+    select count(*)::int as "consumerCount",
+      coalesce(max(greatest(0, shops.head_position - consumers.position)), 0) as "consumerLagCount",
+      (select coalesce(extract(epoch from max(clock_timestamp() - xact_start)), 0)::float8 from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()) as "oldestTransactionSeconds"
+    from consumers join shops using (shop_id)
+    where consumers.update_time > now() - interval '1 day'`.execute(db);
+  return rows[0] as PostgresLook;
+}
+
+/** A shop that can be verified on the side, and how many are too large for that. */
+export interface VerifiableShop {
+  readonly shopId: string | null;
+  readonly skippedCount: number;
+}
+
+/** The next shop by id after one, of those with at most `maxCommits`; null after the last. */
+export async function findVerifiableShop(
+  db: Kysely<Database>,
+  afterShopId: string,
+  maxCommits: number,
+): Promise<VerifiableShop> {
+  const { rows } = await sql<VerifiableShop>`
+    select min(shop_id) filter (where shop_id > ${afterShopId} and head_position <= ${maxCommits}) as "shopId",
+      (count(*) filter (where head_position > ${maxCommits}))::int as "skippedCount"
+    from shops`.execute(db);
+  return rows[0] as VerifiableShop;
+}

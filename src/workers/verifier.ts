@@ -1,0 +1,119 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Logger } from "pino";
+import type { VerifyObserver } from "../metrics/verify-metrics.ts";
+import { findVerifiableShop } from "../postgres/looks.ts";
+import { Refusal } from "../refusal.ts";
+import { isStoreAway } from "../shop/outage.ts";
+import type { Shops } from "../shop/shops.ts";
+import type { Caller } from "../shop/waiters.ts";
+import type { Discrepancy } from "../verify/discrepancy.ts";
+import { verifyShop } from "../verify/verify-shop.ts";
+
+/**
+ * Verifies shops on the side, one after the other and again and again, so that an operator hears of a difference between the
+ * stores before a buyer does. What it may cost is bounded: shops with a long history are left out, since a verification reads
+ * all of it, and between two it rests for 20 times as long as the last one took.
+ */
+export interface Verifier {
+  /** Ends the verification under way. */
+  stop(): Promise<void>;
+}
+
+/** What a verifier needs. */
+export interface VerifierOptions {
+  readonly shops: Shops;
+  /** HOLDFAST_VERIFY_SECONDS, in milliseconds: from one shop to the next. 0 = none is verified. */
+  readonly periodMs: number;
+  /** HOLDFAST_VERIFY_MAX_COMMITS: shops with more are left out. */
+  readonly maxCommits: number;
+  /** Rests are at least so many times as long as the verification before. Default 20: it takes at most 5 % of one core. */
+  readonly restShare?: number;
+  readonly observer: VerifyObserver;
+  readonly logger: Logger;
+}
+
+/** What the log shows of a shop's discrepancies; `holdfast verify` shows all. */
+const loggedCount = 10;
+
+/** Starts to verify, at a moment of its own, so that servers which start together do not verify together. */
+export function startVerifier(options: VerifierOptions): Verifier {
+  const { shops, periodMs, maxCommits, restShare = 20, observer, logger } = options;
+  const ending = new AbortController();
+  const caller = callerUntil(ending.signal);
+  let after = "";
+
+  const verify = async (shopId: string): Promise<void> => {
+    const { db, scripts, requestRetentionMs } = shops;
+    const beganAtMs = performance.now();
+    const found: Discrepancy[] = [];
+    const shop = shops.get(shopId);
+    for await (const { discrepancies } of verifyShop({ shop, db, scripts, requestRetentionMs, caller })) {
+      found.push(...discrepancies);
+    }
+    observer.verified(shopId, found.length, performance.now() - beganAtMs);
+    if (found.length > 0) {
+      const about = {
+        alarm: "drift",
+        shop: shopId,
+        count: found.length,
+        first: found.slice(0, loggedCount).map(nameOf),
+      };
+      logger.error(about, "the stores are not as the event log says: see `holdfast verify`");
+    }
+  };
+
+  const verifyNext = async (): Promise<void> => {
+    const { shopId, skippedCount } = await findVerifiableShop(shops.db, after, maxCommits);
+    observer.skipped(skippedCount);
+    after = shopId ?? "";
+    if (shopId !== null) {
+      await verify(shopId);
+    }
+  };
+
+  const work = async (): Promise<void> => {
+    let restMs = Math.random() * periodMs;
+    while (await rested(restMs, ending.signal)) {
+      const beganAtMs = performance.now();
+      await verifyNext().catch((error: unknown) => {
+        if (!ending.signal.aborted) {
+          observer.failed();
+          logger[isExpected(error) ? "debug" : "warn"]({ err: error, after }, "a shop could not be verified");
+        }
+      });
+      restMs = Math.max(periodMs, restShare * (performance.now() - beganAtMs));
+    }
+  };
+  const working = periodMs === 0 ? Promise.resolve() : work();
+
+  return {
+    stop: async () => {
+      ending.abort();
+      await working;
+    },
+  };
+}
+
+/** Kind, store and subject: what was expected and found may be somebody's data, and the log is not the place for it. */
+function nameOf({ kind, store, subject, position }: Discrepancy): string {
+  return `${store} ${kind} ${subject} at ${position}`;
+}
+
+function isExpected(error: unknown): boolean {
+  return error instanceof Refusal || isStoreAway(error);
+}
+
+/** False: the end came meanwhile. */
+function rested(ms: number, ending: AbortSignal): Promise<boolean> {
+  return sleep(ms, true, { signal: ending, ref: false }).catch(() => false);
+}
+
+function callerUntil(ending: AbortSignal): Caller {
+  return {
+    get ended() {
+      return ending.aborted;
+    },
+    deadlineMs: Number.POSITIVE_INFINITY,
+    throwIfEnded: () => ending.throwIfAborted(),
+  };
+}

@@ -1,0 +1,60 @@
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { type MetricsPage, parseMetrics } from "../helpers/metrics-text.ts";
+import { until } from "../helpers/until.ts";
+import { useStores } from "../helpers/use-holdfast.ts";
+import { openClients, type Serving, serve } from "./serving.ts";
+
+vi.setConfig({ testTimeout: 90_000 });
+
+const stores = useStores();
+let serving: Serving;
+beforeAll(async () => {
+  serving = await serve(2, stores.urls);
+});
+afterAll(() => serving?.kill());
+
+const read = async (): Promise<MetricsPage> => parseMetrics(await (await fetch(`${serving.httpUrl}/metrics`)).text());
+const labels = { grpc_method: "ListProducts" };
+const handled = (page: MetricsPage, process?: string): number =>
+  page.sum("grpc_server_handled_total", process === undefined ? labels : { ...labels, process });
+
+test("whichever process is asked shows the metrics of all, each with its number, and counts go on when one is replaced", async () => {
+  const clients = openClients(serving, 4);
+  for (const { grpc } of clients) {
+    for (let count = 0; count < 5; count += 1) await grpc.inventory.listProducts({});
+  }
+  await until("all calls are shown", async () => handled(await read()) === 20);
+  let page = await read();
+  // Connections are handed out in turn, and each is one that stays.
+  expect([handled(page, "1"), handled(page, "2")]).toEqual([10, 10]);
+  expect(page.sum("holdfast_process_answers")).toBe(2);
+  expect(page.sum("process_cpu_seconds_total", { process: "1" })).toBeGreaterThan(0);
+
+  process.kill(serving.pidsOf(1).at(-1) as number, "SIGKILL");
+  await until("another process has its place", () => serving.pidsOf(1).length === 2);
+  await until("the page has both", async () => (await read()).sum("holdfast_process_answers") === 2);
+  page = await read();
+  expect([handled(page, "1"), handled(page, "2")]).toEqual([0, 10]);
+  for (const client of clients) client.close();
+});
+
+test("a process that hangs is left out, and the page says which", async () => {
+  const pid = serving.pidsOf(2).at(-1) as number;
+  process.kill(pid, "SIGSTOP");
+  try {
+    const answers = async (process: string) => {
+      // Whoever gets a connection to the process that hangs asks again.
+      const response = await fetch(`${serving.httpUrl}/metrics`, {
+        signal: AbortSignal.timeout(4000),
+        headers: { connection: "close" },
+      }).catch(() => undefined);
+      if (response === undefined) return -1;
+      return parseMetrics(await response.text()).sum("holdfast_process_answers", { process });
+    };
+    await until("it is missing", async () => (await answers("2")) === 0, 30_000);
+    await until("the other is there", async () => (await answers("1")) === 1, 30_000);
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  await until("it is back", async () => (await read()).sum("holdfast_process_answers") === 2, 30_000);
+});

@@ -1,0 +1,79 @@
+import { Redis } from "ioredis";
+import { pino } from "pino";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { VerifyObserver } from "../../src/metrics/verify-metrics.ts";
+import { shopKeys } from "../../src/shop/keys.ts";
+import { startVerifier } from "../../src/workers/verifier.ts";
+import { createShop } from "../helpers/shop.ts";
+import { until } from "../helpers/until.ts";
+import { useHoldfast } from "../helpers/use-holdfast.ts";
+
+const holdfast = useHoldfast({ settings: { HOLDFAST_VERIFY_SECONDS: "0" } });
+
+/** Starts a verifier that hardly rests, and says what it is told and logs. */
+function start(maxCommits = 100_000, periodMs = 1) {
+  const found = new Map<string, number>();
+  const counts = { failed: 0, skipped: 0, verified: 0 };
+  const logged: Record<string, unknown>[] = [];
+  const observer: VerifyObserver = {
+    verified: (shopId, count) => {
+      found.set(shopId, count);
+      counts.verified += 1;
+    },
+    failed: () => {
+      counts.failed += 1;
+    },
+    skipped: (count) => {
+      counts.skipped = count;
+    },
+  };
+  const logger = pino({ level: "info" }, { write: (line: string) => void logged.push(JSON.parse(line)) });
+  const { shops } = holdfast.server.store;
+  const verifier = startVerifier({ shops, periodMs, maxCommits, restShare: 0, observer, logger });
+  onTestFinished(() => verifier.stop());
+  return { found, counts, logged, verifier };
+}
+
+/** Changes how many units of a SKU Redis says there are. */
+async function setAvailable(shopId: string, count: number): Promise<void> {
+  const redis = new Redis(holdfast.redis.url);
+  await redis.hset(shopKeys(shopId).stock as string, "a:available", count).finally(() => redis.disconnect());
+}
+
+describe("a verifier", () => {
+  test("looks at every shop in turn, finds what is not as the log says, and sees when it is mended", async () => {
+    const one = await createShop(holdfast.grpc, { stock: { a: 3 }, users: { ann: 10 } });
+    const two = await createShop(holdfast.grpc, { stock: { a: 4 } });
+    const { found, logged } = start();
+    await until("both are verified", () => found.get(one) === 0 && found.get(two) === 0);
+    await setAvailable(one, 7);
+    await until("the difference is found", () => found.get(one) === 1);
+    expect(found.get(two)).toBe(0);
+    expect(logged).toContainEqual(
+      expect.objectContaining({
+        level: 50,
+        alarm: "drift",
+        shop: one,
+        first: [expect.stringMatching(/^REDIS STOCK_LEVEL sku:a at/)],
+      }),
+    );
+    for await (const _ of holdfast.grpc.admin.rebuildShop({ shopId: one }));
+    await until("nothing is found any more", () => found.get(one) === 0);
+  });
+
+  test("leaves out shops with a long history, and says how many", async () => {
+    const small = await createShop(holdfast.grpc);
+    const large = await createShop(holdfast.grpc, { stock: { a: 3 } });
+    const { found, counts } = start(2);
+    await until("the small one is verified", () => found.has(small));
+    await until("it has been round", () => counts.verified > 2 * found.size);
+    expect(found.has(large)).toBe(false);
+    expect(counts.skipped).toBeGreaterThanOrEqual(1);
+  });
+
+  test("with a period of 0 does nothing, and stops at once", async () => {
+    const { counts, verifier } = start(100_000, 0);
+    await verifier.stop();
+    expect(counts).toEqual({ failed: 0, skipped: 0, verified: 0 });
+  });
+});
