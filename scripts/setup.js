@@ -7,7 +7,8 @@
 //   bench      these and redis-server, which the benchmark starts itself whatever REDIS_URL says; where it can be installed,
 //              h2load, for load from outside
 //   tests      these and redis-server, which the tests start themselves whatever REDIS_URL says; where apt-get can install
-//              them, protoc, Python's gRPC and curl, for the tests of callers in other languages
+//              them, protoc, Python's gRPC and curl, for the tests of callers in other languages, and Prometheus with its
+//              Alertmanager, for the tests of alerts and dashboards
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
@@ -19,11 +20,8 @@ const wantedRedisMajor = 7;
 const aptInstall = "apt-get -qq -o DPkg::Lock::Timeout=60 install -y --no-install-recommends";
 const redisPrograms = ["redis-server", "valkey-server"];
 
-/**
- * Installs Redis or its successor from the distribution, as root, if it has one that is new enough. Both packages start
- * and enable a system service; Holdfast runs a private one, so policy-rc.d forbids the start and the service is disabled.
- */
-const aptScript = `
+/** Packages that start a system service do not do so after this, until the shell ends: policy-rc.d forbids it. */
+const noServices = `
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   trap 'rm -f "$policy"' EXIT
@@ -32,6 +30,13 @@ if [ ! -e "$policy" ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
+`;
+
+/**
+ * Installs Redis or its successor from the distribution, as root, if it has one that is new enough. Both packages start
+ * and enable a system service; Holdfast runs a private one, so the start is forbidden and the service is disabled.
+ */
+const aptScript = `${noServices}
 for package in redis-server valkey-server; do
   candidate=$(apt-cache policy "$package" | sed -n 's/^ *Candidate: //p')
   major=$(echo "$candidate" | sed 's/^[0-9]*://; s/[^0-9].*//')
@@ -201,6 +206,23 @@ function tryOtherCallers() {
   say(status === 0 ? "installed" : "some could not be installed; the tests that need them are left out");
 }
 
+/** What the tests of alerts and dashboards need on Debian, by package. */
+const observers = { prometheus: "promtool", "prometheus-alertmanager": "amtool" };
+
+/** Not needed to serve either: where these cannot be installed, the tests that replay alerts are left out. */
+function tryPrometheus() {
+  if (findOnPath("apt-get") === undefined || process.getuid() !== 0) return;
+  const missing = Object.keys(observers).filter((name) => findOnPath(observers[name]) === undefined);
+  if (missing.length === 0) return;
+  say(`installing with apt-get for the tests of alerts and dashboards: ${missing.join(" ")}`);
+  const disable = `command -v systemctl > /dev/null && systemctl disable --now ${missing.join(" ")} > /dev/null 2>&1 || true`;
+  const { status } = run(["/bin/sh", "-c", `${noServices}${aptInstall} ${missing.join(" ")} && { ${disable}; }`], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: outerEnvironment(),
+  });
+  say(status === 0 ? "installed" : "some could not be installed; the tests that need them are left out");
+}
+
 function main(part) {
   if (!["packages", "server", "bench", "tests"].includes(part)) throw new SetupError(`unknown part ${part}`);
   if (!existsSync(join(root, "package-lock.json"))) throw new SetupError("package-lock.json is missing");
@@ -209,7 +231,10 @@ function main(part) {
   const usesOwnRedis = part === "bench" || part === "tests";
   if (usesOwnRedis || (part === "server" && !process.env.REDIS_URL)) ensureRedis();
   if (part === "bench") tryH2load();
-  if (part === "tests") tryOtherCallers();
+  if (part === "tests") {
+    tryOtherCallers();
+    tryPrometheus();
+  }
 }
 
 try {
