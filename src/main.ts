@@ -82,15 +82,31 @@ async function serve(config: Config): Promise<void> {
   const grpc = `${config.grpcAddress.host}:${server.grpcPort}`;
   const http = `${config.tls === undefined ? "http" : "https"}://${config.httpAddress.host}:${server.httpPort}`;
   const processes = config.processCount;
+  const stopping = stopSignal(); // before anybody can read that it serves
   logger.info({ grpc, http, processes }, `holdfast serves gRPC on ${grpc}, and Connect, gRPC-Web and JSON on ${http}`);
-  const signal = await new Promise<string>((resolve) => {
-    for (const name of ["SIGTERM", "SIGINT"]) {
-      process.once(name, () => resolve(name));
-    }
-  });
-  logger.info({ signal }, "holdfast stops");
+  logger.info({ signal: await stopping }, "holdfast stops");
   await server.stop();
   await stores.stop();
+}
+
+/** npm passes on what the terminal has sent to all: signals that come within this time are one, in milliseconds. */
+const sameSignalMs = 1000;
+
+/** The first SIGTERM or SIGINT. A later one ends the process at once. */
+function stopSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    let firstAt: number | undefined;
+    for (const name of ["SIGTERM", "SIGINT"]) {
+      process.on(name, () => {
+        firstAt ??= performance.now();
+        resolve(name);
+        if (performance.now() - firstAt > sameSignalMs) {
+          process.removeAllListeners(name);
+          process.kill(process.pid, name);
+        }
+      });
+    }
+  });
 }
 
 async function migrateOnce(config: Config): Promise<void> {
@@ -156,7 +172,9 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
   },
   verify: async (config, args) => {
     const { values } = parseArgs({ args, options: targetArguments });
-    process.exitCode = await callServer(config, values, (transport) => runVerify({ ...values, transport }));
+    // Who runs this at night has to tell a shop that is wrong from a server that is down.
+    const verifying = callServer(config, values, (transport) => runVerify({ ...values, transport }));
+    process.exitCode = await verifying.catch((error) => fail(error, 2));
   },
   rebuild: async (config, args) => {
     const { values } = parseArgs({
@@ -176,13 +194,13 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
 };
 
 /** The one place where the process ends on an error: one line for what the operator can mend, the stack for our faults. */
-function fail(error: unknown): never {
+function fail(error: unknown, exitCode = 1): never {
   const isExpected =
     [StartError, ConfigError, ConnectError].some((kind) => error instanceof kind) || isUsageError(error);
   const text =
     error instanceof Error ? (isExpected || error.stack === undefined ? error.message : error.stack) : String(error);
   process.stderr.write(`holdfast: ${text}\n`);
-  process.exit(1);
+  process.exit(exitCode);
 }
 
 function isUsageError(error: unknown): boolean {

@@ -1,5 +1,6 @@
 import { createClient, type Transport } from "@connectrpc/connect";
 import { AdminService, RebuildMode } from "../gen/holdfast/v1/admin_service_pb.js";
+import { refusalOf } from "./client/refusals.ts";
 import { StartError } from "./start-error.ts";
 
 /** What `holdfast rebuild` takes. */
@@ -18,18 +19,22 @@ export interface RebuildArguments {
 export async function runRebuild({ transport, shop = "default", ...options }: RebuildArguments): Promise<void> {
   const client = createClient(AdminService, transport);
   let isDone = false;
-  for await (const { epoch, loadedCount, totalCount, done } of client.rebuildShop({
-    shopId: shop,
-    mode: modeOf(options),
-  })) {
-    isDone = done;
-    const what = done ? `rebuilt in epoch ${epoch}` : `${loadedCount} of ${totalCount} rows loaded`;
-    process.stderr.write(`holdfast: shop "${shop}": ${what}\n`);
+  const mode = modeOf(options);
+  try {
+    for await (const { epoch, loadedCount, totalCount, done } of client.rebuildShop({ shopId: shop, mode })) {
+      isDone = done;
+      const what = done ? `rebuilt in epoch ${epoch}` : `${loadedCount} of ${totalCount} rows loaded`;
+      process.stderr.write(`holdfast: shop "${shop}": ${what}\n`);
+    }
+  } catch (error) {
+    throw refusalOf(error)?.reason === "SHOP_FENCED" ? new StartError(`${String(error)}; ${waysOut}`) : error;
   }
   if (!isDone) {
     throw new StartError(`the rebuild of shop "${shop}" was cut off; it goes on in the server`);
   }
 }
+
+const waysOut = "docs/fences.md has the ways out, and what --accept-loss and --discard-unrecorded let go of";
 
 function modeOf(options: Omit<RebuildArguments, "transport" | "shop">): RebuildMode {
   const { "discard-unrecorded": discards = false, "accept-loss": accepts = false } = options;

@@ -11,6 +11,7 @@ import { listHeads, type SweptShop } from "../postgres/shops.ts";
 import type { Sockets } from "../postgres/sockets.ts";
 import { listShopsToRenew } from "../postgres/subscriptions.ts";
 import { type Consumers, createConsumers } from "./consumers.ts";
+import { Fenced } from "./fence.ts";
 import { createHints } from "./hints.ts";
 import { shopKeys } from "./keys.ts";
 import type { LogEntry } from "./log-entry.ts";
@@ -196,8 +197,12 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     openingLater.set(shopId, opened);
   };
 
+  /** A fence has an alarm of its own. */
   const sayUnswept = (shopId: string, error: unknown): void =>
-    logger[isStoreAway(error) ? "debug" : "warn"]({ err: error, shop: shopId }, "a shop could not be swept");
+    logger[isStoreAway(error) || error instanceof Fenced ? "debug" : "warn"](
+      { err: error, shop: shopId },
+      "a shop could not be swept",
+    );
 
   const sweepShop = async (
     { shopId, position, commitId, openCount }: SweptShop,

@@ -2,7 +2,13 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { OrderState } from "../../gen/holdfast/v1/resources_pb.js";
 import { auditShop } from "../helpers/audit.ts";
-import { type Holdfast, type HoldfastProcess, spawnHoldfast, startHoldfast } from "../helpers/holdfast.ts";
+import {
+  type Holdfast,
+  type HoldfastOptions,
+  type HoldfastProcess,
+  spawnHoldfast,
+  startHoldfast,
+} from "../helpers/holdfast.ts";
 import { persist, startLoad } from "../helpers/load.ts";
 import { startProxy } from "../helpers/proxy.ts";
 import { createShop } from "../helpers/shop.ts";
@@ -22,8 +28,8 @@ afterAll(async () => {
   await Promise.all([here?.stop(), ...processes.map((each) => each.kill())]);
 });
 
-async function spawn(urls = stores.urls): Promise<HoldfastProcess> {
-  const started = await spawnHoldfast(urls);
+async function spawn(options: Partial<HoldfastOptions> = {}): Promise<HoldfastProcess> {
+  const started = await spawnHoldfast({ ...stores.urls, ...options });
   processes.push(started);
   return started;
 }
@@ -111,6 +117,18 @@ test("processes that are killed or stopped under load lose nothing that was ackn
   expect(acknowledged).toHaveLength(500);
   expect(refusedCount).toBe(100);
   await auditShop({ ...stores.urls, shopId }, acknowledged);
+});
+
+test("a Ctrl-C that comes twice, from the terminal and through npm, is one", async () => {
+  const lines: string[] = [];
+  const child = await spawn({
+    settings: { HOLDFAST_DRAIN_DELAY_SECONDS: "1" },
+    onLine: (line: string) => lines.push(line),
+  });
+  child.signal("SIGINT");
+  await expect.poll(() => lines.some((line) => line.includes("holdfast stops"))).toBe(true);
+  child.signal("SIGINT");
+  expect(await child.ended).toBe(0);
 });
 
 test("a process whose stores come and go serves on when they are back", async () => {

@@ -421,7 +421,7 @@ describe("holdfast verify", () => {
 
   test("says in one line that there is no such shop", async () => {
     const { code, stderr } = await run("--shop", "nowhere");
-    expect(code).toBe(1);
+    expect(code).toBe(2);
     expect(stderr).toMatch(/^holdfast: .*nowhere.*\n$/);
   });
 });
