@@ -23,6 +23,7 @@ import { checkConnectionCount } from "./postgres/preflight.ts";
 import { createQuoteTokens } from "./postgres/quote-token.ts";
 import { type SeedFile, seed } from "./seed.ts";
 import { type Authenticate, createAuthenticator } from "./server/authenticator.ts";
+import { createCallLog } from "./server/call-log.ts";
 import { bindService, createDispatcher } from "./server/dispatcher.ts";
 import type { Door } from "./server/door.ts";
 import { createGrpcDoor } from "./server/grpc-door.ts";
@@ -243,7 +244,7 @@ async function openDoors(
     }),
     explain: explainOutage,
     limits: config.doorLimits,
-    observe: [metrics.observeCalls],
+    observe: [metrics.observeCalls, () => createCallLog(logger)],
     logger,
   });
   let isServing = false;

@@ -17,6 +17,8 @@ export interface CallContext {
   readonly principal: string;
   /** Who calls, and what they may do; undefined where callers are not asked. */
   readonly identity: Identity | undefined;
+  /** What it is part of, as `traceparent` of W3C Trace Context has it; empty: nobody said. */
+  readonly traceParent: string;
   /** When the call ends unanswered, in ms since the epoch. Infinity for a stream whose caller set no deadline. */
   readonly deadlineMs: number;
   /** True once nobody waits for the answer any more. */

@@ -7,6 +7,7 @@ import type { CallContext } from "./call-context.ts";
 import type { Perishable } from "./deadlines.ts";
 import type { Endpoint } from "./dispatcher.ts";
 import { CallEnded } from "./errors.ts";
+import { readTraceParent } from "./trace-parent.ts";
 
 /**
  * One call in flight, whatever door it came through: each door derives its own. It ends exactly once, by an answer, a
@@ -19,6 +20,9 @@ export abstract class Call implements CallContext, Perishable {
   deadlineMs = Number.POSITIVE_INFINITY;
   /** When it came in, on the clock of `performance.now()`. */
   readonly beganAtMs = performance.now();
+  /** What was asked; undefined until it is read. */
+  request: Message | undefined;
+  #traceParent: string | undefined;
   #onEnd: ((call: Call, error: unknown) => void) | undefined;
   #controller: AbortController | undefined;
   #reason: CallEnded | Refusal | undefined;
@@ -35,6 +39,16 @@ export abstract class Call implements CallContext, Perishable {
 
   get principal(): string {
     return this.identity?.principal ?? "";
+  }
+
+  /** That of the span that stands for this call where it is traced, else its caller's. */
+  get traceParent(): string {
+    this.#traceParent ??= readTraceParent(this.header("traceparent"));
+    return this.#traceParent;
+  }
+
+  set traceParent(traceParent: string) {
+    this.#traceParent = traceParent;
   }
 
   /** Most handlers never ask, and a controller costs more than all checks of a call together: it is made on demand. */

@@ -7,6 +7,7 @@ import { crashPoint } from "../crash-point.ts";
 import type { Authenticate } from "./authenticator.ts";
 import type { Call } from "./call.ts";
 import type { CallContext, Handlers } from "./call-context.ts";
+import { aboutCall } from "./call-log.ts";
 import type { CallObserver } from "./call-observer.ts";
 import { createDeadlines } from "./deadlines.ts";
 import { isFault } from "./errors.ts";
@@ -123,6 +124,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     // Only a call that is still wanted may reach its handler, and so its script.
     call.throwIfEnded();
     const req = read();
+    call.request = req;
     for (const intercept of interceptors) {
       intercept(call, req);
     }
@@ -133,7 +135,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   function fail(call: Call, cause: unknown): void {
     const error = explain === undefined ? cause : explain(cause);
     if (isFault(error)) {
-      logger.error({ err: error, rpc: call.endpoint.path }, "a call failed");
+      logger.error({ err: error, ...aboutCall(call) }, "a call failed");
     }
     call.fail(error);
   }
