@@ -18,12 +18,14 @@ interface Service {
   readonly volumes?: readonly string[];
   readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>;
   readonly healthcheck?: { readonly test: readonly string[] };
-  readonly stop_grace_period?: string;
+  readonly secrets?: readonly { readonly source: string; readonly target: string }[];
 }
 
-const { services, volumes } = parse(await readFile(join(project, "compose.yaml"), "utf8")) as {
+const read = async (path: string) => parse(await readFile(join(project, path), "utf8"));
+const { services, volumes, secrets } = (await read("compose.yaml")) as {
   readonly services: Readonly<Record<string, Service>>;
   readonly volumes: Readonly<Record<string, unknown>>;
+  readonly secrets: Readonly<Record<string, unknown>>;
 };
 
 test("Holdfast starts with what it is given, after both stores are healthy", () => {
@@ -65,3 +67,36 @@ test("every image has a version, every volume is declared, and every file that i
   expect(sources.filter((source) => !source.startsWith("./")).sort()).toEqual(Object.keys(volumes).sort());
   expect(sources.filter((source) => source.startsWith("./") && !existsSync(join(project, source)))).toEqual([]);
 });
+
+test("Prometheus, Grafana and the Alertmanager find each other, their files and their secrets", async () => {
+  const places = (await read("deploy/prometheus/prometheus.yml")) as {
+    readonly rule_files: readonly string[];
+    readonly alerting: { readonly alertmanagers: readonly Targets[] };
+    readonly scrape_configs: readonly Targets[];
+  };
+  const hosts = [...places.alerting.alertmanagers, ...places.scrape_configs].flatMap(targetsOf);
+  expect(hosts).toEqual(["alertmanager:9093", "holdfast:8080"]);
+  const [{ url }] = (await read("deploy/grafana/provisioning/datasources/prometheus.yml")).datasources;
+  const names = [...hosts, new URL(url).host].map((host) => host.split(":")[0] ?? "");
+  expect(names.filter((name) => !(name in services))).toEqual([]);
+  expect(places.rule_files.filter((file) => !existsSync(join(project, "deploy/prometheus", file)))).toEqual([]);
+
+  const mounted = (services.grafana?.volumes ?? []).map((volume) => volume.split(":")[1]);
+  const [{ options }] = (await read("deploy/grafana/provisioning/dashboards/holdfast.yml")).providers;
+  expect(mounted).toContain(options.path);
+
+  const given = services.alertmanager?.secrets ?? [];
+  expect(given.map(({ source }) => source).sort()).toEqual(Object.keys(secrets).sort());
+  const asked = (await readFile(join(project, "deploy/alertmanager.yml"), "utf8")).match(
+    /\/etc\/alertmanager\/secrets\/[\w-]+/g,
+  );
+  expect(given.map(({ target }) => target).sort()).toEqual([...new Set(asked)].sort());
+});
+
+interface Targets {
+  readonly static_configs: readonly { readonly targets: readonly string[] }[];
+}
+
+function targetsOf({ static_configs: configs }: Targets): readonly string[] {
+  return configs.flatMap(({ targets }) => targets);
+}
