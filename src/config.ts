@@ -76,6 +76,12 @@ export interface Config {
   readonly verifyMs: number;
   /** HOLDFAST_VERIFY_MAX_COMMITS: shops with more are not verified on the side. Default 100,000. */
   readonly verifyMaxCommits: number;
+  /** OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, or OTEL_EXPORTER_OTLP_ENDPOINT with `/v1/traces`. Undefined: nothing is traced. */
+  readonly tracesUrl: string | undefined;
+  /** OTEL_SERVICE_NAME: what spans say they are of. Default `holdfast`. */
+  readonly serviceName: string;
+  /** OTEL_TRACES_SAMPLER_ARG: the share of traces that begin here and are kept, 0 to 1; callers decide for theirs. Default 1. */
+  readonly traceShare: number;
   /** Who charges GATEWAY orders, and how patiently. */
   readonly payments: PaymentConfig;
   /** What one caller, and one connection, may take up of the doors. */
@@ -252,6 +258,9 @@ type Name =
   | (typeof names)[number]
   | "REDIS_URL"
   | "DATABASE_URL"
+  | "OTEL_EXPORTER_OTLP_ENDPOINT"
+  | "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+  | "OTEL_TRACES_SAMPLER_ARG"
   | "STRIPE_API_BASE"
   | "STRIPE_API_KEY"
   | "STRIPE_PAYMENT_METHOD";
@@ -297,6 +306,9 @@ export function loadConfig(env: Environment = process.env): Config {
     metricsAddress: readAddress(env, "HOLDFAST_METRICS_ADDR", mayBeReached),
     verifyMs: (readCount(env, "HOLDFAST_VERIFY_SECONDS", 0, 86_400) ?? 300) * 1000,
     verifyMaxCommits: readCount(env, "HOLDFAST_VERIFY_MAX_COMMITS", 1, 1_000_000_000) ?? 100_000,
+    tracesUrl: readTracesUrl(env),
+    serviceName: env.OTEL_SERVICE_NAME || "holdfast",
+    traceShare: readShare(env, "OTEL_TRACES_SAMPLER_ARG") ?? 1,
     payments: readPayments(env),
     doorLimits: readDoorLimits(env),
   };
@@ -378,6 +390,16 @@ function readShare(env: Environment, name: Name): number | undefined {
     const value = /^\d(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
     return value <= 1 ? value : undefined;
   });
+}
+
+/** The names are those that every program with OpenTelemetry has; OTEL_EXPORTER_OTLP_HEADERS is read by the exporter itself. */
+function readTracesUrl(env: Environment): string | undefined {
+  if (env.OTEL_SDK_DISABLED === "true" || env.OTEL_TRACES_EXPORTER === "none") return undefined;
+  const accepted = "http://host:4318 or https://host:4318, of a collector that takes OTLP over HTTP";
+  const parse = (text: string) => (hasProtocol(text, ["http:", "https:"]) ? text : undefined);
+  const base = read(env, "OTEL_EXPORTER_OTLP_ENDPOINT", accepted, parse);
+  const own = read(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", accepted, parse);
+  return own ?? (base === undefined ? undefined : `${base.replace(/\/$/, "")}/v1/traces`);
 }
 
 function readPayments(env: Environment): PaymentConfig {

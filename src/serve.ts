@@ -44,6 +44,9 @@ import { createUserService } from "./services/user-service.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { explainOutage } from "./shop/outage.ts";
 import { openStore, ownConnectionCount, type Store, type StoreOptions } from "./store.ts";
+import { openTracing } from "./tracing/open-tracing.ts";
+import { traceStores } from "./tracing/trace-stores.ts";
+import type { Tracing } from "./tracing/tracing.ts";
 import { type PaymentWorker, startPaymentWorker } from "./workers/payment-worker.ts";
 import { startVerifier } from "./workers/verifier.ts";
 
@@ -91,13 +94,21 @@ const drainMs = 10_000;
 export async function startServer(options: ServerOptions): Promise<Server> {
   warnOfPlainTokens(options);
   const metrics = createMetrics(options.process?.number);
-  const store = await openStore({ ...options.config, ...options, observer: metrics.store });
+  const tracing = await openTracing(options.config, options.logger);
+  const store = await openStore({
+    ...options.config,
+    ...options,
+    observer: traceStores(metrics.store, tracing),
+  }).catch(async (error: unknown) => {
+    await tracing?.close();
+    throw error;
+  });
   let rates: RateLimits | undefined;
   try {
     await fill(store, options);
     metrics.showShops(store.shops);
     rates = await openRateLimits({ ...options, rates: options.config.callsPerSecond });
-    const doors = await openDoors(options, store, metrics, rates);
+    const doors = await openDoors(options, store, { metrics, rates, tracing });
     const payments = startPayments(options, store, metrics);
     const watch = startWatching(options, store, metrics);
     return {
@@ -109,11 +120,13 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         rates?.close();
         await Promise.all([payments.stop(), watch.stop()]);
         await store.close();
+        await tracing?.close();
       },
     };
   } catch (error) {
     rates?.close();
     await store.close();
+    await tracing?.close();
     throw error;
   }
 }
@@ -216,8 +229,11 @@ async function openAuthenticator({ jwt, tls }: Config, logger: Logger): Promise<
 async function openDoors(
   { config, process, logger }: ServerOptions,
   { shops, db }: Store,
-  metrics: Metrics,
-  rates: RateLimits | undefined,
+  {
+    metrics,
+    rates,
+    tracing,
+  }: Readonly<{ metrics: Metrics; rates: RateLimits | undefined; tracing: Tracing | undefined }>,
 ) {
   const deps = {
     shops,
@@ -244,7 +260,13 @@ async function openDoors(
     }),
     explain: explainOutage,
     limits: config.doorLimits,
-    observe: [metrics.observeCalls, () => createCallLog(logger)],
+    within: tracing?.within,
+    observe: [
+      // First: what comes after it finds the trace of the call.
+      ...(tracing === undefined ? [] : [() => tracing.calls]),
+      metrics.observeCalls,
+      () => createCallLog(logger),
+    ],
     logger,
   });
   let isServing = false;

@@ -36,6 +36,8 @@ export interface StoreObserver {
   readonly shops: ShopObserver;
   readonly onQuery: PoolOptions["onQuery"];
   readonly onPool: PoolOptions["onPool"];
+  /** Gives the runner to be used in place of one; default: that one. */
+  readonly wrapRedis?: ((redis: ScriptRunner) => ScriptRunner) | undefined;
 }
 
 /** Both stores, checked and connected, and the shops on them. */
@@ -76,7 +78,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   try {
     await checkPostgres(db, options.durability);
     await around("start: migrate", () => (options.migratesOnStart ? migrate(db) : requireCurrentSchema(db)));
-    const runner = await connectRedis({ url: redisUrl, commandTimeoutMs: 5000, onError });
+    const connected = await connectRedis({ url: redisUrl, commandTimeoutMs: 5000, onError });
+    const runner = observer?.wrapRedis?.(connected) ?? connected;
     redis = runner;
     await checkRedis(redis.connections);
     const scripts = loadScripts();

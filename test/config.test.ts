@@ -27,6 +27,9 @@ describe("loadConfig", () => {
       metricsAddress: undefined,
       verifyMs: 300_000,
       verifyMaxCommits: 100_000,
+      tracesUrl: undefined,
+      serviceName: "holdfast",
+      traceShare: 1,
       callsPerSecond: {},
       payments: {
         gateway: { kind: "simulated" },
@@ -80,6 +83,9 @@ describe("loadConfig", () => {
       HOLDFAST_METRICS_ADDR: "[::]:9090",
       HOLDFAST_VERIFY_SECONDS: "60",
       HOLDFAST_VERIFY_MAX_COMMITS: "5000",
+      OTEL_EXPORTER_OTLP_ENDPOINT: "https://collector:4318/",
+      OTEL_SERVICE_NAME: "shop",
+      OTEL_TRACES_SAMPLER_ARG: "0.01",
       HOLDFAST_SHOP_CALLS_PER_SECOND: "2000",
       HOLDFAST_PAYMENT_GATEWAY: "stripe",
       HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS: "500",
@@ -131,6 +137,9 @@ describe("loadConfig", () => {
       metricsAddress: { host: "::", port: 9090 },
       verifyMs: 60_000,
       verifyMaxCommits: 5000,
+      tracesUrl: "https://collector:4318/v1/traces",
+      serviceName: "shop",
+      traceShare: 0.01,
       callsPerSecond: { shop: 2000 },
       payments: {
         gateway: {

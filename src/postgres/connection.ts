@@ -34,7 +34,7 @@ export interface PoolOptions {
   /** Called with errors of idle connections; running queries report theirs to their callers. */
   readonly onError: (error: Error) => void;
   /** Told how long every query of the pool took; default: nobody. */
-  readonly onQuery?: ((ms: number) => void) | undefined;
+  readonly onQuery?: ((ms: number, sql: string) => void) | undefined;
   /** Given the pool's counts once, to be read later; default: nobody. */
   readonly onPool?: ((pool: PoolCounts) => void) | undefined;
   /** Where the sockets come from, so that an outage ends those it left dead. Default: from nowhere special. */
@@ -68,7 +68,7 @@ export function openDatabase(options: PoolOptions): Kysely<Database> {
   // without a listener the event would end the process.
   pool.on("connect", (client) => client.on("error", () => {}));
   onPool?.(pool);
-  const log = onQuery && (({ queryDurationMillis }: LogEvent) => onQuery(queryDurationMillis));
+  const log = onQuery && (({ queryDurationMillis, query }: LogEvent) => onQuery(queryDurationMillis, query.sql));
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }), ...(log === undefined ? {} : { log }) });
 }
 

@@ -66,6 +66,8 @@ export interface DispatcherOptions {
   readonly interceptors: readonly Interceptor[];
   /** Turns an error of a handler into the Refusal the caller should get, where it has one; otherwise gives it back. */
   readonly explain?: (error: unknown) => unknown;
+  /** Runs every handler; default: as it is. */
+  readonly within?: (<Value>(call: Call, work: () => Value) => Value) | undefined;
   readonly limits: Pick<DoorLimits, "defaultDeadlineMs" | "maxDeadlineMs">;
   /** Told of every call. It is given the RPCs before the first one. */
   readonly observe?: readonly ((endpoints: Iterable<Endpoint>) => CallObserver)[];
@@ -77,7 +79,7 @@ export interface DispatcherOptions {
  * after that is decided, also when its caller no longer waits for the answer.
  */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
-  const { services, authenticate, interceptors, explain, limits, logger } = options;
+  const { services, authenticate, interceptors, explain, within, limits, logger } = options;
   const endpoints = new Map(services.flatMap(endpointsOf).map((endpoint) => [endpoint.path, endpoint]));
   for (const { method } of endpoints.values()) {
     for (const { prepare } of interceptors) {
@@ -129,7 +131,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       intercept(call, req);
     }
     crashPoint("before handler");
-    return call.endpoint.handle(req, call);
+    const { handle } = call.endpoint;
+    return within === undefined ? handle(req, call) : within(call, () => handle(req, call));
   }
 
   function fail(call: Call, cause: unknown): void {

@@ -15,6 +15,7 @@ import { makeId, shopIdOf } from "../shop/ids.ts";
 import type { Call } from "../shop/log-entry.ts";
 import { firstDifference, requestJson } from "../shop/messages.ts";
 import type { RebuildMode } from "../shop/open-shop.ts";
+import { traceOf } from "../shop/shop.ts";
 import type { Caller } from "../shop/waiters.ts";
 import type { Discrepancy } from "../verify/discrepancy.ts";
 import { rebuildShop } from "../verify/rebuild-shop.ts";
@@ -81,7 +82,8 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
       const shopId = shopIdOf(req);
       const requestId = req.requestId === "" ? makeId() : req.requestId;
       const request = requestJson(ctx.method.input, req, requestId);
-      const call: Call = { rpc: ctx.method.name, request_id: requestId, principal: ctx.principal, request };
+      const { principal, traceParent } = ctx;
+      const call: Call = { rpc: ctx.method.name, request_id: requestId, principal, request, ...traceOf(traceParent) };
       const { currencyCode } = req;
       ctx.throwIfEnded();
       shops.require("Postgres");

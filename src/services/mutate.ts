@@ -26,6 +26,7 @@ export function mutate(
     request: { desc: ctx.method.input, message: req },
     requestId: req.requestId,
     principal: ctx.principal,
+    traceParent: ctx.traceParent,
     caller: ctx,
   });
 }

@@ -27,6 +27,7 @@ export function eventBatch(entry: LogEntry): EventBatch {
       commitId: entry.commitId,
       requestId: call.request_id,
       principal: call.principal,
+      traceParent: call.trace_parent ?? "",
       commitTime: create(TimestampSchema, {
         seconds: BigInt(seconds),
         nanos: (entry.timeMs - seconds * 1000) * 1_000_000,

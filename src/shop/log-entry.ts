@@ -25,6 +25,8 @@ export interface Call {
   readonly principal: string;
   /** The parsed request as {@link requestJson} writes it, without shop and request id. */
   readonly request: Record<string, unknown>;
+  /** The `traceparent` of what caused it; absent when nobody said, and in commits from before there was one. */
+  readonly trace_parent?: string;
 }
 
 const format = "1";

@@ -35,6 +35,8 @@ export interface Mutation {
   /** The caller's request id; empty = one is made for this call. */
   readonly requestId: string;
   readonly principal: string;
+  /** The `traceparent` that the commit keeps; default none. */
+  readonly traceParent?: string;
   /** What the script wants after the arguments every call has. */
   readonly args: readonly (string | number)[];
   /** Ids of the request that a thing which ended long ago may have used; they decide whether Postgres is asked. */
@@ -174,6 +176,7 @@ export class Shop {
       request_id: requestId,
       principal: mutation.principal,
       request: requestJson(mutation.request.desc, mutation.request.message, requestId),
+      ...traceOf(mutation.traceParent),
     };
     const callText = JSON.stringify(call);
     const tries = new Tries(requestId);
@@ -802,6 +805,11 @@ function madeCommit(
 ): MadeCommit | undefined {
   const entry = { position, commitId, epoch, timeMs, call, events: payload as string, private: "" };
   return previousCommitId === undefined ? undefined : { entry, previousCommitId, redisGeneration };
+}
+
+/** What a commit keeps of the trace it is part of: nothing where there is none, as before there were traces. */
+export function traceOf(traceParent: string | undefined): Pick<Call, "trace_parent"> {
+  return traceParent ? { trace_parent: traceParent } : {};
 }
 
 /** A record as scripts take it. */

@@ -205,6 +205,14 @@ export declare type EventBatch = Message<"holdfast.v1.EventBatch"> & {
    * @generated from field: repeated holdfast.v1.Event events = 7;
    */
   events: Event[];
+
+  /**
+   * The `traceparent` (W3C Trace Context, 55 characters) of what caused it, for a link from the watcher's span: of the server's
+   * span where it is traced, else of the caller; empty when nobody said.
+   *
+   * @generated from field: string trace_parent = 8;
+   */
+  traceParent: string;
 };
 
 /**

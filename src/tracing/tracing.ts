@@ -1,0 +1,158 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import { Code } from "@connectrpc/connect";
+import {
+  type Context,
+  isSpanContextValid,
+  ROOT_CONTEXT,
+  type Span,
+  type SpanContext,
+  SpanKind,
+  SpanStatusCode,
+  TraceFlags,
+  type Tracer,
+  trace,
+} from "@opentelemetry/api";
+import { Refusal } from "../refusal.ts";
+import type { Call } from "../server/call.ts";
+import type { CallObserver } from "../server/call-observer.ts";
+import { codeOf } from "../server/errors.ts";
+import { readTraceParent } from "../server/trace-parent.ts";
+import type { LogEntry, Call as LoggedCall } from "../shop/log-entry.ts";
+import type { ScriptRunner } from "../shop/redis.ts";
+
+/** Makes spans of what a server does: of calls, and within them of their scripts and queries; and of flushes. */
+export interface Tracing {
+  readonly calls: CallObserver;
+  /** Does what a call asks for: scripts and queries belong to its span. Those of streams belong to none. */
+  within<Value>(call: Call, work: () => Value): Value;
+  /** The same runner, with a span for each script of a call. */
+  traceScripts(redis: ScriptRunner): ScriptRunner;
+  /** A query took so many milliseconds and is over. */
+  readonly queried: (ms: number, sql: string) => void;
+  /** A statement made these commits durable, and took so many milliseconds. */
+  readonly flushed: (entries: readonly LogEntry[], ms: number) => void;
+}
+
+/** Links of one span at most; OpenTelemetry drops more. */
+const maxLinks = 128;
+/** Characters of a statement that a span tells; values are never in it. */
+const maxStatement = 1000;
+
+/**
+ * A call's span continues its caller's trace. The commit keeps the `traceparent` of that span, so that whoever watches can link
+ * to it; and the span of the flush, which many calls share, links to all of them.
+ */
+export function createTracing(tracer: Tracer): Tracing {
+  const spans = new WeakMap<Call, Span>();
+  const current = new AsyncLocalStorage<Span>();
+
+  const spanned = async <Value>(name: string, parent: Span, work: () => Promise<Value>): Promise<Value> => {
+    const options = { kind: SpanKind.CLIENT, attributes: { "db.system.name": "redis" } };
+    const span = tracer.startSpan(name, options, contextOf(parent));
+    try {
+      return await work();
+    } catch (error) {
+      span.setStatus({ code: SpanStatusCode.ERROR });
+      throw error;
+    } finally {
+      span.end();
+    }
+  };
+
+  return {
+    calls: {
+      begun: (call) => {
+        const span = startCall(tracer, call);
+        spans.set(call, span);
+        if (span.isRecording()) {
+          call.traceParent = formatTraceParent(span.spanContext());
+        }
+      },
+      ended: (call, error) => endCall(spans.get(call), call, error),
+    },
+    within: (call, work) => current.run(spans.get(call) as Span, work),
+    traceScripts: (redis) => {
+      const run: ScriptRunner["run"] = (script, keys, args) => {
+        const parent = current.getStore();
+        const work = () => redis.run(script, keys, args);
+        return parent?.isRecording() === true ? spanned(`script ${script.name}`, parent, work) : work();
+      };
+      return Object.create(redis, { run: { value: run } }) as ScriptRunner;
+    },
+    queried: (ms, sql) => {
+      const parent = current.getStore();
+      if (parent?.isRecording() === true) {
+        const attributes = { "db.system.name": "postgresql", "db.query.text": sql.slice(0, maxStatement) };
+        const options = { kind: SpanKind.CLIENT, startTime: Date.now() - ms, attributes };
+        tracer.startSpan("query", options, contextOf(parent)).end();
+      }
+    },
+    flushed: (entries, ms) => {
+      const links = entries.map(spanContextOf).filter((link) => link !== undefined && isSampled(link));
+      if (links.length > 0) {
+        const attributes = { "db.system.name": "postgresql", "db.operation.batch.size": entries.length };
+        tracer
+          .startSpan("flush", {
+            kind: SpanKind.CLIENT,
+            startTime: Date.now() - ms,
+            root: true,
+            attributes: { ...attributes, "holdfast.position": entries.at(-1)?.position ?? 0 },
+            links: links.slice(0, maxLinks).map((context) => ({ context: context as SpanContext })),
+          })
+          .end();
+      }
+    },
+  };
+}
+
+function startCall(tracer: Tracer, call: Call): Span {
+  const { method, path } = call.endpoint;
+  const attributes = { "rpc.system": "grpc", "rpc.service": method.parent.typeName, "rpc.method": method.name };
+  const parent = parseTraceParent(call.traceParent);
+  const context = parent === undefined ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent);
+  return tracer.startSpan(path.slice(1), { kind: SpanKind.SERVER, attributes }, context);
+}
+
+/** A refusal is an answer; what counts as an error is what the server could not do, as OpenTelemetry's rules for RPCs have it. */
+function endCall(span: Span | undefined, call: Call, error: unknown): void {
+  if (span?.isRecording() !== true) {
+    return;
+  }
+  const code = error === undefined ? 0 : codeOf(error);
+  span.setAttribute("rpc.grpc.status_code", code);
+  if (error instanceof Refusal) {
+    span.setAttribute("holdfast.reason", error.reason);
+  }
+  if (call.principal !== "") {
+    span.setAttribute("holdfast.authenticated", true);
+  }
+  if ([Code.Unknown, Code.DeadlineExceeded, Code.Internal, Code.Unavailable].includes(code as Code)) {
+    span.setStatus({ code: SpanStatusCode.ERROR });
+  }
+  span.end();
+}
+
+function contextOf(parent: Span): Context {
+  return trace.setSpan(ROOT_CONTEXT, parent);
+}
+
+function spanContextOf({ call }: LogEntry): SpanContext | undefined {
+  // Most commits have none where callers are sampled, and to parse them all would cost more than the spans do.
+  return call.includes('"trace_parent":"')
+    ? parseTraceParent((JSON.parse(call) as LoggedCall).trace_parent)
+    : undefined;
+}
+
+function isSampled({ traceFlags }: SpanContext): boolean {
+  return (traceFlags & TraceFlags.SAMPLED) !== 0;
+}
+
+function parseTraceParent(text: string | undefined): SpanContext | undefined {
+  const [, traceId = "", spanId = "", flags = "0"] = readTraceParent(text).split("-");
+  const context = { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true };
+  return isSpanContextValid(context) ? context : undefined;
+}
+
+function formatTraceParent({ traceId, spanId, traceFlags }: SpanContext): string {
+  return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, "0")}`;
+}

@@ -1,0 +1,175 @@
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { EventBatch } from "../../gen/holdfast/v1/event_service_pb.js";
+import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { type CollectedSpan, startCollector } from "../helpers/collector.ts";
+import { type Clients, startHoldfast } from "../helpers/holdfast.ts";
+import { createShop, uniqueId } from "../helpers/shop.ts";
+import { useStores } from "../helpers/use-holdfast.ts";
+
+const stores = useStores();
+const traceId = "0af7651916cd43dd8448eb211c80319c";
+const callerId = "b7ad6b7169203331";
+const headers = { traceparent: `00-${traceId}-${callerId}-01` };
+const unsampled = { traceparent: `00-${traceId}-${callerId}-00` };
+
+async function start(settings: Readonly<Record<string, string>> = {}) {
+  const holdfast = await startHoldfast({ ...stores.urls, settings });
+  let stopping: Promise<void> | undefined;
+  const stop = () => {
+    stopping ??= holdfast.stop();
+    return stopping;
+  };
+  onTestFinished(stop);
+  return { ...holdfast, stop };
+}
+
+async function startTraced(settings: Readonly<Record<string, string>> = {}) {
+  const collector = await startCollector();
+  onTestFinished(() => collector.stop());
+  const holdfast = await start({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, ...settings });
+  return { holdfast, collector };
+}
+
+const buy = ({ orders }: Clients, shopId: string, requestId: string, given: Record<string, string> = {}) =>
+  orders.placeOrder(
+    { shopId, requestId, lines: [{ sku: "a", quantity: 1 }], paymentMethod: PaymentMethod.NONE },
+    { headers: given },
+  );
+
+/** The commit of a request, as watchers get it. */
+async function watchFor({ events }: Clients, shopId: string, requestId: string): Promise<EventBatch> {
+  for await (const { message } of events.watchEvents({ shopId })) {
+    if (message.case === "batch" && message.value.requestId === requestId) return message.value;
+  }
+  throw new Error("the watch ended");
+}
+
+describe("with a collector", () => {
+  test.each(["grpc", "http"] as const)(
+    "a call on %s continues its caller's trace, down to its script and up to whoever watches",
+    async (door) => {
+      const { holdfast, collector } = await startTraced();
+      const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
+      const requestId = uniqueId("request");
+      await buy(holdfast[door], shopId, requestId, headers);
+      const { traceParent } = await watchFor(holdfast.grpc, shopId, requestId);
+      await holdfast.stop();
+      const [call, ...others] = collector.spans.filter(({ parentId }) => parentId === callerId);
+      expect(others).toEqual([]);
+      expect(call).toMatchObject({ name: "holdfast.v1.OrderService/PlaceOrder", traceId });
+      const { spanId } = call as CollectedSpan;
+      expect(traceParent).toBe(`00-${traceId}-${spanId}-01`);
+      const within = collector.spans.filter(({ parentId }) => parentId === spanId);
+      expect(within.map(({ name, traceId: trace }) => [name, trace])).toEqual([["script placeOrder", traceId]]);
+      const flushes = collector.spans.filter(({ name }) => name === "flush");
+      expect(flushes.filter(({ links }) => links.includes(`${traceId}-${spanId}`))).toHaveLength(1);
+      expect(flushes.every(({ parentId }) => parentId === "")).toBe(true);
+    },
+  );
+
+  test("queries of a read are within its call, without their values, and calls of others are not mixed up", async () => {
+    const { holdfast, collector } = await startTraced();
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
+    const ids = Array.from({ length: 10 }, (_, index) => `${index}`.padStart(16, "f"));
+    await Promise.all(
+      ids.map((id) =>
+        holdfast.grpc.users.listUsers(
+          { shopId },
+          { headers: { traceparent: `00-${traceId.slice(16)}${id}-${id}-01` } },
+        ),
+      ),
+    );
+    await holdfast.stop();
+    for (const id of ids) {
+      const [call] = collector.spans.filter(({ parentId }) => parentId === id);
+      const within = collector.spans.filter(({ parentId }) => parentId === call?.spanId);
+      expect(within.length).toBeGreaterThan(0);
+      expect(within.every(({ traceId: trace }) => trace.endsWith(id))).toBe(true);
+      const queries = within.flatMap(({ attributes }) => attributes["db.query.text"] ?? []);
+      expect(queries).toContainEqual(expect.stringMatching(/^select .* from "users" .*\$1/));
+      expect(JSON.stringify(within)).not.toContain(shopId);
+    }
+  });
+
+  test("a caller that does not sample is not traced, and its commits keep what it said", async () => {
+    const { holdfast, collector } = await startTraced();
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
+    const requestId = uniqueId("request");
+    await buy(holdfast.grpc, shopId, requestId, unsampled);
+    expect((await watchFor(holdfast.grpc, shopId, requestId)).traceParent).toBe(unsampled.traceparent);
+    await holdfast.stop();
+    expect(collector.spans.filter(({ traceId: trace }) => trace === traceId)).toEqual([]);
+    // Others were.
+    expect(collector.spans.length).toBeGreaterThan(0);
+  });
+
+  test("of traces that begin here the share of the settings is kept", async () => {
+    const { holdfast, collector } = await startTraced({ OTEL_TRACES_SAMPLER_ARG: "0" });
+    await createShop(holdfast.grpc, { stock: { a: 5 } });
+    await holdfast.stop();
+    expect(collector.spans).toEqual([]);
+  });
+});
+
+describe("without one", () => {
+  test("a commit keeps its caller's traceparent, and a replay need not have the same", async () => {
+    const holdfast = await start();
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
+    const requestId = uniqueId("request");
+    await buy(holdfast.grpc, shopId, requestId, headers);
+    const other = { traceparent: headers.traceparent.replace(callerId, "00000000000000aa") };
+    for (const given of [other, {}]) {
+      expect((await buy(holdfast.http, shopId, requestId, given)).commit?.replayed).toBe(true);
+    }
+    expect((await watchFor(holdfast.grpc, shopId, requestId)).traceParent).toBe(headers.traceparent);
+    const found = [];
+    for await (const { discrepancies } of holdfast.grpc.admin.verifyShop({ shopId })) found.push(...discrepancies);
+    expect(found).toEqual([]);
+  });
+
+  test.each(["nonsense", `00-${traceId}-${callerId}-01-${"x".repeat(4000)}`, "00-\u00e9", ""])(
+    "a traceparent that is none is dropped: %.20s",
+    async (traceparent) => {
+      const holdfast = await start();
+      const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
+      const requestId = uniqueId("request");
+      const { url, body } = {
+        url: `${holdfast.httpUrl}/holdfast.v1.OrderService/PlaceOrder`,
+        body: JSON.stringify({
+          shopId,
+          requestId,
+          lines: [{ sku: "a", quantity: 1 }],
+          paymentMethod: "PAYMENT_METHOD_NONE",
+        }),
+      };
+      const json = { "content-type": "application/json" };
+      expect((await fetch(url, { method: "POST", headers: { ...json, traceparent }, body })).status).toBe(200);
+      expect((await watchFor(holdfast.grpc, shopId, requestId)).traceParent).toBe("");
+    },
+  );
+
+  test("nothing of OpenTelemetry's SDK is loaded", () => {
+    const program = `
+      import { registerHooks } from "node:module";
+      const loaded = [];
+      registerHooks({ load: (url, context, next) => (loaded.push(url), next(url, context)) });
+      await import("./src/serve.ts");
+      const count = (pattern) => loaded.filter((url) => pattern.test(url)).length;
+      console.log(count(/src.serve\\.ts/), count(/opentelemetry.(sdk|exporter|otlp|resources)/), count(/src.tracing.tracing\\.ts/));`;
+    const cwd = fileURLToPath(new URL("../..", import.meta.url));
+    const { stdout } = spawnSync(process.execPath, ["--input-type=module", "-e", program], { cwd, encoding: "utf8" });
+    expect(stdout).toBe("1 0 0\n");
+  });
+});
+
+test("a collector that is away is told once, and calls go on", async () => {
+  const holdfast = await start({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://127.0.0.1:1/v1/traces" });
+  const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
+  expect((await buy(holdfast.grpc, shopId, uniqueId("request"), headers)).commit?.durable).toBe(true);
+  await holdfast.stop();
+  expect(holdfast.faults).toEqual([]);
+  const told = holdfast.logged.map((line) => JSON.parse(line).msg).filter((msg) => /spans/.test(msg));
+  expect(told.length).toBeLessThanOrEqual(2);
+});
