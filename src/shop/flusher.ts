@@ -33,6 +33,8 @@ export interface Flusher {
   readonly head: ShopHead | undefined;
   /** The epoch this process works in. */
   epoch: number;
+  /** How often the head was read from Postgres. */
+  readonly headReadCount: number;
   /** Whether rounds are being run. */
   readonly isRunning: boolean;
   /** Runs rounds until nobody waits; returns at once when a run is under way (it will take the newcomers along). */
@@ -65,8 +67,8 @@ export interface FlusherOptions {
   readonly onDurable: (before: ShopHead, entries: readonly LogEntry[]) => void;
   /** Told that the log cannot be taken to Postgres, and where that begins: the shop is fenced, nothing is skipped. */
   readonly onFenced: (fenced: Fenced) => void;
-  /** Told after every round that ran as it should: how far Postgres is, and the log; on which connections to Redis. */
-  readonly onRound: (durable: ShopHead, logPosition: number, redisGeneration: number) => void;
+  /** Told after every round that ran as it should: how far Postgres is, and what was seen of the log. */
+  readonly onRound: (durable: ShopHead, view: LogView) => void;
   /** Told whether Postgres answers: the door closes while it does not. */
   readonly postgres: StoreState;
   readonly observer: Pick<ShopObserver, "flushed">;
@@ -81,13 +83,15 @@ interface Look {
 }
 
 /** What a look at the log showed. */
-interface LogView extends ReadEntries {
+export interface LogView extends ReadEntries {
   readonly epoch: string;
   readonly position: number;
   /** The connections to Redis, before it was asked. */
   readonly redisGeneration: number;
   /** Who wrote the positions that were asked about, by position. */
   readonly writers: ReadonlyMap<number, string>;
+  /** False: it is made from replies. */
+  readonly isRead: boolean;
 }
 
 /** What a look at the log would have shown when the last commit of a chain was made. */
@@ -101,6 +105,7 @@ function viewOf(known: ShopHead, chain: readonly MadeCommit[]): LogView {
     entries: [first, ...chain.map(({ entry }) => entry)],
     unreadable: undefined,
     writers: new Map(),
+    isRead: false,
   };
 }
 
@@ -112,6 +117,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
   let head: ShopHead | undefined;
   let serverStart = "";
   let generation = 0;
+  let headReadCount = 0;
   let running: Promise<void> | undefined;
   let stopped = false;
   let failures = 0;
@@ -128,6 +134,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     }
     options.postgres.answered();
     head = found;
+    headReadCount += 1;
     serverStart = found.serverStart;
     waiters.confirm(observers, found.position);
   };
@@ -146,7 +153,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
 
   /** Step 2 without asking Redis, when everybody who waits made a commit, and these are all there is behind the head. */
   const lookAtReplies = (known: ShopHead, waiting: readonly Waiter[]): Look | undefined => {
-    const chain = chainFrom(known, waiting, options.maxBatchCommits);
+    const chain = chainFrom(known, headReadCount, waiting, options.maxBatchCommits);
     return chain && { known, present: waiting, view: Promise.resolve(viewOf(known, chain)) };
   };
 
@@ -167,6 +174,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
       redisGeneration,
       ...parseEntries(entries),
       writers: new Map(asked.map((each, index) => [each, writers[index] ?? ""])),
+      isRead: true,
     };
   };
 
@@ -217,7 +225,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
 
   /** Asks for the next round's look, unless its callers' replies will do: the later they are read the more there are. */
   const askFor = (known: ShopHead, waiting: readonly Waiter[]): void => {
-    if (waiting.some((each) => each.made === undefined)) {
+    if (waiting.length > 0 && lookAtReplies(known, waiting) === undefined) {
       nextLook = look(known, waiting);
     }
   };
@@ -309,10 +317,10 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const onlyObservers = waiting.every((each) => each.observes) && waiting.some((each) => !each.confirmed);
     if (head === undefined || onlyObservers || generation !== (await connection.ensureConnected())) {
       await readHead();
-      return look(head as unknown as ShopHead, waiters.snapshot()); // replies that came before say nothing of this head
     }
+    const known = head as unknown as ShopHead;
     const present = waiters.snapshot();
-    return lookAtReplies(head, present) ?? look(head, present);
+    return lookAtReplies(known, present) ?? look(known, present);
   };
 
   const round = async (): Promise<void> => {
@@ -327,13 +335,13 @@ export function createFlusher(options: FlusherOptions): Flusher {
     const fresh = view.entries.slice(1);
     if (fresh.length === 0) {
       refuseUnreadable(view);
-      options.onRound(known, view.position, view.redisGeneration);
+      options.onRound(known, view);
       return;
     }
     const taken = await append(fresh, known);
     if (taken.length > 0) {
       acknowledge(taken, known);
-      options.onRound(headAt(taken), view.position, view.redisGeneration);
+      options.onRound(headAt(taken), view);
     } else {
       head = undefined;
       nextLook = undefined;
@@ -412,6 +420,9 @@ export function createFlusher(options: FlusherOptions): Flusher {
     },
     set epoch(next: number) {
       epoch = next;
+    },
+    get headReadCount() {
+      return headReadCount;
     },
     get isRunning() {
       return running !== undefined;

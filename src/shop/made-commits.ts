@@ -6,10 +6,15 @@ import type { Waiter } from "./waiters.ts";
  * Commits that this process made and knows as well as the log does: the reply of the script that made one names the entry
  * before it. A chain of them that begins at the head is what a look at the log would have shown when the last of them was
  * made (FLUSH of docs/architecture.md), so the look is left out.
+ *
+ * Invariant: a look comes after the head was read from Postgres. A reply from before that may be of a history that Redis has
+ * lost since, and a Postgres that is being healed passes the very position at which it went on differently.
  */
 export interface MadeCommit {
   readonly entry: LogEntry;
   readonly previousCommitId: string;
+  /** How often the flusher had read the head from Postgres before the script was sent. */
+  readonly headReadCount: number;
   /** The connections to Redis, before the script was sent. */
   readonly redisGeneration: number;
 }
@@ -18,18 +23,19 @@ export interface MadeCommit {
 const maxCharacters = 4_000_000;
 
 /**
- * The commits behind a head, when those who wait made all of them and wait for nothing else; else undefined: other processes
- * committed in between, an expiry did, somebody observes, Redis is another one, or there is too much for a statement.
+ * The commits behind a head, when those who wait made all of them since it was read and wait for nothing else; else undefined:
+ * other processes committed in between, an expiry did, somebody observes, or there is too much for a statement.
  */
 export function chainFrom(
   head: ShopHead,
+  headReadCount: number,
   waiting: readonly Waiter[],
   maxCount: number,
 ): readonly MadeCommit[] | undefined {
   const made = new Map<number, MadeCommit>();
   let characters = 0;
   for (const waiter of waiting) {
-    if (waiter.made === undefined || made.has(waiter.position)) {
+    if (waiter.made?.headReadCount !== headReadCount || made.has(waiter.position)) {
       return undefined;
     }
     made.set(waiter.position, waiter.made);

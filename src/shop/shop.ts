@@ -200,7 +200,7 @@ export class Shop {
         this.#admit();
       }
       hasRun = true;
-      const { epoch, head } = flusher;
+      const { epoch, head, headReadCount } = flusher;
       const redisGeneration = this.#deps.redis.generation;
       if (mutation.record !== undefined && recordEpoch !== epoch) {
         // What was read in another epoch may be of a history that is gone.
@@ -223,7 +223,8 @@ export class Shop {
       const isAnswerOfRecord = reply.kind === "LOOK_UP" || reply.kind === "LOAD_FIRST";
       const observes = isAnswerOfRecord || reply.kind === "REFUSED" || reply.kind === "LOAD_LIMITS";
       const events = reply.kind === "OK" ? this.#keepEvents(reply) : [];
-      const made = reply.kind === "OK" ? madeCommit(reply, epoch, callText, redisGeneration) : undefined;
+      const made =
+        reply.kind === "OK" ? madeCommit(reply, epoch, callText, { redisGeneration, headReadCount }) : undefined;
       crashPoint("before mutation: become durable");
       const isDurable = await this.#isDurable(reply, observes, flusher, caller, isAnswerOfRecord, made).finally(() =>
         this.#events.delete(reply.commitId),
@@ -650,12 +651,12 @@ export class Shop {
       eventsOf: (commitId) => this.#events.get(commitId),
       onDurable: (before, entries) => this.#deps.onDurable(this.id, before, entries),
       onFenced: (fenced) => this.#fence(fenced),
-      onRound: (durable, logPosition, redisGeneration) => {
+      onRound: (durable, { position: logPosition, redisGeneration, isRead }) => {
         const durablePosition = durable.position;
         this.confirm(durable, redisGeneration);
         const from = this.#fenced?.alarm === "poison_commit" ? this.#fenced.from : 0;
         // The log was read, so that what Redis refused to read is mended.
-        const isReadable = this.#fenced?.alarm === "redis_refuses";
+        const isReadable = isRead && this.#fenced?.alarm === "redis_refuses";
         if (isReadable || durablePosition >= from || logPosition < from) {
           this.#fenced = undefined;
         }
@@ -801,10 +802,10 @@ function madeCommit(
   { position, commitId, timeMs, payload, previousCommitId }: Extract<Reply, { kind: "OK" }>,
   epoch: number,
   call: string,
-  redisGeneration: number,
+  before: Pick<MadeCommit, "redisGeneration" | "headReadCount">,
 ): MadeCommit | undefined {
   const entry = { position, commitId, epoch, timeMs, call, events: payload as string, private: "" };
-  return previousCommitId === undefined ? undefined : { entry, previousCommitId, redisGeneration };
+  return previousCommitId === undefined ? undefined : { entry, previousCommitId, ...before };
 }
 
 /** What a commit keeps of the trace it is part of: nothing where there is none, as before there were traces. */

@@ -6,7 +6,7 @@ const head = { epoch: 3, position: 10, commitId: "c10" };
 
 function made(position: number, changes: Partial<MadeCommit> = {}, epoch = 3, events = "[]"): MadeCommit {
   const entry = { position, commitId: `c${position}`, epoch, timeMs: 0, call: "{}", events, private: "" };
-  return { entry, previousCommitId: `c${position - 1}`, redisGeneration: 1, ...changes };
+  return { entry, previousCommitId: `c${position - 1}`, headReadCount: 2, redisGeneration: 1, ...changes };
 }
 
 function waiter(position: number, commit: MadeCommit | undefined): Waiter {
@@ -18,6 +18,7 @@ function waiter(position: number, commit: MadeCommit | undefined): Waiter {
 const chain = (commits: readonly (MadeCommit | undefined)[], maxCount = 100): readonly number[] | undefined =>
   chainFrom(
     head,
+    2,
     commits.map((commit) => waiter(commit?.entry.position ?? 11, commit)),
     maxCount,
   )?.map(({ entry }) => entry.position);
@@ -35,6 +36,7 @@ test.each([
   ["one follows another commit than the head", [made(11, { previousCommitId: "other" })]],
   ["one follows another commit than the one before it", [made(11), made(12, { previousCommitId: "other" })]],
   ["one is of another epoch", [made(11, {}, 2)]],
+  ["one was made before the head was read", [made(11), made(12, { headReadCount: 1 })]],
   ["two have one position", [made(11), made(11)]],
   ["somebody only observes", [made(11), undefined]],
   ["there is too much for a statement", [made(11), made(12, {}, 3, " ".repeat(4_000_000))]],
