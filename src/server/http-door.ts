@@ -62,6 +62,9 @@ export function createHttpDoor(options: HttpDoorOptions): HttpDoor {
   let hasLeft = false;
   const answerProbe = createProbes(() => (hasLeft || draining.aborted ? "draining" : isReady()));
   const listener: RequestListener = (req, res) => {
+    // connect listens for errors of a request, but stops to when the response has closed: the one that is on its way then would
+    // end the process. Seen with requests in a row on a connection that breaks.
+    req.on("error", ignore);
     const ending = ages.endingOf(connectionOf(req));
     if (hasLeft || draining.aborted || ending.aborted) res.shouldKeepAlive = false;
     closeWhenDrained(res);
@@ -217,3 +220,5 @@ function listen(server: Server, address: ListenAddress): Promise<number> {
     server.listen(address, () => resolve((server.address() as AddressInfo).port));
   });
 }
+
+function ignore(): void {}
