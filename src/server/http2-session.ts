@@ -25,9 +25,10 @@ export function pingPeer(
 ): void {
   let unanswered: NodeJS.Timeout | undefined;
   const ping = (): void => {
-    if (session.destroyed) return;
-    unanswered ??= setTimeout(() => session.destroy(), pingTimeoutMs).unref();
-    session.ping(() => {
+    if (session.destroyed || unanswered !== undefined) return;
+    unanswered = setTimeout(() => session.destroy(), pingTimeoutMs).unref();
+    session.ping((error) => {
+      if (error !== null) return;
       clearTimeout(unanswered);
       unanswered = undefined;
     });

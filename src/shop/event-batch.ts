@@ -43,17 +43,24 @@ export function eventBatch(entry: LogEntry): EventBatch {
 
 /** The events of a commit that pass a filter, with their original index; undefined when none does. */
 export function filteredBatch(entry: LogEntry, filter: EventFilter): EventBatch | undefined {
-  const batch = eventBatch(entry);
   if (filter.types.length === 0 && filter.subjects.length === 0) {
-    return batch;
+    return eventBatch(entry);
   }
-  const names = (JSON.parse(entry.events) as Record<string, object>[]).map((json) => Object.keys(json)[0] as string);
-  const events = batch.events.filter(
-    (event, index) =>
-      (filter.types.length === 0 || filter.types.includes(names[index] as string)) &&
-      (filter.subjects.length === 0 || event.subjects.some((subject) => filter.subjects.includes(subject))),
+  // Before the messages are made: one call may have thousands of commits looked at, few of which pass.
+  const passes = (JSON.parse(entry.events) as Record<string, object>[]).map((json) => doesPass(json, filter));
+  if (!passes.includes(true)) {
+    return undefined;
+  }
+  const batch = eventBatch(entry);
+  return create(EventBatchSchema, { ...batch, events: batch.events.filter((_, index) => passes[index]) });
+}
+
+function doesPass(json: Record<string, object>, { types, subjects }: EventFilter): boolean {
+  const [[name, payload] = ["", {}]] = Object.entries(json);
+  return (
+    (types.length === 0 || types.includes(name)) &&
+    (subjects.length === 0 || subjectsOf(payload as Payload).some((subject) => subjects.includes(subject)))
   );
-  return events.length === 0 ? undefined : create(EventBatchSchema, { ...batch, events });
 }
 
 function toEvent(json: Record<string, object>, position: number, index: number): Event {

@@ -35,7 +35,11 @@ export interface WatchOptions {
   readonly signal: AbortSignal;
 }
 
-/** Commits read from Postgres at a time by a watcher that is behind. */
+/**
+ * Commits taken at a time by a watcher that is behind: at first few, because who does not read the first ones would hold the
+ * others for nothing; twice as many each time, up to the most.
+ */
+const firstPageCommits = 64;
 const pageCommits = 500;
 /** How long a position beyond the head is waited for: Postgres may be healing. */
 const aheadWaitMs = 10_000;
@@ -57,12 +61,14 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
   let { position, commitId } = start;
   cursor.position = position;
   let behind = true;
+  let pageCount = firstPageCommits;
   let bookmarkAt = performance.now() + bookmarkMs;
   while (!signal.aborted) {
     requireSameHistory(hub.writerOf(position), commitId);
     let entries = hub.after(position, pageCommits);
     if (entries === undefined) {
-      entries = await pageAfter(db, shopId, position, commitId);
+      entries = await pageAfter(db, shopId, position, commitId, pageCount);
+      pageCount = Math.min(2 * pageCount, pageCommits);
       behind = true;
     }
     const newest = entries.at(-1);
@@ -129,10 +135,11 @@ async function pageAfter(
   shopId: string,
   position: number,
   commitId: string,
+  count: number,
 ): Promise<readonly LogEntry[]> {
-  const page = await readCommits(db, shopId, position, pageCommits + 1);
+  const page = await readCommits(db, shopId, position, count + 1);
   if (position === 0) {
-    return page.slice(0, pageCommits);
+    return page.slice(0, count);
   }
   const [at, ...after] = page;
   if (at === undefined) {

@@ -33,6 +33,8 @@ export interface Peer {
   send(...bytes: Uint8Array[]): void;
   /** Resolves with the first frame of a type, also when it has come already. Rejects when the connection ends before. */
   next(type: number): Promise<Frame>;
+  /** Resolves with the frame that ends a stream. Rejects when the connection ends before. Its frames are kept no longer. */
+  endOf(stream: number): Promise<Frame>;
   /** Resolves when the server has closed its side. */
   readonly ended: Promise<void>;
   /** Resolves when the connection is gone as a whole. */
@@ -40,16 +42,26 @@ export interface Peer {
 }
 
 export const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+const headerTableSize = 1;
 const initialWindowSize = 4;
 const knockMs = 20;
 
+/** What a socket is opened with. */
+export interface SocketOptions extends Pick<PeerOptions, "port" | "ca"> {
+  /** What is asked for over TLS. Default "h2". */
+  readonly protocol?: "h2" | "http/1.1";
+}
+
 /** Opens a socket that stays open when the other side ends. */
-export async function openSocket({ port, ca }: Pick<PeerOptions, "port" | "ca">): Promise<Socket> {
+export async function openSocket({ port, ca, protocol = "h2" }: SocketOptions): Promise<Socket> {
   const options = { port, host: "127.0.0.1", allowHalfOpen: true };
-  const socket = ca === undefined ? connectTcp(options) : connectTls({ ...options, ca, ALPNProtocols: ["h2"] });
+  const socket = ca === undefined ? connectTcp(options) : connectTls({ ...options, ca, ALPNProtocols: [protocol] });
   // Connections are cut here on purpose.
   socket.on("error", () => undefined);
-  await once(socket, ca === undefined ? "connect" : "secureConnect");
+  // One that is refused, or cut in its handshake, is a socket too, that is closed.
+  await Promise.race([once(socket, ca === undefined ? "connect" : "secureConnect"), once(socket, "close")]).catch(
+    ignore,
+  );
   return socket;
 }
 
@@ -80,27 +92,49 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     for (const look of waiting) look();
   });
   socket.on("data", (chunk: Buffer) => reader.read(chunk));
-  const settings = Buffer.alloc(6);
-  settings.writeUInt16BE(initialWindowSize, 0);
-  settings.writeUInt32BE(windowBytes, 2);
+  const settings = Buffer.alloc(12);
+  // No table: the status of a call can be read without one.
+  settings.writeUInt16BE(headerTableSize, 0);
+  settings.writeUInt16BE(initialWindowSize, 6);
+  settings.writeUInt32BE(windowBytes, 8);
   socket.write(Buffer.concat([preface, frame(frameType.settings, 0, 0, settings)]));
 
-  function next(type: number): Promise<Frame> {
+  function waitFor(isWanted: (frame: Frame) => boolean): Promise<Frame> {
     return new Promise((resolve, reject) => {
+      const fail = (): void => reject(new Error("the connection ended"));
       const look = (): void => {
-        const found = frames.find((each) => each.type === type);
+        const found = frames.find(isWanted);
         if (found !== undefined) {
           waiting.delete(look);
+          socket.off("close", fail);
           resolve(found);
         }
       };
       waiting.add(look);
-      socket.once("close", () => reject(new Error("the connection ended")));
+      socket.once("close", fail);
       look();
     });
   }
 
-  return { socket, frames, send: (...bytes) => void socket.write(Buffer.concat(bytes)), next, ended, gone };
+  async function endOf(stream: number): Promise<Frame> {
+    const last = await waitFor((each) => each.stream === stream && (each.type === frameType.reset || isLast(each)));
+    frames.splice(0, frames.length, ...frames.filter((each) => each.stream !== stream));
+    return last;
+  }
+
+  return {
+    socket,
+    frames,
+    send: (...bytes) => void socket.write(Buffer.concat(bytes)),
+    next: (type) => waitFor((each) => each.type === type),
+    endOf,
+    ended,
+    gone,
+  };
+}
+
+function isLast({ type, flags }: Frame): boolean {
+  return (type === frameType.headers || type === frameType.data) && (flags & flag.endStream) !== 0;
 }
 
 /** HEADERS that open a call. Without END_STREAM, unless told otherwise. */

@@ -92,7 +92,7 @@ describe.each(http2Doors)("%s", (kind) => {
   });
 
   test("a connection that does not begin to speak is cut, and one that takes no limits on, but none that does", async () => {
-    const { port, open } = await openHttp2(kind, {}, { handshakeMs: 200 });
+    const { port, open } = await openHttp2(kind, {}, { handshakeMs: 1000 });
     const [peer, lawless] = [await open(), await open({ answersSettings: false })];
     const silent = await openSocket({ port });
     silent.resume();
@@ -159,7 +159,7 @@ describe.each(http2Doors)("%s", (kind) => {
   });
 
   test("a peer that answers no ping is cut", async () => {
-    const limits = { pingMs: 50, pingTimeoutMs: 50, unreadMs: 100 };
+    const limits = { pingMs: 50, pingTimeoutMs: 1000, unreadMs: 100 };
     const { open, call } = await openHttp2(kind, { watchEvents: waitForEnd }, limits);
     const [deaf, living] = [await open({ answersPings: false }), await open()];
     deaf.send(...call(1, watchPath));
@@ -170,9 +170,11 @@ describe.each(http2Doors)("%s", (kind) => {
   });
 
   test("a connection without calls is closed, also when its peer does not close it", async () => {
-    const { open, call } = await openHttp2(kind, { watchEvents: waitForEnd }, { idleMs: 100, unreadMs: 100 });
-    const [idle, busy] = [await open(), await open()];
+    const { open, call } = await openHttp2(kind, { watchEvents: waitForEnd }, { idleMs: 1000, unreadMs: 100 });
+    const busy = await open();
     busy.send(...call(1, watchPath));
+    await busy.next(frameType.data);
+    const idle = await open();
     await idle.next(frameType.goAway);
     await idle.gone;
 
@@ -194,7 +196,7 @@ describe.each(http2Doors)("%s", (kind) => {
     const { open, call } = await openHttp2(
       kind,
       { getStock, watchEvents },
-      { ageMs: 300, ageGraceMs: 60_000, unreadMs: 100 },
+      { ageMs: 1000, ageGraceMs: 60_000, unreadMs: 100 },
     );
     const peer = await open();
     peer.send(...call(1, watchPath), ...call(3, stockPath));

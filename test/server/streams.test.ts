@@ -187,3 +187,21 @@ test("over gRPC a request of a stream that does not arrive in time ends the call
   expect(code).toBe(4);
   expect(await readAll(arrived)).toHaveLength(1);
 });
+
+test("over HTTP a stream that has much to say lets others in between, however fast it is read", async () => {
+  const { promise: isElsewhere, resolve: lookElsewhere } = Promise.withResolvers<number>();
+  let askedCount = 0;
+  async function* watchEvents() {
+    setImmediate(() => lookElsewhere(askedCount));
+    for (; askedCount < 50_000; askedCount += 1) {
+      yield bookmark(1);
+    }
+  }
+  const doors = await openDoors({ watchEvents });
+  const socket = connectTcp(doors.httpPort, "127.0.0.1");
+  onTestFinished(() => void socket.destroy());
+  const head = `POST ${WATCH_EVENTS} HTTP/1.1\r\nhost: localhost\r\n`;
+  socket.resume().write(`${head}content-type: application/connect+proto\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0`);
+
+  expect(await isElsewhere).toBeLessThan(100);
+});
