@@ -26,11 +26,16 @@ export interface Tally {
   failedCount: number;
   /** From the first call to the last answer, of those that were done or refused. */
   readonly latenciesMs: number[];
+  /** When each of these ended, on the clock of `performance`. */
+  readonly endedAtMs: number[];
+  /** The same times of those that may be tried again. */
+  readonly busyLatenciesMs: number[];
 }
 
 /** A tally of nothing yet. */
 export function emptyTally(): Tally {
-  return { doneCount: 0, refusedCount: 0, busyCount: 0, failedCount: 0, latenciesMs: [] };
+  const counts = { doneCount: 0, refusedCount: 0, busyCount: 0, failedCount: 0 };
+  return { ...counts, latenciesMs: [], endedAtMs: [], busyLatenciesMs: [] };
 }
 
 /** One connection that buys. */
@@ -217,8 +222,12 @@ class Http2Connection implements LoadConnection {
     }
     this.#endedCount += 1;
     this.#tally[`${outcome}Count`] += 1;
+    const nowMs = performance.now();
     if (outcome === "done" || outcome === "refused") {
-      this.#tally.latenciesMs.push(performance.now() - call.sentMs);
+      this.#tally.latenciesMs.push(nowMs - call.sentMs);
+      this.#tally.endedAtMs.push(nowMs);
+    } else if (outcome === "busy") {
+      this.#tally.busyLatenciesMs.push(nowMs - call.sentMs);
     }
   }
 

@@ -1,7 +1,7 @@
 import { summariseLatencies } from "../src/demo/latencies.ts";
 import { createRequestTemplate } from "./frames.ts";
 import type { Load, LoadResult } from "./load.ts";
-import { emptyTally, openLoadConnection } from "./load-connection.ts";
+import { emptyTally, openLoadConnection, type Tally } from "./load-connection.ts";
 import { type Request, workloads } from "./workloads.ts";
 
 /** How much load and for how long, whatever is called. */
@@ -17,9 +17,20 @@ export function loadWithOwn(load: Load): Promise<LoadResult> {
 
 /** Makes load with frames that are encoded beforehand: 2 to 3 µs of CPU time a call. `requests` are the steps of a workload. */
 export async function loadWithRequests(
-  { port, connectionCount, inFlightCount, perSecond, durationMs, purchaseCount }: LoadVolume,
+  volume: LoadVolume,
   requests: readonly (readonly Request[])[],
 ): Promise<LoadResult> {
+  const { tally, elapsedMs } = await tallyRequests(volume, requests);
+  const { doneCount, refusedCount, busyCount, failedCount } = tally;
+  const { p50Ms, p99Ms, p999Ms } = summariseLatencies(tally.latenciesMs);
+  return { doneCount, refusedCount, busyCount, failedCount, elapsedMs, p50Ms, p99Ms, p999Ms };
+}
+
+/** The same, with what became of every purchase. */
+export async function tallyRequests(
+  { port, connectionCount, inFlightCount, perSecond, durationMs, purchaseCount }: LoadVolume,
+  requests: readonly (readonly Request[])[],
+): Promise<{ readonly tally: Tally; readonly elapsedMs: number }> {
   const authority = `127.0.0.1:${port}`;
   const steps = requests.map((each) => each.map((request) => createRequestTemplate({ ...request, authority })));
   const endCount = nextPurchase + (purchaseCount ?? Number.POSITIVE_INFINITY);
@@ -39,7 +50,5 @@ export async function loadWithRequests(
   for (const connection of connections) {
     connection.close();
   }
-  const { latenciesMs, ...counts } = tally;
-  const { p50Ms, p99Ms, p999Ms } = summariseLatencies(latenciesMs);
-  return { ...counts, elapsedMs, p50Ms, p99Ms, p999Ms };
+  return { tally, elapsedMs };
 }

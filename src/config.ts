@@ -70,6 +70,15 @@ export interface Config {
     /** HOLDFAST_SHOP_CALLS_PER_SECOND. Default undefined. */
     readonly shop: number | undefined;
   };
+  /** How many calls and commits may wait, in each process. */
+  readonly limits: {
+    /** HOLDFAST_MAX_CALLS_IN_FLIGHT: calls between Redis and PostgreSQL at a time, at most. Default 1,000. */
+    readonly maxInFlight: number;
+    /** HOLDFAST_MAX_CALLS_WAITING: calls of a shop that wait for their turn. Default 1,000. */
+    readonly maxWaiting: number;
+    /** HOLDFAST_MAX_BACKLOG_COMMITS: commits of a shop that PostgreSQL does not have yet. Default 8,000. */
+    readonly maxBacklogCommits: number;
+  };
   /** HOLDFAST_METRICS_ADDR: where `/metrics` is. Undefined: on the HTTP door. */
   readonly metricsAddress: ListenAddress | undefined;
   /** HOLDFAST_VERIFY_SECONDS, in milliseconds: how often one shop is verified on the side; 0 = never. Default 300 s. */
@@ -221,6 +230,9 @@ const names = [
   "HOLDFAST_INSECURE",
   "HOLDFAST_PRINCIPAL_CALLS_PER_SECOND",
   "HOLDFAST_SHOP_CALLS_PER_SECOND",
+  "HOLDFAST_MAX_CALLS_IN_FLIGHT",
+  "HOLDFAST_MAX_CALLS_WAITING",
+  "HOLDFAST_MAX_BACKLOG_COMMITS",
   "HOLDFAST_METRICS_ADDR",
   "HOLDFAST_VERIFY_SECONDS",
   "HOLDFAST_VERIFY_MAX_COMMITS",
@@ -303,6 +315,12 @@ export function loadConfig(env: Environment = process.env): Config {
     token: env.HOLDFAST_TOKEN || undefined,
     isInsecureAllowed,
     callsPerSecond: readCallRates(env, asksCallers),
+    limits: {
+      maxInFlight: readCount(env, "HOLDFAST_MAX_CALLS_IN_FLIGHT", 1, 100_000) ?? 1000,
+      maxWaiting: readCount(env, "HOLDFAST_MAX_CALLS_WAITING", 1, 100_000) ?? 1000,
+      // Less than what stays in the log of what PostgreSQL has: a PostgreSQL that lost its tail is healed from it.
+      maxBacklogCommits: readCount(env, "HOLDFAST_MAX_BACKLOG_COMMITS", 1, 9000) ?? 8000,
+    },
     metricsAddress: readAddress(env, "HOLDFAST_METRICS_ADDR", mayBeReached),
     verifyMs: (readCount(env, "HOLDFAST_VERIFY_SECONDS", 0, 86_400) ?? 300) * 1000,
     verifyMaxCommits: readCount(env, "HOLDFAST_VERIFY_MAX_COMMITS", 1, 1_000_000_000) ?? 100_000,

@@ -43,7 +43,7 @@ import { createSubscriptionService } from "./services/subscription-service.ts";
 import { createUserService } from "./services/user-service.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { explainOutage } from "./shop/outage.ts";
-import { openStore, ownConnectionCount, type Store, type StoreOptions } from "./store.ts";
+import { openStore, ownConnectionCount, type Store } from "./store.ts";
 import { openTracing } from "./tracing/open-tracing.ts";
 import { traceStores } from "./tracing/trace-stores.ts";
 import type { Tracing } from "./tracing/tracing.ts";
@@ -72,8 +72,6 @@ export interface ServerOptions {
   readonly seedFile?: SeedFile | undefined;
   /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
   readonly clock?: () => number;
-  /** Limits other than the usual; tests lower them. */
-  readonly limits?: StoreOptions["limits"];
   /** Which one this is of several processes behind the same doors. Undefined: there is only this one. */
   readonly process?: ProcessPlace | undefined;
   readonly logger: Logger;
@@ -151,10 +149,7 @@ export function countConnections({ postgresPoolCount }: Pick<Config, "postgresPo
  * Does once what servers that start together would all do: checks the stores, brings the schema up to date, makes the default
  * shop and seeds. Throws a StartError when PostgreSQL does not take `connectionCount` connections.
  */
-export async function prepareStores(
-  options: Omit<ServerOptions, "clock" | "limits">,
-  connectionCount: number,
-): Promise<void> {
+export async function prepareStores(options: Omit<ServerOptions, "clock">, connectionCount: number): Promise<void> {
   const store = await openStore({ ...options.config, ...options });
   try {
     await checkConnectionCount(store.db, connectionCount);

@@ -24,8 +24,7 @@ export interface StoreOptions {
   readonly requestRetentionMs: number;
   /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
   readonly clock?: () => number;
-  /** Limits other than the usual; tests lower them. */
-  readonly limits?: Pick<ShopsOptions, "maxBacklogCommits" | "maxWaiters"> | undefined;
+  readonly limits: Pick<ShopsOptions, "maxBacklogCommits" | "maxInFlight" | "maxWaiting">;
   /** Told what the stores and the shops do; default: nobody. */
   readonly observer?: StoreObserver | undefined;
   readonly logger: Logger;

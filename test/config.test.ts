@@ -31,6 +31,7 @@ describe("loadConfig", () => {
       serviceName: "holdfast",
       traceShare: 1,
       callsPerSecond: {},
+      limits: { maxInFlight: 1000, maxWaiting: 1000, maxBacklogCommits: 8000 },
       payments: {
         gateway: { kind: "simulated" },
         attemptTimeoutMs: 3000,
@@ -87,6 +88,9 @@ describe("loadConfig", () => {
       OTEL_SERVICE_NAME: "shop",
       OTEL_TRACES_SAMPLER_ARG: "0.01",
       HOLDFAST_SHOP_CALLS_PER_SECOND: "2000",
+      HOLDFAST_MAX_CALLS_IN_FLIGHT: "200",
+      HOLDFAST_MAX_CALLS_WAITING: "300",
+      HOLDFAST_MAX_BACKLOG_COMMITS: "400",
       HOLDFAST_PAYMENT_GATEWAY: "stripe",
       HOLDFAST_PAYMENT_ATTEMPT_TIMEOUT_MS: "500",
       HOLDFAST_PAYMENT_RETRY_MS: "50",
@@ -141,6 +145,7 @@ describe("loadConfig", () => {
       serviceName: "shop",
       traceShare: 0.01,
       callsPerSecond: { shop: 2000 },
+      limits: { maxInFlight: 200, maxWaiting: 300, maxBacklogCommits: 400 },
       payments: {
         gateway: {
           kind: "stripe",
@@ -230,6 +235,9 @@ describe("loadConfig", () => {
     ["HOLDFAST_INSECURE", " 1", "0 or 1"],
     ["HOLDFAST_SHOP_CALLS_PER_SECOND", "0", "from 1 to 1000000"],
     ["HOLDFAST_PRINCIPAL_CALLS_PER_SECOND", "1.5", "a whole number"],
+    ["HOLDFAST_MAX_CALLS_IN_FLIGHT", "0", "from 1 to 100000"],
+    ["HOLDFAST_MAX_CALLS_WAITING", "0", "from 1 to 100000"],
+    ["HOLDFAST_MAX_BACKLOG_COMMITS", "9001", "from 1 to 9000"],
     ["HOLDFAST_CORS_ORIGINS", "https://shop.example/", "origins like"],
     ["HOLDFAST_CORS_ORIGINS", "shop.example", "origins like"],
     ["HOLDFAST_PAYMENT_GATEWAY", "paypal", "simulated or stripe"],

@@ -16,12 +16,20 @@ export interface OrderLoad extends LoadVolume {
 
 /** Makes the load, with a request id of its own for every call. */
 export function loadOrders({ shopIds, skus, userIds, ...volume }: OrderLoad): Promise<LoadResult> {
+  return loadWithRequests(volume, [orderRequests({ shopIds, skus, userIds })]);
+}
+
+/** One request for each shop, SKU and user. */
+export function orderRequests({
+  shopIds,
+  skus,
+  userIds,
+}: Pick<OrderLoad, "shopIds" | "skus" | "userIds">): readonly Request[] {
   const count = Math.max(shopIds.length, skus.length, userIds.length);
-  const requests = Array.from({ length: count }, (_, index) => {
+  return Array.from({ length: count }, (_, index) => {
     const userId = userIds[index % userIds.length] ?? "";
     return orderOf(shopIds[index % shopIds.length] as string, skus[index % skus.length] as string, userId);
   });
-  return loadWithRequests(volume, [requests]);
 }
 
 function orderOf(shopId: string, sku: string, userId: string): Request {

@@ -44,6 +44,7 @@ export function createSettlement(shops: Shops, caller: Caller): Settlement {
       ...plan,
       ...orderChange(shopId, orderId),
       principal: paymentPrincipal,
+      isLaterStep: true,
       caller,
     });
   };

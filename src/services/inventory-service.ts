@@ -184,6 +184,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
         args: [req.holdId],
         ids: [req.holdId],
         lookUp: (db) => endedHold(db, shopIdOf(req), req.holdId, true),
+        isLaterStep: true,
       });
       return respond(pb.ReleaseHoldResponseSchema, committed, "hold_released");
     },

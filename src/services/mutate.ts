@@ -10,7 +10,7 @@ import type { Shops } from "../shop/shops.ts";
 /** What a handler says of its mutation; the rest comes from the request and the call. */
 export type MutationPlan = Pick<
   Mutation,
-  "script" | "args" | "ids" | "lookUp" | "existsReason" | "existsMetadata" | "record" | "preloads"
+  "script" | "args" | "ids" | "lookUp" | "existsReason" | "existsMetadata" | "record" | "preloads" | "isLaterStep"
 >;
 
 /** Runs the mutation of a unary call. */

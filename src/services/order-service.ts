@@ -27,6 +27,7 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
       ...plan,
       ...orderChange(shopIdOf(req), req.orderId),
       args: [req.orderId, ...plan.args],
+      isLaterStep: true,
     });
 
   return {
@@ -48,6 +49,7 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
         },
         existsReason: "ORDER_EXISTS",
         existsMetadata: { order_id: orderId },
+        isLaterStep: req.holdId !== "",
       });
       return respond(pb.PlaceOrderResponseSchema, committed, "order_placed");
     },

@@ -8,6 +8,7 @@ import { isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
 import { type Reason, Refusal } from "../refusal.ts";
+import { type Admission, type Gate, overloaded, Place } from "./admission.ts";
 import { type Alarm, Fenced, isHalfDone, isReplyError, redisRefuses } from "./fence.ts";
 import { createFlusher, type Flusher } from "./flusher.ts";
 import { idTimeMs, makeId } from "./ids.ts";
@@ -54,6 +55,8 @@ export interface Mutation {
   readonly record?: (db: Kysely<Database>) => Promise<StoredRecord>;
   /** Reads the record before the first run: Redis hardly ever has it. */
   readonly preloads?: boolean;
+  /** A later step of a purchase that has begun, which goes before those that have not. */
+  readonly isLaterStep?: boolean;
   /** Who waits for the answer. */
   readonly caller: Caller;
 }
@@ -104,8 +107,8 @@ export interface ShopDeps {
   readonly maxBacklogCommits: number;
   /** The clock of scripts, in milliseconds; Redis' own when absent. Tests replace it. */
   readonly clock?: () => number;
-  /** Calls of one shop that may wait for Postgres in this process. */
-  readonly maxWaiters: number;
+  /** Who may go on to Redis, of all calls of the process. */
+  readonly admission: Admission;
   /** Whether Postgres answered last time. */
   readonly postgres: StoreState;
   /** Whether Redis answered last time. */
@@ -135,6 +138,7 @@ export class Shop {
   readonly keys: ShopKeys;
   readonly #deps: ShopDeps;
   readonly #connection: FlushConnection;
+  readonly #gate: Gate;
   #flusher: Flusher | undefined;
   #opening: Promise<ShopHead> | undefined;
   readonly #openingCallers = new OpeningCallers();
@@ -161,16 +165,24 @@ export class Shop {
     this.keys = shopKeys(id);
     this.#deps = deps;
     this.#connection = connection;
+    this.#gate = deps.admission.openGate();
   }
 
   /** Runs a mutation until it is committed and durable, replayed, or refused. */
   async mutate(mutation: Mutation): Promise<Committed> {
-    const { script, caller } = mutation;
     const requestId = mutation.requestId === "" ? makeId() : mutation.requestId;
     const ids = [requestId, ...(mutation.ids ?? [])];
     const times = ids.map(idTimeMs);
     const oldestIdMs = times.length === 1 ? (times[0] as number) : Math.min(...times);
     this.#refuseFuture(mutation, ids, times);
+    const isLaterStep = mutation.isLaterStep === true;
+    this.#gate.refuseFull(isLaterStep);
+    const place = new Place(this.#gate, isLaterStep);
+    return place.during(() => this.#commit(mutation, requestId, oldestIdMs, place));
+  }
+
+  async #commit(mutation: Mutation, requestId: string, oldestIdMs: number, place: Place): Promise<Committed> {
+    const { script, caller } = mutation;
     const call: Call = {
       rpc: mutation.rpc,
       request_id: requestId,
@@ -199,6 +211,12 @@ export class Shop {
         caller.throwIfEnded();
         this.#admit();
       }
+      const turn = place.enter();
+      if (turn !== undefined) {
+        await turn;
+        caller.throwIfEnded();
+        this.#admit();
+      }
       hasRun = true;
       const { epoch, head, headReadCount } = flusher;
       const redisGeneration = this.#deps.redis.generation;
@@ -211,6 +229,7 @@ export class Shop {
       // What Postgres did not know is good for one run: until the next one, somebody may flush what an earlier run did.
       lookedUp = "0";
       crashPoint("before mutation: run script");
+      const startedMs = performance.now();
       const reply = this.#answer(
         await tries.attempt(() => this.#decide(script, [...args, ...record, ...mutation.args])),
         epoch,
@@ -233,6 +252,7 @@ export class Shop {
       if (!isDurable) {
         continue;
       }
+      place.took(performance.now() - startedMs);
       if (reply.kind === "LOOK_UP") {
         const found = await around("mutation: look up", () => this.#lookUp(mutation, requestId));
         if (found !== undefined) {
@@ -282,11 +302,23 @@ export class Shop {
     caller: Caller,
     fromRecord = false,
   ): Promise<Observed> {
+    this.#gate.refuseFull(false);
+    const place = new Place(this.#gate, false);
+    return place.during(() => this.#read(script, args, due, caller, fromRecord, place));
+  }
+
+  async #read(
+    script: Script,
+    args: readonly (string | number)[],
+    due: Due,
+    caller: Caller,
+    fromRecord: boolean,
+    place: Place,
+  ): Promise<Observed> {
     const tries = new Tries("");
     for (;;) {
       caller.throwIfEnded();
       this.#refuseFenced();
-      this.#refuseCrowd();
       if (!this.#deps.postgres.isUp && (this.#acksDurable || fromRecord)) {
         return fromRecord ? raise(unavailable("Postgres")) : await this.#readConfirmed(script, args);
       }
@@ -294,8 +326,14 @@ export class Shop {
       if (flusher === undefined) {
         continue;
       }
+      const turn = place.enter();
+      if (turn !== undefined) {
+        await turn;
+        continue; // the stores may be away by now
+      }
       const { epoch, head } = flusher;
       const run = () => this.#run(script, [epoch, this.#clock(), ...args]);
+      const startedMs = performance.now();
       const raw = await tries.attempt(() => around("read: run script", run));
       if (raw?.kind === "DUE") {
         await around("read: end what is due", () => this.#end(due, caller));
@@ -313,6 +351,7 @@ export class Shop {
       if (!isDurable) {
         continue;
       }
+      place.took(performance.now() - startedMs);
       if (reply.kind === "REFUSED") {
         throw refusalOf(reply, reply.position, epoch);
       }
@@ -413,6 +452,12 @@ export class Shop {
   /** Postgres went away: who only looked need not wait for it. */
   postgresWentAway(): void {
     this.#flusher?.waiters.giveUp();
+    this.#gate.letAllIn();
+  }
+
+  /** Redis went away: nobody need wait for a turn. */
+  redisWentAway(): void {
+    this.#gate.letAllIn();
   }
 
   /** Whether this process has opened it, as far as it knows. */
@@ -560,15 +605,7 @@ export class Shop {
     }
     // Every reply tells the position that all processes together have reached; how far Postgres is, own flushes and others' hints.
     if (this.#lastPosition + this.#decidingCount - this.#durablePosition >= this.#deps.maxBacklogCommits) {
-      throw overloaded("too many commits of this shop wait for Postgres; nothing was changed");
-    }
-    this.#refuseCrowd();
-  }
-
-  /** Who waits takes memory: also those who changed nothing, and those whose call ended long ago. */
-  #refuseCrowd(): void {
-    if ((this.#flusher?.waiters.count ?? 0) >= this.#deps.maxWaiters) {
-      throw overloaded("too many calls of this shop wait for Postgres; nothing was changed");
+      throw overloaded("too many commits of this shop wait for Postgres");
     }
   }
 
@@ -831,10 +868,6 @@ export class StoreUnavailable extends Refusal {
 /** Tells a caller, before anything was done, that a store is away. */
 export function unavailable(store: "Postgres" | "Redis"): StoreUnavailable {
   return new StoreUnavailable(store, "nothing was changed");
-}
-
-function overloaded(message: string): Refusal {
-  return new Refusal("OVERLOADED", message, { retryMs: 500 });
 }
 
 function raise(error: unknown): never {

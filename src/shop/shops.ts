@@ -10,6 +10,7 @@ import type { Database } from "../postgres/schema.ts";
 import { listHeads, type SweptShop } from "../postgres/shops.ts";
 import type { Sockets } from "../postgres/sockets.ts";
 import { listShopsToRenew } from "../postgres/subscriptions.ts";
+import { Admission } from "./admission.ts";
 import { type Consumers, createConsumers } from "./consumers.ts";
 import { Fenced } from "./fence.ts";
 import { createHints } from "./hints.ts";
@@ -44,10 +45,12 @@ export interface ShopsOptions {
   readonly maxBatchCommits?: number;
   /** Durable commits that stay in a shop's log; default 10,000. */
   readonly marginCommits?: number;
-  /** Un-flushed commits at which a shop takes no more; default 8,000, less than the margin. */
-  readonly maxBacklogCommits?: number;
-  /** Calls of one shop that may wait for Postgres in this process; default 20,000. */
-  readonly maxWaiters?: number;
+  /** Un-flushed commits at which a shop takes no more; less than the margin. */
+  readonly maxBacklogCommits: number;
+  /** Calls between Redis and Postgres at a time in this process, at most. */
+  readonly maxInFlight: number;
+  /** Calls of one shop that wait for their turn in this process, at most. */
+  readonly maxWaiting: number;
   /** Durable commits kept in memory for a shop's watchers; default 2,000. */
   readonly watchedCommits?: number;
 }
@@ -66,6 +69,8 @@ export interface Shops {
   isUp(store: "Redis" | "Postgres"): boolean;
   /** The consumers watched in this process. */
   readonly consumers: Consumers;
+  /** Who may go on to Redis. */
+  readonly admission: Admission;
   readonly db: Kysely<Database>;
   readonly scripts: Scripts;
   /** How long a request id is kept in Postgres, in milliseconds. */
@@ -130,16 +135,21 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     for (const leave of waitForRedis) {
       leave(); // nobody waits here while it is away, so there is none when it comes back
     }
+    if (!redisState.isUp) {
+      for (const shop of shops.values()) {
+        shop.redisWentAway();
+      }
+    }
     onChange();
   };
   const redisState: StoreState = createStoreState({ store: "Redis", onChange: onRedisChange, logger });
+  const admission = new Admission(options);
   const stateOf = (store: "Redis" | "Postgres"): StoreState => (store === "Redis" ? redisState : postgres);
   const deps = {
     maxBatchCommits: 500,
     marginCommits: 10_000,
-    maxBacklogCommits: 8000,
-    maxWaiters: 20_000,
     ...options,
+    admission,
     observer,
     postgres,
     redisState,
@@ -331,6 +341,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     },
     isUp: (store) => stateOf(store).isUp,
     consumers,
+    admission,
     db,
     scripts,
     requestRetentionMs: options.requestRetentionMs,

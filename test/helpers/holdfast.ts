@@ -63,9 +63,7 @@ export interface Holdfast extends Doors {
 const errorLevel = 50;
 
 /** Starts a Holdfast in this process; `clock` replaces the shops' clock, in milliseconds since the epoch. */
-export async function startHoldfast(
-  options: HoldfastOptions & Pick<ServerOptions, "clock" | "limits">,
-): Promise<Holdfast> {
+export async function startHoldfast(options: HoldfastOptions & Pick<ServerOptions, "clock">): Promise<Holdfast> {
   const faults: string[] = [];
   const logged: string[] = [];
   const write = (line: string): void => {
@@ -73,7 +71,7 @@ export async function startHoldfast(
     if (JSON.parse(line).level >= errorLevel) faults.push(line);
   };
   const logger = pino({ level: "info" }, { write });
-  const { redisUrl, databaseUrl, clock, limits } = options;
+  const { redisUrl, databaseUrl, clock } = options;
   const config = loadConfig(environment(options));
   const server = await startServer({
     config,
@@ -81,7 +79,6 @@ export async function startHoldfast(
     databaseUrl,
     logger,
     ...(clock === undefined ? {} : { clock }),
-    ...(limits === undefined ? {} : { limits }),
   });
   const doors = openDoors(`127.0.0.1:${server.grpcPort}`, `http://127.0.0.1:${server.httpPort}`);
   return {

@@ -218,24 +218,25 @@ describe("without Redis", () => {
 });
 
 test("what was decided and recorded leaves its place to the next, however many there are", async () => {
-  const server = await startHoldfast({ ...stores.urls, limits: { maxBacklogCommits: 3 } });
+  const server = await startHoldfast({ ...stores.urls, settings: { HOLDFAST_MAX_BACKLOG_COMMITS: "3" } });
   const shopId = await createShop(server.grpc, { stock: { a: 1 } });
   for (let count = 2; count <= 12; count += 1) {
     const { stock } = await server.grpc.inventory.adjustStock({ shopId, sku: "a", deltaCount: 1n, reason: 1 });
     expect(stock?.availableCount).toBe(BigInt(count));
   }
   await server.stop();
-  const next = await startHoldfast({ ...stores.urls, limits: { maxBacklogCommits: 3 } });
+  const next = await startHoldfast({ ...stores.urls, settings: { HOLDFAST_MAX_BACKLOG_COMMITS: "3" } });
   const { stock } = await next.grpc.inventory.adjustStock({ shopId, sku: "a", deltaCount: 1n, reason: 1 });
   expect(stock?.availableCount, "by a process that has just opened the shop").toBe(13n);
   await next.stop();
 });
 
 test("the log of a shop stays within its limit while Postgres is slow, whoever commits", async () => {
-  const limits = { maxBacklogCommits: 100 };
+  const maxBacklogCommits = 100;
+  const settings = { HOLDFAST_MAX_BACKLOG_COMMITS: String(maxBacklogCommits) };
   const slow = await startProxy(stores.database.url);
   const servers = await Promise.all(
-    [0, 1].map(() => startHoldfast({ redisUrl: stores.redis.url, databaseUrl: slow.url, limits })),
+    [0, 1].map(() => startHoldfast({ redisUrl: stores.redis.url, databaseUrl: slow.url, settings })),
   );
   const shopId = await createShop((servers[0] as Holdfast).grpc, { stock: { a: 1 } });
   slow.delay(150);
@@ -273,7 +274,7 @@ test("the log of a shop stays within its limit while Postgres is slow, whoever c
     `backlog: at most ${longest} commits with a limit of 100 and 40 callers; ${refusedCount} refusals\n`,
   );
   // What another process has in flight is not known yet: each keeps to the limit by itself.
-  expect(longest).toBeLessThanOrEqual(limits.maxBacklogCommits * servers.length);
+  expect(longest).toBeLessThanOrEqual(maxBacklogCommits * servers.length);
   expect(refusedCount).toBeGreaterThan(0);
   await auditShop({ ...stores.urls, shopId });
   await Promise.all(servers.map((server) => server.stop()));

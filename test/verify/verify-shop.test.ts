@@ -358,6 +358,7 @@ test("a shop that is rebuilt in the middle is looked at from the start", async (
     postgresPoolCount: 4,
     requestMemoryCount: 1000,
     requestRetentionMs: 86_400_000,
+    limits: { maxInFlight: 1000, maxWaiting: 1000, maxBacklogCommits: 8000 },
     logger: pino({ level: "silent" }),
   });
   try {
