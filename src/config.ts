@@ -81,7 +81,7 @@ export interface Config {
   };
   /** HOLDFAST_METRICS_ADDR: where `/metrics` is. Undefined: on the HTTP door. */
   readonly metricsAddress: ListenAddress | undefined;
-  /** HOLDFAST_VERIFY_SECONDS, in milliseconds: how often one shop is verified on the side; 0 = never. Default 300 s. */
+  /** HOLDFAST_VERIFY_SECONDS, in milliseconds: how often every shop is verified on the side; 0 = never. Default 900 s. */
   readonly verifyMs: number;
   /** HOLDFAST_VERIFY_MAX_COMMITS: shops with more are not verified on the side. Default 100,000. */
   readonly verifyMaxCommits: number;
@@ -322,7 +322,7 @@ export function loadConfig(env: Environment = process.env): Config {
       maxBacklogCommits: readCount(env, "HOLDFAST_MAX_BACKLOG_COMMITS", 1, 9000) ?? 8000,
     },
     metricsAddress: readAddress(env, "HOLDFAST_METRICS_ADDR", mayBeReached),
-    verifyMs: (readCount(env, "HOLDFAST_VERIFY_SECONDS", 0, 86_400) ?? 300) * 1000,
+    verifyMs: (readCount(env, "HOLDFAST_VERIFY_SECONDS", 0, 86_400) ?? 900) * 1000,
     verifyMaxCommits: readCount(env, "HOLDFAST_VERIFY_MAX_COMMITS", 1, 1_000_000_000) ?? 100_000,
     tracesUrl: readTracesUrl(env),
     serviceName: env.OTEL_SERVICE_NAME || "holdfast",

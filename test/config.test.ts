@@ -25,7 +25,7 @@ describe("loadConfig", () => {
       corsOrigins: [],
       isInsecureAllowed: false,
       metricsAddress: undefined,
-      verifyMs: 300_000,
+      verifyMs: 900_000,
       verifyMaxCommits: 100_000,
       tracesUrl: undefined,
       serviceName: "holdfast",

@@ -22,7 +22,7 @@ export interface Verifier {
 /** What a verifier needs. */
 export interface VerifierOptions {
   readonly shops: Shops;
-  /** HOLDFAST_VERIFY_SECONDS, in milliseconds: from one shop to the next. 0 = none is verified. */
+  /** HOLDFAST_VERIFY_SECONDS, in milliseconds: from one round through all shops to the next, or later. 0 = none is verified. */
   readonly periodMs: number;
   /** HOLDFAST_VERIFY_MAX_COMMITS: shops with more are left out. */
   readonly maxCommits: number;
@@ -32,6 +32,8 @@ export interface VerifierOptions {
   readonly logger: Logger;
 }
 
+/** After a verification that failed, in milliseconds: a store that is away is not asked without a pause. */
+const leastRestMs = 1000;
 /** What the log shows of a shop's discrepancies; `holdfast verify` shows all. */
 const loggedCount = 10;
 
@@ -62,26 +64,40 @@ export function startVerifier(options: VerifierOptions): Verifier {
     }
   };
 
-  const verifyNext = async (): Promise<void> => {
+  /** False: there is no further one, the round is over. */
+  const verifyNext = async (): Promise<boolean> => {
     const { shopId, skippedCount } = await findVerifiableShop(shops.db, after, maxCommits);
     observer.skipped(skippedCount);
     after = shopId ?? "";
     if (shopId !== null) {
       await verify(shopId);
     }
+    return shopId !== null;
+  };
+
+  /** How long to rest after the next shop, in milliseconds. */
+  const step = async (roundAtMs: number): Promise<{ readonly restMs: number; readonly isRoundOver: boolean }> => {
+    const beganAtMs = performance.now();
+    try {
+      const isRoundOver = !(await verifyNext());
+      const nowMs = performance.now();
+      return { restMs: isRoundOver ? roundAtMs + periodMs - nowMs : restShare * (nowMs - beganAtMs), isRoundOver };
+    } catch (error) {
+      if (!ending.signal.aborted) {
+        observer.failed();
+        logger[isExpected(error) ? "debug" : "warn"]({ err: error, after }, "a shop could not be verified");
+      }
+      return { restMs: Math.max(leastRestMs, restShare * (performance.now() - beganAtMs)), isRoundOver: false };
+    }
   };
 
   const work = async (): Promise<void> => {
     let restMs = Math.random() * periodMs;
+    let roundAtMs = performance.now() + restMs;
     while (await rested(restMs, ending.signal)) {
-      const beganAtMs = performance.now();
-      await verifyNext().catch((error: unknown) => {
-        if (!ending.signal.aborted) {
-          observer.failed();
-          logger[isExpected(error) ? "debug" : "warn"]({ err: error, after }, "a shop could not be verified");
-        }
-      });
-      restMs = Math.max(periodMs, restShare * (performance.now() - beganAtMs));
+      const { isRoundOver, ...rest } = await step(roundAtMs);
+      restMs = Math.max(0, rest.restMs);
+      roundAtMs = isRoundOver ? performance.now() + restMs : roundAtMs;
     }
   };
   const working = periodMs === 0 ? Promise.resolve() : work();

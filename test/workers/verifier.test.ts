@@ -8,7 +8,7 @@ import { createShop } from "../helpers/shop.ts";
 import { until } from "../helpers/until.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
 
-const holdfast = useHoldfast({ settings: { HOLDFAST_VERIFY_SECONDS: "0" } });
+const holdfast = useHoldfast();
 
 /** Starts a verifier that hardly rests, and says what it is told and logs. */
 function start(maxCommits = 100_000, periodMs = 1) {
@@ -69,6 +69,20 @@ describe("a verifier", () => {
     await until("it has been round", () => counts.verified > 2 * found.size);
     expect(found.has(large)).toBe(false);
     expect(counts.skipped).toBeGreaterThanOrEqual(1);
+  });
+
+  test("goes on when a shop cannot be verified, and says so", async () => {
+    const fine = await createShop(holdfast.grpc, { stock: { a: 3 } });
+    const broken = await createShop(holdfast.grpc, { stock: { a: 3 } });
+    const redis = new Redis(holdfast.redis.url);
+    const { log } = shopKeys(broken) as { log: string };
+    await redis.rename(log, `${log}-aside`);
+    await redis.set(log, "not a log");
+    const { found, counts } = start();
+    await until("it has failed and gone on", () => counts.failed > 0 && found.get(fine) === 0, 30_000);
+    await redis.rename(`${log}-aside`, log);
+    await until("it is verified too", () => found.get(broken) === 0, 30_000);
+    redis.disconnect();
   });
 
   test("with a period of 0 does nothing, and stops at once", async () => {
