@@ -95,7 +95,6 @@ export function createTracing(tracer: Tracer): Tracing {
           .startSpan("flush", {
             kind: SpanKind.CLIENT,
             startTime: Date.now() - ms,
-            root: true,
             attributes: { ...attributes, "holdfast.position": entries.at(-1)?.position ?? 0 },
             links: links.slice(0, maxLinks).map((context) => ({ context: context as SpanContext })),
           })
