@@ -58,13 +58,18 @@ function openTransports({ grpcAddress, httpUrl }: Balancer): Transport[] {
   ];
 }
 
+/** UNAVAILABLE, or what connect-node makes of it when a connection closes under a call that was never taken. */
+function isUnavailable({ code, message }: ConnectError): boolean {
+  return code === Code.Unavailable || (code === Code.Internal && message.includes("NGHTTP2_REFUSED_STREAM"));
+}
+
 /** Makes a call until it is answered; anything but UNAVAILABLE is thrown. */
 async function retryUnavailable<T>(call: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await call();
     } catch (error) {
-      if (ConnectError.from(error).code !== Code.Unavailable || attempt === 20) throw error;
+      if (!isUnavailable(ConnectError.from(error)) || attempt === 20) throw error;
       await sleep(10 * attempt);
     }
   }
@@ -121,7 +126,7 @@ function startWatcher(transport: Transport, shopId: string) {
     for (;;) {
       const error = ConnectError.from(await follow().catch((reason: unknown) => reason));
       if (over.signal.aborted) return undefined;
-      if (error.code !== Code.Unavailable) return error;
+      if (!isUnavailable(error)) return error;
     }
   })();
   return { positions, counts, failure, stop: () => over.abort() };
@@ -145,10 +150,7 @@ test("a rolling update fails no call, refuses no connection and leaves no gap in
   const old = await start();
   await balancer.add(old);
   const shopId = await createShop(old.grpc, { stock: { ps5: 1_000_000 }, users: { ann: 1_000_000_000 } });
-  const callers = startCallers(
-    [...openTransports(balancer), ...openTransports(balancer)].filter((_, i) => i % 3 !== 1),
-    shopId,
-  );
+  const callers = startCallers([...openTransports(balancer), ...openTransports(balancer)], shopId);
   const watchers = openTransports(balancer).map((transport) => startWatcher(transport, shopId));
   const health = watchHealth(old);
   await callers.more(50);
