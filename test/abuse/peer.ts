@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { FrameReader, flag, frame, frameHeaderBytes, frameType } from "../../bench/frames.ts";
+import { FrameReader, flag, frame, frameHeaderBytes, frameType, windowUpdate } from "../../bench/frames.ts";
 
 /** What a server sent. */
 export interface Frame {
@@ -44,6 +44,8 @@ export interface Peer {
 export const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const headerTableSize = 1;
 const initialWindowSize = 4;
+const connectionWindowBytes = 65_535;
+const largestWindowBytes = 0x7fff_ffff;
 const knockMs = 20;
 
 /** What a socket is opened with. */
@@ -98,6 +100,8 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
   settings.writeUInt16BE(initialWindowSize, 6);
   settings.writeUInt32BE(windowBytes, 8);
   socket.write(Buffer.concat([preface, frame(frameType.settings, 0, 0, settings)]));
+  // Else all calls together may not be sent more than 64 KiB.
+  if (windowBytes > connectionWindowBytes) socket.write(windowUpdate(largestWindowBytes - connectionWindowBytes));
 
   function waitFor(isWanted: (frame: Frame) => boolean): Promise<Frame> {
     return new Promise((resolve, reject) => {
