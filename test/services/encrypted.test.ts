@@ -146,7 +146,7 @@ test("verify calls a server over TLS, with a token", async () => {
   ]);
 
   expect(known).toMatchObject({ code: 0, stderr: expect.stringContaining("0 discrepancies") });
-  expect(unknown).toMatchObject({ code: 1, stderr: expect.stringContaining("the token is not valid") });
+  expect(unknown).toMatchObject({ code: 2, stderr: expect.stringContaining("the token is not valid") });
 });
 
 test("does not start on stores whose certificates it cannot check", async () => {

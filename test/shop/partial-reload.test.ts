@@ -43,6 +43,8 @@ afterAll(async () => {
 async function withFork(shopIds: readonly string[], work: (fork: Holdfast) => Promise<void>): Promise<void> {
   const url = new URL(stores.database.url);
   url.pathname = `/${await copies.take()}`;
+  // Whoever lost its connection meanwhile may take Postgres for away.
+  await expect.poll(() => main.server.store.shops.isUp("Postgres"), { timeout: 10_000 }).toBe(true);
   for (const shopId of shopIds) await restoreShop(there, shopId, await copyShop(here, shopId));
   const fork = await startHoldfast({ redisUrl: forkRedis.url, databaseUrl: url.href, clock });
   await work(fork).finally(() => fork.stop());
