@@ -53,7 +53,7 @@ async function watchWithCuts(
   const watched: Watched = { batches: [], bookmarks: [], resumedAfter: [], caughtUpCount: 0 };
   let position = 0n;
   let commitId = "";
-  while (!isDone(position)) {
+  while (!(isDone(position) && watched.caughtUpCount > 0)) {
     const cut = new AbortController();
     let left = 20 + Math.floor(random() * 400);
     const { events } = clients[Math.floor(random() * clients.length)] as Clients;
@@ -79,7 +79,7 @@ async function watchWithCuts(
           watched.caughtUpCount += 1;
         }
         left -= 1;
-        if (left === 0 || isDone(position)) {
+        if (left === 0 || (isDone(position) && watched.caughtUpCount > 0)) {
           cut.abort();
         }
       }
