@@ -61,8 +61,6 @@ export interface Config {
   readonly tls: TlsConfig | undefined;
   /** HOLDFAST_TOKEN: what the commands that call a server (`verify`, `rebuild`, `watch`) say who they are with. */
   readonly token: string | undefined;
-  /** HOLDFAST_INSECURE: a door without authentication may listen on a non-loopback address. Default false. */
-  readonly isInsecureAllowed: boolean;
   /** Calls per second in all processes together: of a caller, in all its shops; of a shop. Undefined: as many as come. */
   readonly callsPerSecond: {
     /** HOLDFAST_PRINCIPAL_CALLS_PER_SECOND. Default undefined. */
@@ -140,7 +138,10 @@ export interface DoorLimits {
    * them over all servers, and streams end after the message they are at. Default 3,600 s.
    */
   readonly ageMs: number;
-  /** HOLDFAST_CONNECTION_AGE_GRACE_SECONDS, in milliseconds: how long calls on such a connection may go on. Default 60 s. */
+  /**
+   * HOLDFAST_CONNECTION_AGE_GRACE_SECONDS, in milliseconds: how long calls on such a connection may go on. Never less than
+   * `maxDeadlineMs`. Default 60 s.
+   */
   readonly ageGraceMs: number;
 }
 
@@ -283,14 +284,15 @@ type Name =
  */
 export function loadConfig(env: Environment = process.env): Config {
   refuseUnknown(env);
-  const isInsecureAllowed = readFlag(env, "HOLDFAST_INSECURE") ?? false;
   const jwt = readJwt(env);
   const tls = readTls(env);
   const asksCallers = jwt !== undefined || tls?.clientCaFile !== undefined;
-  const mayBeReached = isInsecureAllowed || asksCallers;
+  // The flag first: a bad value is refused also where callers are asked.
+  const mayBeReached = (readFlag(env, "HOLDFAST_INSECURE") ?? false) || asksCallers;
   const grpcAddress = readAddress(env, "HOLDFAST_GRPC_ADDR", mayBeReached) ?? { host: "127.0.0.1", port: 50051 };
   const httpAddress = readAddress(env, "HOLDFAST_HTTP_ADDR", mayBeReached) ?? { host: "127.0.0.1", port: 8080 };
   refuseSamePort(env, grpcAddress, httpAddress);
+  const tracesUrl = readTracesUrl(env);
   return {
     grpcAddress,
     httpAddress,
@@ -313,7 +315,6 @@ export function loadConfig(env: Environment = process.env): Config {
     jwt,
     tls,
     token: env.HOLDFAST_TOKEN || undefined,
-    isInsecureAllowed,
     callsPerSecond: readCallRates(env, asksCallers),
     limits: {
       maxInFlight: readCount(env, "HOLDFAST_MAX_CALLS_IN_FLIGHT", 1, 100_000) ?? 1000,
@@ -324,9 +325,10 @@ export function loadConfig(env: Environment = process.env): Config {
     metricsAddress: readAddress(env, "HOLDFAST_METRICS_ADDR", mayBeReached),
     verifyMs: (readCount(env, "HOLDFAST_VERIFY_SECONDS", 0, 86_400) ?? 900) * 1000,
     verifyMaxCommits: readCount(env, "HOLDFAST_VERIFY_MAX_COMMITS", 1, 1_000_000_000) ?? 100_000,
-    tracesUrl: readTracesUrl(env),
+    tracesUrl,
     serviceName: env.OTEL_SERVICE_NAME || "holdfast",
-    traceShare: readShare(env, "OTEL_TRACES_SAMPLER_ARG") ?? 1,
+    // Where nothing is traced it is another program's: of the samplers of OpenTelemetry some take no number.
+    traceShare: (tracesUrl === undefined ? undefined : readShare(env, "OTEL_TRACES_SAMPLER_ARG")) ?? 1,
     payments: readPayments(env),
     doorLimits: readDoorLimits(env),
   };
@@ -438,6 +440,7 @@ function readPayments(env: Environment): PaymentConfig {
 }
 
 function readDoorLimits(env: Environment): DoorLimits {
+  const maxDeadlineMs = readCount(env, "HOLDFAST_MAX_DEADLINE_MS", 1, 300_000) ?? 30_000;
   return {
     requestBytes: readCount(env, "HOLDFAST_MAX_REQUEST_BYTES", 16_384, 4_194_304) ?? 65_536,
     responseBytes: readCount(env, "HOLDFAST_MAX_RESPONSE_BYTES", 65_536, 67_108_864) ?? 4_194_304,
@@ -450,13 +453,23 @@ function readDoorLimits(env: Environment): DoorLimits {
     handshakeMs: readMs(env, "HOLDFAST_MAX_HANDSHAKE_SECONDS", 600) ?? 10_000,
     arrivalMs: readMs(env, "HOLDFAST_MAX_ARRIVAL_SECONDS", 600) ?? 30_000,
     defaultDeadlineMs: readCount(env, "HOLDFAST_DEFAULT_DEADLINE_MS", 1, 300_000) ?? 5000,
-    maxDeadlineMs: readCount(env, "HOLDFAST_MAX_DEADLINE_MS", 1, 300_000) ?? 30_000,
+    maxDeadlineMs,
     pingMs: readMs(env, "HOLDFAST_PING_SECONDS", 3600) ?? 30_000,
     pingTimeoutMs: readMs(env, "HOLDFAST_PING_TIMEOUT_SECONDS", 600) ?? 10_000,
     idleMs: readMs(env, "HOLDFAST_MAX_IDLE_SECONDS", 86_400) ?? 60_000,
     ageMs: readMs(env, "HOLDFAST_MAX_CONNECTION_AGE_SECONDS", 604_800) ?? 3_600_000,
-    ageGraceMs: readMs(env, "HOLDFAST_CONNECTION_AGE_GRACE_SECONDS", 86_400) ?? 60_000,
+    ageGraceMs: readAgeGrace(env, maxDeadlineMs),
   };
+}
+
+function readAgeGrace(env: Environment, maxDeadlineMs: number): number {
+  const name = "HOLDFAST_CONNECTION_AGE_GRACE_SECONDS";
+  const ageGraceMs = readMs(env, name, 86_400) ?? 60_000;
+  if (ageGraceMs >= maxDeadlineMs) return ageGraceMs;
+  throw new ConfigError(
+    `${name} is ${ageGraceMs / 1000}, accepted is ${Math.ceil(maxDeadlineMs / 1000)} or more with the ${maxDeadlineMs} of ` +
+      "HOLDFAST_MAX_DEADLINE_MS: the age of a connection would cut calls that are within their deadline",
+  );
 }
 
 /** A time that is set in seconds, 1 to `maxSeconds`, in milliseconds. */

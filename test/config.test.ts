@@ -23,7 +23,6 @@ describe("loadConfig", () => {
       drainDelayMs: 0,
       hasReflection: true,
       corsOrigins: [],
-      isInsecureAllowed: false,
       metricsAddress: undefined,
       verifyMs: 900_000,
       verifyMaxCommits: 100_000,
@@ -137,7 +136,6 @@ describe("loadConfig", () => {
       drainDelayMs: 7000,
       hasReflection: false,
       corsOrigins: ["https://shop.example", "http://localhost:3000"],
-      isInsecureAllowed: true,
       metricsAddress: { host: "::", port: 9090 },
       verifyMs: 60_000,
       verifyMaxCommits: 5000,
@@ -273,6 +271,25 @@ describe("loadConfig", () => {
     expect(messageOf(limit)).toContain("callers are asked for nothing");
     const secret = { HOLDFAST_JWT_SECRET: "x".repeat(32), HOLDFAST_JWT_ISSUER: "a", HOLDFAST_JWT_AUDIENCE: "b" };
     expect(loadConfig({ ...limit, ...secret }).callsPerSecond).toEqual({ principal: 5 });
+  });
+
+  test.each([
+    [{ HOLDFAST_CONNECTION_AGE_GRACE_SECONDS: "29" }, "is 29, accepted is 30 or more with the 30000"],
+    [{ HOLDFAST_MAX_DEADLINE_MS: "60001" }, "is 60, accepted is 61 or more with the 60001"],
+  ])("cuts no call within its deadline for the age of its connection: refuses %j", (env, accepted) => {
+    const message = messageOf(env as Record<string, string>);
+    expect(message).toContain(`HOLDFAST_CONNECTION_AGE_GRACE_SECONDS ${accepted} of HOLDFAST_MAX_DEADLINE_MS`);
+    const equal = { HOLDFAST_CONNECTION_AGE_GRACE_SECONDS: "90", HOLDFAST_MAX_DEADLINE_MS: "90000" };
+    expect(loadConfig(equal).doorLimits).toMatchObject({ ageGraceMs: 90_000, maxDeadlineMs: 90_000 });
+  });
+
+  test.each([
+    { OTEL_TRACES_SAMPLER_ARG: "endpoint=http://sampler:5778" },
+    { OTEL_TRACES_SAMPLER_ARG: "5", OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318", OTEL_SDK_DISABLED: "true" },
+  ])("leaves the share of traces alone where nothing is traced: %j", (env) => {
+    expect(loadConfig(env)).toEqual(loadConfig({}));
+    const traced = { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: "http://collector:4318", OTEL_SDK_DISABLED: "" };
+    expect(messageOf(traced)).toContain("OTEL_TRACES_SAMPLER_ARG is");
   });
 
   test("asks for Stripe's key, and does not show it", () => {
