@@ -141,6 +141,19 @@ describe("a pod", () => {
     }
   });
 
+  test("finds no settings that Kubernetes makes of the services around it, and no token", () => {
+    const templates = manifests.filter(({ manifest }) => manifest.spec?.template !== undefined);
+    expect(templates.map(({ manifest }) => manifest.kind).sort()).toEqual(["Deployment", "Job"]);
+    for (const { manifest } of templates) {
+      expect(manifest.spec.template.spec).toMatchObject({
+        enableServiceLinks: false,
+        automountServiceAccountToken: false,
+      });
+    }
+    // What there would be with such links, for the Service of this name.
+    expect(() => loadConfig({ ...environmentOf(job), HOLDFAST_PORT: "tcp://10.0.0.1:50051" })).toThrow(/HOLDFAST_PORT/);
+  });
+
   test("has what one process can use", () => {
     expect(container.resources).toEqual({
       requests: { cpu: "500m", memory: "512Mi" },
