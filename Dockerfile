@@ -1,7 +1,9 @@
-# A server of Holdfast: Node, the packages that serving needs, and the sources. REDIS_URL and DATABASE_URL have to be given.
+# A server of Holdfast: Node, the packages that serving needs, and the sources. REDIS_URL and DATABASE_URL have to be given. So has
+# who may call (HOLDFAST_JWT_..., HOLDFAST_TLS_CLIENT_CA), because the doors are open to other machines; HOLDFAST_INSECURE=1, as
+# here, lets everybody in.
 #
 #   docker build -t holdfast .
-#   docker run -e REDIS_URL -e DATABASE_URL -p 50051:50051 -p 8080:8080 holdfast
+#   docker run -e REDIS_URL -e DATABASE_URL -e HOLDFAST_INSECURE=1 -p 127.0.0.1:50051:50051 -p 127.0.0.1:8080:8080 holdfast
 
 # The version of the package "node" in package.json.
 FROM node:24.21.0-bookworm-slim AS packages
