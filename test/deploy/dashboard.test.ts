@@ -25,7 +25,7 @@ test("every metric that the dashboard and the alerts read is there", async () =>
   expect(read.filter((name) => !names.has(name))).toEqual([]);
 });
 
-describe.runIf(isInstalled("promtool"))("a Prometheus that scraped a loaded server", () => {
+describe.runIf(isInstalled("prometheus"))("a Prometheus that scraped a loaded server", () => {
   let folder: string;
   let prometheus: ChildProcess;
   let url: string;

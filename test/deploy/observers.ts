@@ -7,7 +7,7 @@ import { parse } from "yaml";
 export const deployFolder = fileURLToPath(new URL("../../deploy/", import.meta.url));
 
 /** Whether a program of Prometheus is installed; the set-up of the tests does so where it can. */
-export function isInstalled(program: "promtool" | "amtool"): boolean {
+export function isInstalled(program: "prometheus" | "promtool" | "amtool"): boolean {
   return spawnSync(program, ["--version"]).status === 0;
 }
 
