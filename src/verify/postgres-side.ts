@@ -25,7 +25,7 @@ export async function verifyPostgres(run: Run, options: PostgresOptions): Promis
     .setAccessMode("read only")
     .execute(async (trx) => {
       await allowLongStatements(trx);
-      await run.foldTo(await headOf(trx, model.shopId));
+      await run.foldTo(await headOf(trx, model.shopId), trx);
       await compareShop(run, trx);
       await compareLog(run, trx, options);
       for (const table of tablesOf(run, trx)) {

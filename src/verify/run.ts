@@ -60,9 +60,12 @@ export class Run {
     this.#throwIfEnded();
   }
 
-  /** Folds the model forward to a position that Postgres has, comparing what each commit leaves beside the tables of things. */
-  async foldTo(position: number): Promise<void> {
-    const { model, db } = this;
+  /**
+   * Folds the model forward to a position that Postgres has, comparing what each commit leaves beside the tables of things.
+   * A transaction reads over the connection that it has: waiting for another one while it holds one could last for ever.
+   */
+  async foldTo(position: number, db = this.db): Promise<void> {
+    const { model } = this;
     while (model.position < position) {
       this.throwIfEnded();
       const after = model.position;
@@ -89,7 +92,7 @@ export class Run {
         });
         model.position = position;
       }
-      this.#compareLedger(ledger, await this.#readLedger(after, model.position));
+      this.#compareLedger(ledger, await this.#readLedger(db, after, model.position));
     }
   }
 
@@ -112,8 +115,8 @@ export class Run {
     }
   }
 
-  #readLedger(after: number, to: number): Promise<LedgerRow[]> {
-    return this.db
+  #readLedger(db: Kysely<Database>, after: number, to: number): Promise<LedgerRow[]> {
+    return db
       .selectFrom("ledger_entries")
       .select(["position", "index", "account", "kind", "delta", "balance_after"])
       .select(["cause", "order_id", "reference", "reason"])

@@ -30,7 +30,7 @@ async function scanAll(shop: LuaShop, name: string, count: number): Promise<[str
 
 describe("ScanState", () => {
   describeMismatch(shops, call);
-  describeBadArguments(shops, call, { name: ["nothing", "meta"], count: [...notPositive, 3001] });
+  describeBadArguments(shops, call, { name: ["nothing", "meta"], count: [...notPositive, 1, 3001] });
 
   test.each(["stock", "holds", "users", "codes", "stats", "recent_0"])("gives all of the hash %s", async (name) => {
     const shop = await shops.open();
@@ -64,9 +64,11 @@ describe("ScanState", () => {
     const shop = await shops.open();
     await call.given(shop);
     const { commitId, nowMs } = shop;
-    const first = await shop.run("scanState", { name: "log", cursor: "0", count: 1, clock_ms: nowMs });
-    const payload = ["(1-0", ["1-0", birthFields]];
+    const first = await shop.run("scanState", { name: "log", cursor: "0", count: 2, clock_ms: nowMs });
+    const payload = ["2-0", ["1-0", birthFields, "2-0", expect.any(Array)]];
     expect(first).toEqual({ kind: "OK", position: 5, commitId, timeMs: nowMs, payload });
+    const second = await shop.run("scanState", { name: "log", cursor: "2-0", count: 2, clock_ms: nowMs });
+    expect(second).toMatchObject({ payload: ["3-0", ["2-0", expect.any(Array), "3-0", expect.any(Array)]] });
     expect(Object.fromEntries(await scanAll(shop, "log", 2))).toEqual((await shop.dump()).log);
   });
 
