@@ -351,7 +351,10 @@ export class Shop {
       if (!isDurable) {
         continue;
       }
-      place.took(performance.now() - startedMs);
+      if (caller.deadlineMs !== Number.POSITIVE_INFINITY) {
+        // The server's own reads come in long rows, and nobody waits for them.
+        place.took(performance.now() - startedMs);
+      }
       if (reply.kind === "REFUSED") {
         throw refusalOf(reply, reply.position, epoch);
       }
@@ -437,6 +440,16 @@ export class Shop {
   /** Commits that this process knows of and that are not known to be durable. */
   get waitingCommitCount(): number {
     return Math.max(0, this.#lastPosition - this.#durablePosition);
+  }
+
+  /**
+   * Postgres has, up to this position, all that Redis holds of this shop. Commits that this process saw beyond it are gone with
+   * a Redis that lost them: they would be taken for a backlog until the shop's next reply, and a full one lets no call get one.
+   */
+  nothingWaits(position: number): void {
+    if (this.#decidingCount === 0 && this.waitingCallCount === 0) {
+      this.#lastPosition = Math.min(this.#lastPosition, Math.max(position, this.#durablePosition));
+    }
   }
 
   /** How long commits have waited while none became durable, in milliseconds; 0 when none waits. */

@@ -240,7 +240,11 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     if (isAllDurable) {
       known?.confirm({ position, commitId }, redisGeneration);
     }
-    known?.endFence(position, isAllDurable || logPosition === 0);
+    const isNothingWaiting = isAllDurable || logPosition === 0;
+    if (isNothingWaiting) {
+      known?.nothingWaits(position);
+    }
+    known?.endFence(position, isNothingWaiting);
     if (known?.alarm !== undefined) {
       // Its stores may agree again: an opening or a flush tells, and nothing else is done to it.
       await around("sweep: flush fenced", () => known.sweep());

@@ -217,6 +217,22 @@ describe("without Redis", () => {
   }, 40_000);
 });
 
+test("a commit that both stores lost, and whose caller has left, waits for nothing", async () => {
+  // Nothing of this shop is open, so nobody but its next caller would open it again.
+  const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
+  const shop = holdfast.server.store.shops.get(shopId);
+  postgresProxy.swallow();
+  const adjust = { shopId, sku: "a", deltaCount: 1n, reason: 1 };
+  const left = holdfast.grpc.inventory.adjustStock(adjust, { timeoutMs: 500 });
+  await expect(left).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+  await expect.poll(away, { timeout: 10_000 }).toBe("Postgres");
+  await expect.poll(() => shop.waitingCallCount, { timeout: 10_000 }).toBe(0);
+  expect(shop.waitingCommitCount).toBe(1);
+  await direct.flushall();
+  postgresProxy.accept();
+  await expect.poll(() => shop.waitingCommitCount, { timeout: 10_000 }).toBe(0);
+}, 40_000);
+
 test("what was decided and recorded leaves its place to the next, however many there are", async () => {
   const server = await startHoldfast({ ...stores.urls, settings: { HOLDFAST_MAX_BACKLOG_COMMITS: "3" } });
   const shopId = await createShop(server.grpc, { stock: { a: 1 } });
