@@ -151,10 +151,16 @@ export function createFlusher(options: FlusherOptions): Flusher {
     return { known, present, view };
   };
 
-  /** Step 2 without asking Redis, when everybody who waits made a commit, and these are all there is behind the head. */
-  const lookAtReplies = (known: ShopHead, waiting: readonly Waiter[]): Look | undefined => {
-    const chain = chainFrom(known, headReadCount, waiting, options.maxBatchCommits);
-    return chain && { known, present: waiting, view: Promise.resolve(viewOf(known, chain)) };
+  /** The commits behind the head, when everybody who waits made one of them, and these are all there is. */
+  const chainOf = (known: ShopHead, waiting: readonly Waiter[]): readonly MadeCommit[] | undefined =>
+    chainFrom(known, headReadCount, waiting, options.maxBatchCommits);
+
+  /** Step 2, without asking Redis where the replies tell as much. */
+  const lookOrChain = (known: ShopHead, waiting: readonly Waiter[]): Look => {
+    const chain = chainOf(known, waiting);
+    return chain === undefined
+      ? look(known, waiting)
+      : { known, present: waiting, view: Promise.resolve(viewOf(known, chain)) };
   };
 
   const readLog = async (from: number, asked: readonly number[]): Promise<LogView> => {
@@ -225,7 +231,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
 
   /** Asks for the next round's look, unless its callers' replies will do: the later they are read the more there are. */
   const askFor = (known: ShopHead, waiting: readonly Waiter[]): void => {
-    if (waiting.length > 0 && lookAtReplies(known, waiting) === undefined) {
+    if (waiting.length > 0 && chainOf(known, waiting) === undefined) {
       nextLook = look(known, waiting);
     }
   };
@@ -318,9 +324,7 @@ export function createFlusher(options: FlusherOptions): Flusher {
     if (head === undefined || onlyObservers || generation !== (await connection.ensureConnected())) {
       await readHead();
     }
-    const known = head as unknown as ShopHead;
-    const present = waiters.snapshot();
-    return lookAtReplies(known, present) ?? look(known, present);
+    return lookOrChain(head as unknown as ShopHead, waiters.snapshot());
   };
 
   const round = async (): Promise<void> => {
