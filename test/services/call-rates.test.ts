@@ -9,7 +9,8 @@ import { useHoldfast } from "../helpers/use-holdfast.ts";
 
 const secret = "a secret of more than thirty-two bytes";
 const principalRate = 10;
-const shopRate = 20;
+/** More than a principal may do in two of its seconds: both may lie within one of the shop's. */
+const shopRate = 30;
 const holdfast = useHoldfast({
   settings: {
     HOLDFAST_JWT_SECRET: secret,
