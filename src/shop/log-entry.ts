@@ -25,11 +25,22 @@ export interface Call {
   readonly principal: string;
   /** The parsed request as {@link requestJson} writes it, without shop and request id. */
   readonly request: Record<string, unknown>;
-  /** The `traceparent` of what caused it; absent when nobody said, and in commits from before there was one. */
+  /** The `traceparent` of what caused it; absent when nobody said, and in commits from before there was one. Comes last. */
   readonly trace_parent?: string;
 }
 
 const format = "1";
+
+const traceParentAtEnd = /"trace_parent":"([0-9a-f-]+)"\}$/;
+
+/**
+ * The `trace_parent` of a commit's call, empty when it has none. Found without parsing the call, which took 1.1 us instead of
+ * 0.14 (November 2026). Nothing that callers send looks like it: their quotes are escaped within strings, and where the call
+ * has none, it ends with the brace of `request` and its own, or with the empty principal of an expiry.
+ */
+export function traceParentOf({ call }: LogEntry): string {
+  return traceParentAtEnd.exec(call)?.[1] ?? "";
+}
 
 /** Reads the flat fields of a stream entry. A format we do not know stops us: an older process must not guess. */
 export function parseEntry(id: string, fields: readonly string[]): LogEntry {

@@ -17,7 +17,7 @@ import type { Call } from "../server/call.ts";
 import type { CallObserver } from "../server/call-observer.ts";
 import { codeOf } from "../server/errors.ts";
 import { readTraceParent } from "../server/trace-parent.ts";
-import type { LogEntry, Call as LoggedCall } from "../shop/log-entry.ts";
+import { type LogEntry, traceParentOf } from "../shop/log-entry.ts";
 import type { ScriptRunner } from "../shop/redis.ts";
 
 /** Makes spans of what a server does: of calls, and within them of their scripts and queries; and of flushes. */
@@ -88,7 +88,9 @@ export function createTracing(tracer: Tracer): Tracing {
       }
     },
     flushed: (entries, ms) => {
-      const links = entries.map(spanContextOf).filter((link) => link !== undefined && isSampled(link));
+      const links = entries
+        .map((entry) => parseTraceParent(traceParentOf(entry)))
+        .filter((link) => link !== undefined && isSampled(link));
       if (links.length > 0) {
         const attributes = { "db.system.name": "postgresql", "db.operation.batch.size": entries.length };
         tracer
@@ -133,13 +135,6 @@ function endCall(span: Span | undefined, call: Call, error: unknown): void {
 
 function contextOf(parent: Span): Context {
   return trace.setSpan(ROOT_CONTEXT, parent);
-}
-
-function spanContextOf({ call }: LogEntry): SpanContext | undefined {
-  // Most commits have none where callers are sampled, and to parse them all would cost more than the spans do.
-  return call.includes('"trace_parent":"')
-    ? parseTraceParent((JSON.parse(call) as LoggedCall).trace_parent)
-    : undefined;
 }
 
 function isSampled({ traceFlags }: SpanContext): boolean {
