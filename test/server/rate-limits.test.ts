@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vit
 import type { PrivateRedis } from "../../src/dev/private-redis.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { type CallRates, openRateLimits, type RateLimits } from "../../src/server/rate-limits.ts";
+import { StartError } from "../../src/start-error.ts";
 import { startProxy } from "../helpers/proxy.ts";
 import { startRedis } from "../helpers/servers.ts";
 
@@ -20,8 +21,12 @@ beforeAll(async () => {
 afterAll(() => redis.stop());
 
 /** The limits of one more process: what it shares with others is in Redis. */
-async function openLimits(rates: CallRates, redisUrl = redis.url): Promise<RateLimits> {
-  const limits = await openRateLimits({ rates, redisUrl, windowSeconds, logger: pino({ level: "silent" }) });
+async function openLimits(
+  rates: CallRates,
+  redisUrl = redis.url,
+  logger = pino({ level: "silent" }),
+): Promise<RateLimits> {
+  const limits = await openRateLimits({ rates, redisUrl, windowSeconds, logger });
   if (limits === undefined) throw new Error("no limits were asked for");
   onTestFinished(() => limits.close());
   return limits;
@@ -99,17 +104,64 @@ test("a window that is over is followed by another one", async () => {
 });
 
 describe("while Redis does not answer", () => {
-  test.each(["refused", "silent"] as const)("calls are counted by each process alone: %s", async (how) => {
+  test.each(["refused", "silent"] as const)("calls are counted by each process alone, which warns: %s", async (how) => {
     const proxy = await startProxy(redis.url);
     onTestFinished(() => proxy.stop());
-    const limits = await openLimits({ shop: 20 }, proxy.url);
+    const logged: string[] = [];
+    const logger = pino({ level: "warn" }, { write: (line: string) => void logged.push(line) });
+    const limits = await openLimits({ shop: 20 }, proxy.url, logger);
     limits.take("", how);
     if (how === "refused") proxy.refuse();
     else proxy.freeze();
     const { takenCount } = await callForMs(limits, how, 1500);
     expect(takenCount).toBeGreaterThanOrEqual(20 * windowSeconds * 0.9);
     expect(takenCount).toBeLessThanOrEqual(20 * windowSeconds * 1.2);
+    // Redis is asked again every second, and others' leases fail as well.
+    for (let count = 0; count < 5; count += 1) limits.take("", `${how}-${count}`);
+    await callForMs(limits, `${how}-later`, 1500);
+    expect(logged.map((line) => JSON.parse(line).msg)).toEqual([
+      "calls are counted in this process alone while Redis cannot be asked",
+    ]);
   });
+});
+
+test("a Redis that became a replica is left for the master that answers at its address now", async () => {
+  const own = await startRedis();
+  onTestFinished(() => own.stop());
+  const client = new Redis(own.url);
+  onTestFinished(() => client.disconnect());
+  const connectionId = async () => /id=(\d+) [^\n]*name=holdfast-rates /.exec(String(await client.client("LIST")))?.[1];
+  const limits = await openLimits({ shop: 20 }, own.url);
+  const before = await connectionId();
+  // Of a master that is nowhere: what it has stays, and it writes nothing.
+  await client.replicaof("127.0.0.1", 1);
+  limits.take("", "demoted");
+  await expect.poll(connectionId, { timeout: 10_000 }).not.toBe(before);
+
+  await client.replicaof("NO", "ONE");
+  // For a second this process counts alone, as after any lease that failed.
+  let shopCount = 0;
+  const countedKeys = () => {
+    limits.take("", `promoted-${shopCount++}`);
+    return client.keys("holdfast:rate:shop:promoted-*");
+  };
+  await expect.poll(countedKeys, { timeout: 10_000 }).not.toEqual([]);
+});
+
+test.each([
+  ["one server", (url: string) => url],
+  ["a cluster", (url: string) => `${url},${url}`],
+])("a start without %s ends with one line, and nothing goes on trying", async (_, address) => {
+  const proxy = await startProxy(redis.url);
+  onTestFinished(() => proxy.stop());
+  proxy.refuse();
+  const opening = openLimits({ shop: 1 }, address(proxy.url));
+  await expect(opening).rejects.toThrow(StartError);
+  await expect(opening).rejects.toThrow(/^Redis cannot be reached to count calls: .+\. Check REDIS_URL$/);
+  const { refusedCount } = proxy;
+  // Longer than the longest pause between two attempts.
+  await sleep(600);
+  expect(proxy.refusedCount).toBe(refusedCount);
 });
 
 /** Calls for so long, also after refusals: the first lease that is not answered takes its time. */
