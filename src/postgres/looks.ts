@@ -23,21 +23,24 @@ export async function lookAtPostgres(db: Kysely<Database>): Promise<PostgresLook
   return rows[0] as PostgresLook;
 }
 
-/** A shop that can be verified on the side, and how many are too large for that. */
+/** The next shop to verify on the side, and how many are too large for that. */
 export interface VerifiableShop {
   readonly shopId: string | null;
   readonly skippedCount: number;
 }
 
-/** The next shop by id after one, of those with at most `maxCommits`; null after the last. */
+/** The next shop by id after one, of those with at most `maxCommits` and those in `anyway`, however large; null after the last. */
 export async function findVerifiableShop(
   db: Kysely<Database>,
   afterShopId: string,
   maxCommits: number,
+  anyway: readonly string[],
 ): Promise<VerifiableShop> {
   const { rows } = await sql<VerifiableShop>`
-    select min(shop_id) filter (where shop_id > ${afterShopId} and head_position <= ${maxCommits}) as "shopId",
-      (count(*) filter (where head_position > ${maxCommits}))::int as "skippedCount"
-    from shops`.execute(db);
+    select min(shop_id) filter (where shop_id > ${afterShopId} and is_taken) as "shopId",
+      (count(*) filter (where not is_taken))::int as "skippedCount"
+    from (select shop_id, head_position <= ${maxCommits} or shop_id = any(${anyway}::text[]) as is_taken from shops) as each`.execute(
+    db,
+  );
   return rows[0] as VerifiableShop;
 }

@@ -12,7 +12,8 @@ import { verifyShop } from "../verify/verify-shop.ts";
 /**
  * Verifies shops on the side, one after the other and again and again, so that an operator hears of a difference between the
  * stores before a buyer does. What it may cost is bounded: shops with a long history are left out, since a verification reads
- * all of it, and between two it rests for 20 times as long as the last one took.
+ * all of it, and between two it rests for 20 times as long as the last one took. One that was not as its log says is looked at
+ * again until it is, however long its history has become: otherwise nobody would take the difference back.
  */
 export interface Verifier {
   /** Ends the verification under way. */
@@ -24,7 +25,7 @@ export interface VerifierOptions {
   readonly shops: Shops;
   /** HOLDFAST_VERIFY_SECONDS, in milliseconds: from one round through all shops to the next, or later. 0 = none is verified. */
   readonly periodMs: number;
-  /** HOLDFAST_VERIFY_MAX_COMMITS: shops with more are left out. */
+  /** HOLDFAST_VERIFY_MAX_COMMITS: shops with more are left out, unless something was found in them. */
   readonly maxCommits: number;
   /** Rests are at least so many times as long as the verification before. Default 20: it takes at most 5 % of one core. */
   readonly restShare?: number;
@@ -42,6 +43,8 @@ export function startVerifier(options: VerifierOptions): Verifier {
   const { shops, periodMs, maxCommits, restShare = 20, observer, logger } = options;
   const ending = new AbortController();
   const caller = callerUntil(ending.signal);
+  /** Shops in which the last verification found something. */
+  const drifting = new Set<string>();
   let after = "";
 
   const verify = async (shopId: string): Promise<void> => {
@@ -53,7 +56,9 @@ export function startVerifier(options: VerifierOptions): Verifier {
       found.push(...discrepancies);
     }
     observer.verified(shopId, found.length, performance.now() - beganAtMs);
+    drifting.delete(shopId);
     if (found.length > 0) {
+      drifting.add(shopId);
       const about = {
         alarm: "drift",
         shop: shopId,
@@ -66,7 +71,7 @@ export function startVerifier(options: VerifierOptions): Verifier {
 
   /** False: there is no further one, the round is over. */
   const verifyNext = async (): Promise<boolean> => {
-    const { shopId, skippedCount } = await findVerifiableShop(shops.db, after, maxCommits);
+    const { shopId, skippedCount } = await findVerifiableShop(shops.db, after, maxCommits, [...drifting]);
     observer.skipped(skippedCount);
     after = shopId ?? "";
     if (shopId !== null) {

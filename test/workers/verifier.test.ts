@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import type { VerifyObserver } from "../../src/metrics/verify-metrics.ts";
 import { shopKeys } from "../../src/shop/keys.ts";
 import { startVerifier } from "../../src/workers/verifier.ts";
-import { createShop } from "../helpers/shop.ts";
+import { createShop, createUser, uniqueId } from "../helpers/shop.ts";
 import { until } from "../helpers/until.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
 
@@ -69,6 +69,19 @@ describe("a verifier", () => {
     await until("it has been round", () => counts.verified > 2 * found.size);
     expect(found.has(large)).toBe(false);
     expect(counts.skipped).toBeGreaterThanOrEqual(1);
+  });
+
+  test("looks again at a shop in which it found something until that is mended, however large it has become", async () => {
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 3 } });
+    const { asOf } = await holdfast.grpc.admin.getShop({ shopId });
+    const { found, counts } = start(Number(asOf?.position));
+    await setAvailable(shopId, 7);
+    await until("the difference is found", () => found.get(shopId) === 1);
+    const skippedCount = counts.skipped;
+    await createUser(holdfast.grpc, shopId, uniqueId("u"), 0);
+    for await (const _ of holdfast.grpc.admin.rebuildShop({ shopId }));
+    await until("nothing is found any more", () => found.get(shopId) === 0);
+    await until("it is left out from now on", () => counts.skipped === skippedCount + 1);
   });
 
   test("goes on when a shop cannot be verified, and says so", async () => {
