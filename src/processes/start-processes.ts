@@ -19,8 +19,8 @@ export interface ProcessesOptions extends Pick<ServerOptions, "config" | "redisU
  */
 export async function startProcesses(options: ProcessesOptions): Promise<Pick<Server, "stop"> & Ports> {
   const { redisUrl, databaseUrl, logger, onGone } = options;
-  const config = shareOf(options.config);
-  await prepareStores(options, options.config.processCount * countConnections(config));
+  const { processCount, drainDelayMs } = options.config;
+  await prepareStores(options, processCount * countConnections(shareOf(options.config, 1)));
   const isWorthATry = (error: Error): boolean => {
     if (slots.some(({ isServing }) => isServing)) {
       return true;
@@ -29,13 +29,14 @@ export async function startProcesses(options: ProcessesOptions): Promise<Pick<Se
     return false;
   };
   const gather = (): Promise<string> => gatherMetrics(slots);
-  const slots = Array.from({ length: config.processCount }, (_, index) => {
+  const slots = Array.from({ length: processCount }, (_, index) => {
     const number = index + 1;
+    const config = shareOf(options.config, number);
     return createSlot({
       number,
       fork: () => forkProcess({ number, config, redisUrl, databaseUrl, logLevel: logger.level }, gather),
       isWorthATry,
-      drainDelayMs: config.drainDelayMs,
+      drainDelayMs,
       logger,
     });
   });
@@ -56,12 +57,12 @@ const leastPoolCount = 4;
 
 /**
  * The settings of one process of several: the pool for reads is divided, so that PostgreSQL has as many connections of it as
- * with one process, give or take a few; each gets four in any case. What is done once is left out.
+ * with one process, give or take a few; each gets four in any case. What is done once is left out, and the first one alone
+ * verifies: what one has found is over when the same one finds it mended.
  */
-function shareOf(config: Config): Config {
+function shareOf(config: Config, number: number): Config {
   const share = Math.ceil(config.postgresPoolCount / config.processCount);
   const postgresPoolCount = Math.max(share, Math.min(leastPoolCount, config.postgresPoolCount));
-  // So that all of them together verify as often as one.
-  const verifyMs = config.verifyMs * config.processCount;
+  const verifyMs = number === 1 ? config.verifyMs : 0;
   return { ...config, postgresPoolCount, verifyMs, seedFile: undefined, migratesOnStart: false };
 }

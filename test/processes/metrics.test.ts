@@ -9,7 +9,7 @@ vi.setConfig({ testTimeout: 90_000 });
 const stores = useStores();
 let serving: Serving;
 beforeAll(async () => {
-  serving = await serve(2, stores.urls);
+  serving = await serve(2, { ...stores.urls, settings: { HOLDFAST_VERIFY_SECONDS: "1" } });
 });
 afterAll(() => serving?.kill());
 
@@ -37,6 +37,20 @@ test("whichever process is asked shows the metrics of all, each with its number,
   await until("the new process has counted nothing", async () => handled(await read(), "1") === 0);
   expect(handled(await read(), "2")).toBe(10);
   for (const client of clients) client.close();
+});
+
+test("the first process alone verifies shops", async () => {
+  const verifiedCount = (page: MetricsPage, process: string) => page.sum("holdfast_verify_seconds_count", { process });
+  let page = await read();
+  const before = verifiedCount(page, "1");
+  // A round each second, of the one shop there is: whoever verified too would have begun within its first one.
+  const hasBeenRound = async () => {
+    page = await read();
+    return verifiedCount(page, "1") >= before + 3;
+  };
+  // It rests for 20 times as long as a verification takes.
+  await until("it has been round three times", hasBeenRound, 60_000);
+  expect(verifiedCount(page, "2")).toBe(0);
 });
 
 test("a process that hangs is left out, and the page says which", async () => {
