@@ -91,9 +91,12 @@ abstract class GrpcCall extends Call implements Reader {
     this.cancel();
   }
 
-  /** Callers of gRPC see RESOURCE_EXHAUSTED; what is unread cannot be told from what is lost, so a watch goes on after it. */
+  /**
+   * Callers of gRPC see CANCELLED, which none repeats by itself: it would not read the next answer either. What is unread
+   * cannot be told from what is lost, so a watch goes on after it.
+   */
   giveUp(): void {
-    streamOf(this.transport)?.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    streamOf(this.transport)?.close(constants.NGHTTP2_CANCEL);
   }
 
   protected abstract run(): void;

@@ -176,7 +176,7 @@ function cutWhenUnread(res: ServerResponse, unreadMs: number): void {
   res.setTimeout(unreadMs, () => {
     const { stream, socket } = res as unknown as Partial<Http2ServerResponse>;
     if (stream !== undefined) {
-      if (stream.writableLength > 0) stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      if (stream.writableLength > 0) stream.close(constants.NGHTTP2_CANCEL);
     } else if ((socket?.writableLength ?? 0) > 0) {
       socket?.destroy();
     }

@@ -24,7 +24,7 @@ const server = authority.issue("server", "DNS:localhost,IP:127.0.0.1");
 
 const watchPath = "/holdfast.v1.EventService/WatchEvents";
 const stockPath = "/holdfast.v1.InventoryService/GetStock";
-const goneReset = 11; // ENHANCE_YOUR_CALM
+const goneReset = 8; // CANCEL
 
 /** The doors for HTTP/2: gRPC, without TLS and with it, and the other one over TLS. */
 const http2Doors = ["gRPC", "gRPC over TLS", "HTTP/2"] as const;
