@@ -165,17 +165,17 @@ describe("a pod", () => {
 });
 
 describe("several pods", () => {
-  test("are three, and a rollout adds one before it takes one away", () => {
-    expect(deployment.spec.replicas).toBe(3);
+  test("are three at least, which a rollout leaves to the autoscaler and adds one before it takes one away", () => {
+    expect(only("HorizontalPodAutoscaler").spec.minReplicas).toBe(3);
+    expect(deployment.spec.replicas).toBeUndefined();
     expect(deployment.spec.strategy.rollingUpdate).toEqual({ maxSurge: 1, maxUnavailable: 0 });
     expect(deployment.spec.selector.matchLabels).toEqual(deployment.spec.template.metadata.labels);
     expect(only("PodDisruptionBudget").spec).toEqual({ maxUnavailable: 1, selector: deployment.spec.selector });
   });
 
   test("are never more than PostgreSQL has connections for", () => {
-    const { scaleTargetRef, minReplicas, maxReplicas } = only("HorizontalPodAutoscaler").spec;
+    const { scaleTargetRef, maxReplicas } = only("HorizontalPodAutoscaler").spec;
     expect(scaleTargetRef).toMatchObject({ kind: "Deployment", name: deployment.metadata.name });
-    expect(minReplicas).toBe(deployment.spec.replicas);
     const connectionCount = countConnections(loadConfig(environmentOf(deployment)));
     // docs/operations.md asks for max_connections = 200, of which 3 are superusers'.
     expect((maxReplicas + deployment.spec.strategy.rollingUpdate.maxSurge) * connectionCount).toBeLessThan(197);
