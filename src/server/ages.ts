@@ -5,8 +5,8 @@ import type { DoorLimits } from "../config.ts";
 export interface Ages<Connection> {
   /** Begins to count. */
   begin(connection: Connection): void;
-  /** Aborted when a connection is too old: its streams are to end, and its caller to connect anew. */
-  endingOf(connection: Connection): AbortSignal;
+  /** Aborted when a connection is too old: its streams are to end, and its caller to connect anew. Undefined: it is gone. */
+  endingOf(connection: Connection | undefined): AbortSignal;
 }
 
 /** What is done to a connection that is too old. */
@@ -37,7 +37,7 @@ export function createAges<Connection extends EventEmitter>(options: AgesOptions
       let timer = setTimeout(end, ageMs * (1 + JITTER * (2 * Math.random() - 1))).unref();
       connection.once("close", () => clearTimeout(timer));
     },
-    endingOf: (connection) => endings.get(connection)?.signal ?? never,
+    endingOf: (connection) => (connection === undefined ? undefined : endings.get(connection))?.signal ?? never,
   };
 }
 

@@ -1,4 +1,4 @@
-import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import { constants, type Http2Session, type ServerHttp2Stream } from "node:http2";
 import type { PeerCertificate } from "node:tls";
 import { fromBinary, type Message } from "@bufbuild/protobuf";
 import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
@@ -18,7 +18,7 @@ export interface GrpcCallDeps {
   readonly dispatcher: Dispatcher;
   readonly readers: Readers;
   /** Aborted when a connection is too old. */
-  endingOf(session: ServerHttp2Session): AbortSignal;
+  endingOf(session: Http2Session | undefined): AbortSignal;
   readonly limits: Pick<DoorLimits, "arrivalMs" | "unreadBytes">;
 }
 
@@ -158,8 +158,8 @@ export class GrpcStreamCall extends GrpcCall {
   #resume: (() => void) | undefined;
 
   constructor(endpoint: Endpoint, deps: GrpcCallDeps, transport: ServerInterceptingCallInterface) {
-    const session = streamOf(transport)?.session as ServerHttp2Session;
-    super(endpoint, deps, transport, AbortSignal.any([deps.dispatcher.draining, deps.endingOf(session)]));
+    const ending = deps.endingOf(streamOf(transport)?.session);
+    super(endpoint, deps, transport, AbortSignal.any([deps.dispatcher.draining, ending]));
     this.#limits = deps.limits;
   }
 

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import type { Http2Server, ServerHttp2Session, ServerOptions } from "node:http2";
+import type { Http2Server, Http2Session, ServerOptions } from "node:http2";
 import {
   Server,
   ServerCredentials,
@@ -54,7 +54,7 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
   const { address, dispatcher, tls, reflection, limits, logger } = options;
   sendLibraryLogTo(logger);
   const otherCalls = new Set<ServerInterceptingCall>();
-  const ages = createAges<ServerHttp2Session>({
+  const ages = createAges<Http2Session>({
     ...limits,
     close: (session) => session.close(),
     destroy: (session) => session.destroy(),
