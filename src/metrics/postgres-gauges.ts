@@ -15,12 +15,15 @@ export interface PostgresGaugesOptions {
   readonly logger: Logger;
 }
 
+/** What is shown as long as nobody knows. */
+const unseen: PostgresLook = { consumerCount: 0, consumerLagCount: 0, oldestTransactionSeconds: 0 };
+
 /**
- * Shows what only PostgreSQL knows, as it was at the last look: whoever asks for the metrics never waits for a store. Gives what
- * ends the looks.
+ * Shows what only PostgreSQL knows, as it was at the last look: whoever asks for the metrics never waits for a store. While it
+ * cannot be looked at, everything is 0: what was true before would raise alarms that nobody can end. Gives what ends the looks.
  */
 export function createPostgresGauges({ registry, db, lookMs = 15_000, logger }: PostgresGaugesOptions): () => void {
-  let found: PostgresLook = { consumerCount: 0, consumerLagCount: 0, oldestTransactionSeconds: 0 };
+  let found = unseen;
   let looking = false;
   const gauge = (name: string, help: string, read: () => number): void => createGauge({ registry, name, help, read });
   gauge("holdfast_consumers", "Consumers of all shops that moved on within the last day.", () => found.consumerCount);
@@ -31,7 +34,7 @@ export function createPostgresGauges({ registry, db, lookMs = 15_000, logger }: 
   );
   gauge(
     "holdfast_postgres_oldest_transaction_seconds",
-    "Age of the oldest transaction on the database: while it is open, PostgreSQL cleans nothing up.",
+    "Age of the oldest transaction of a client on the database: while it is open, PostgreSQL cleans nothing up.",
     () => found.oldestTransactionSeconds,
   );
   const look = async (): Promise<void> => {
@@ -39,6 +42,7 @@ export function createPostgresGauges({ registry, db, lookMs = 15_000, logger }: 
     try {
       found = await lookAtPostgres(db);
     } catch (error) {
+      found = unseen;
       logger[isStoreAway(error) ? "debug" : "warn"](
         { err: error },
         "PostgreSQL could not be looked at for the metrics",

@@ -7,17 +7,21 @@ export interface PostgresLook {
   readonly consumerCount: number;
   /** Durable commits that the one of them that is furthest behind has not acknowledged. */
   readonly consumerLagCount: number;
-  /** Age of the oldest transaction on this database that this role can see, in seconds. */
+  /** Age of the oldest transaction of a client on this database that this role can see, in seconds. */
   readonly oldestTransactionSeconds: number;
 }
 
-/** Looks at the consumers and the transactions of the whole database, with one query. */
+/**
+ * Looks at the consumers and the transactions of the whole database, with one query. PostgreSQL's own transactions, as of an
+ * autovacuum that takes hours, are none that somebody has forgotten.
+ */
 export async function lookAtPostgres(db: Kysely<Database>): Promise<PostgresLook> {
   const { rows } = await sql<PostgresLook>`
     select count(*)::int as "consumerCount",
       coalesce(max(greatest(0, shops.head_position - consumers.position)), 0) as "consumerLagCount",
       (select coalesce(extract(epoch from max(clock_timestamp() - xact_start)), 0)::float8 from pg_stat_activity
-        where datname = current_database() and pid <> pg_backend_pid()) as "oldestTransactionSeconds"
+        where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
+      ) as "oldestTransactionSeconds"
     from consumers join shops using (shop_id)
     where consumers.update_time > now() - interval '1 day'`.execute(db);
   return rows[0] as PostgresLook;
