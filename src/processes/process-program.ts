@@ -5,6 +5,7 @@ import { createLogger } from "../logger.ts";
 import { startServer } from "../serve.ts";
 import { StartError } from "../start-error.ts";
 import type { Order, Report, Task } from "./messages.ts";
+import { createQuestions } from "./questions.ts";
 
 /** How long the metrics of all processes may take, in milliseconds: more than a process that does not say its own is waited for. */
 const pageMs = 3000;
@@ -19,20 +20,23 @@ const stopAsked = new Promise<void>((resolve) => {
     }
   });
 });
-/** Who waits for the metrics of all processes, by the number of the question. */
-const waiting = new Map<number, (text: string) => void>();
-let askedCount = 0;
+/** Asks the process that started this one, which asks all. */
+const questions = createQuestions({
+  timeoutMs: pageMs,
+  unanswered: "the process that hands out connections does not answer",
+});
 
 const { number, config, logLevel, ...stores } = await readTask();
 const logger = createLogger(logLevel).child({ process: number });
 try {
+  const gatherMetrics = () => questions.ask((question) => report({ askedForPage: question }));
   const place = { number, gatherMetrics };
   const { grpcPort, httpPort, metrics, stop } = await startServer({ config, ...stores, process: place, logger });
   process.on("message", (order: Order) => {
     if (typeof order === "object" && "say" in order) {
-      void metrics().then((text) => report({ said: order.say, text }));
+      void sayMetrics(order.say, metrics);
     } else if (typeof order === "object" && "page" in order) {
-      waiting.get(order.page)?.(order.text);
+      questions.answer(order.page, order.text);
     }
   });
   logger.info(`process ${number} serves`);
@@ -58,20 +62,18 @@ async function readTask(): Promise<Task> {
   }
 }
 
-/** The process that started this one asks all of them. */
-async function gatherMetrics(): Promise<string> {
-  askedCount += 1;
-  const question = askedCount;
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const timer = setTimeout(() => reject(new Error("the process that hands out connections does not answer")), pageMs);
-  waiting.set(question, resolve);
-  report({ askedForPage: question });
-  return promise.finally(() => {
-    clearTimeout(timer);
-    waiting.delete(question);
-  });
+/** Metrics that cannot be said are missing on the page of all processes; that is no reason to end. */
+async function sayMetrics(question: number, metrics: () => Promise<string>): Promise<void> {
+  try {
+    report({ said: question, text: await metrics() });
+  } catch (error) {
+    logger.error({ err: error }, `process ${number} could not say its metrics`);
+  }
 }
 
+/** Nobody listens any more once the channel is closed, and to write to it would be an error that nobody catches. */
 function report(message: Report): void {
-  process.send?.(message);
+  if (process.connected) {
+    process.send?.(message);
+  }
 }

@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { StartError } from "../start-error.ts";
 import { closeUnaccepted } from "./close-unaccepted.ts";
 import type { Order, Ports, Report, Task } from "./messages.ts";
+import { createQuestions } from "./questions.ts";
 
 /** A process that serves, as the one that started it sees it. */
 export interface ServingProcess {
@@ -34,8 +35,7 @@ export function forkProcess(task: Task, gather: () => Promise<string>): ServingP
   cluster.setupPrimary({ exec: program, args: [], serialization: "advanced" });
   const worker = cluster.fork();
   closeUnaccepted(worker);
-  const waiting = new Map<number, (text: string) => void>();
-  let askedCount = 0;
+  const questions = createQuestions({ timeoutMs: sayMs, unanswered: "it does not say its metrics" });
   const ended = new Promise<string>((resolve) => {
     worker.once("exit", (code, signal) =>
       resolve(signal ? `was ended by ${signal}` : `ended by itself with exit code ${code}`),
@@ -54,7 +54,7 @@ export function forkProcess(task: Task, gather: () => Promise<string>): ServingP
       } else if ("failure" in report) {
         reject(new StartError(report.failure));
       } else if ("said" in report) {
-        waiting.get(report.said)?.(report.text);
+        questions.answer(report.said, report.text);
       } else {
         void gather().then((text) => tell({ page: report.askedForPage, text }));
       }
@@ -71,18 +71,7 @@ export function forkProcess(task: Task, gather: () => Promise<string>): ServingP
     pid: worker.process.pid,
     ready,
     ended,
-    metrics: () => {
-      askedCount += 1;
-      const number = askedCount;
-      const { promise, resolve, reject } = Promise.withResolvers<string>();
-      const timer = setTimeout(() => reject(new Error("it does not say its metrics")), sayMs);
-      waiting.set(number, resolve);
-      tell({ say: number });
-      return promise.finally(() => {
-        clearTimeout(timer);
-        waiting.delete(number);
-      });
-    },
+    metrics: () => questions.ask((question) => tell({ say: question })),
     askToStop: () => tell("stop"),
     kill: () => worker.process.kill("SIGKILL"),
   };

@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type MetricsPage, parseMetrics } from "../helpers/metrics-text.ts";
 import { until } from "../helpers/until.ts";
@@ -72,4 +73,23 @@ test("a process that hangs is left out, and the page says which", async () => {
     process.kill(pid, "SIGCONT");
   }
   await until("it is back", async () => (await read()).sum("holdfast_process_answers") === 2, 30_000);
+});
+
+test("processes that cannot say their metrics log it, are left out and serve on", async () => {
+  const preloads = [fileURLToPath(new URL("withhold-metrics.ts", import.meta.url))];
+  const withholding = await serve(2, { ...stores.urls, preloads });
+  try {
+    const page = parseMetrics(await (await fetch(`${withholding.httpUrl}/metrics`)).text());
+    expect(page.samples.map(({ name, value }) => [name, value])).toEqual([
+      ["holdfast_process_answers", 0],
+      ["holdfast_process_answers", 0],
+    ]);
+    for (const number of [1, 2]) {
+      const said = `process ${number} could not say its metrics`;
+      await until("it is logged", () => withholding.lines.some(({ msg }) => msg === said));
+      expect(withholding.pidsOf(number)).toHaveLength(1);
+    }
+  } finally {
+    await withholding.kill();
+  }
 });
