@@ -254,6 +254,18 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
       says: /no Holdfast answers gRPC on 127\.0\.0\.1:\d+ \(ECONNREFUSED\): .*--target/,
     },
     {
+      name: "a setting is wrong, at verify",
+      command: "verify",
+      prepare: async () => ({ settings: { HOLDFAST_DURABILITY: "maybe" } }),
+      says: /HOLDFAST_DURABILITY is "maybe".*postgres or redis/,
+    },
+    {
+      name: "an option does not exist, at verify",
+      command: "verify",
+      prepare: async () => ({ args: ["--targt", "127.0.0.1:50051"] }),
+      says: /Unknown option '--targt'/,
+    },
+    {
       name: "a target is no address, at verify",
       command: "verify",
       prepare: async () => ({ args: ["--target", "https://shop.example:443"] }),
