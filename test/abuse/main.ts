@@ -9,7 +9,7 @@ Attacks both doors of a server of its own while somebody buys: rapid resets, slo
 and mutated requests. --tls: over TLS, where the other door speaks HTTP/2 too. --share makes all of it smaller or larger.
 `;
 
-/** Undefined for options that do not exist. */
+/** Undefined for `--help`, and for options that do not exist. */
 function parseOptions() {
   const options = {
     tls: { type: "boolean", default: false },
@@ -87,7 +87,7 @@ async function main(): Promise<number> {
   const options = parseOptions();
   if (options === undefined) {
     process.stdout.write(usage);
-    return 1;
+    return process.argv.includes("--help") ? 0 : 1;
   }
   const { seed, isTls, share } = options;
   const cleanUp = new AsyncDisposableStack();

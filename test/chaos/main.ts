@@ -27,7 +27,7 @@ function namesOf<Kind extends World>(faults: readonly Fault<Kind>[]): string {
   return faults.map(({ name }) => name).join(", ");
 }
 
-/** Undefined for options that do not exist. */
+/** Undefined for `--help`, and for options that do not exist. */
 function parseOptions() {
   const options = {
     rounds: { type: "string", default: "20" },
@@ -105,7 +105,7 @@ async function main(): Promise<number> {
   const options = parseOptions();
   if (options === undefined) {
     process.stdout.write(usage);
-    return 1;
+    return process.argv.includes("--help") ? 0 : 1;
   }
   const folder = await mkdtemp(join(tmpdir(), "holdfast-chaos-"));
   // PostgreSQL does not run as root and has to reach its own, closed folder in here.

@@ -14,7 +14,7 @@ Ends a server at every crash point of src/crash-point.ts, one after the other, w
 checks what is left. --points takes only the plans whose name contains one of these.
 `;
 
-/** Undefined for options that do not exist. */
+/** Undefined for `--help`, and for options that do not exist. */
 function parseOptions() {
   const options = {
     points: { type: "string", default: "" },
@@ -43,7 +43,7 @@ async function main(): Promise<number> {
   const options = parseOptions();
   if (options === undefined) {
     process.stdout.write(usage);
-    return 1;
+    return process.argv.includes("--help") ? 0 : 1;
   }
   const { seed, points } = options;
   const plans = plansOf(seed).filter(({ name }) => points.some((each) => name.includes(each)));

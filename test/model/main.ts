@@ -10,7 +10,7 @@ Sends random calls of several callers to a Holdfast on private stores and compar
 the seed when they do not agree, and when an RPC or a reason of the contract was not reached. --run repeats one run.
 `;
 
-/** Undefined for options that do not exist. */
+/** Undefined for `--help`, and for options that do not exist. */
 function parseOptions() {
   const options = {
     commands: { type: "string", default: "20000" },
@@ -40,7 +40,7 @@ async function main(): Promise<number> {
   const options = parseOptions();
   if (options === undefined) {
     process.stdout.write(usage);
-    return 1;
+    return process.argv.includes("--help") ? 0 : 1;
   }
   const { seed, commandCount, run } = options;
   const cleanUp = new AsyncDisposableStack();

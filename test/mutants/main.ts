@@ -15,7 +15,7 @@ src/shop/. A test has to fail on each. Fails when a mutant survives, a patch doe
 /** Mutants that are judged at the same time. */
 const parallelCount = 2;
 
-/** Undefined for options that do not exist. */
+/** Undefined for `--help`, and for options that do not exist. */
 function parseOptions() {
   const options = {
     only: { type: "string", multiple: true },
@@ -99,7 +99,7 @@ async function main(): Promise<number> {
   const options = parseOptions();
   if (options === undefined) {
     process.stdout.write(usage);
-    return 1;
+    return process.argv.includes("--help") ? 0 : 1;
   }
   const { patches, drawnCount, seed } = options;
   const startedMs = performance.now();

@@ -50,6 +50,10 @@ function openHttp(address: string, { tls, token }: TargetOptions) {
 }
 
 async function main(): Promise<number> {
+  if (process.argv.includes("--help")) {
+    process.stdout.write(usage);
+    return 0;
+  }
   try {
     const { addresses, shopId, access } = readArguments();
     const [target = "", http] = addresses;
