@@ -99,3 +99,15 @@ describe("the settings of the README", () => {
     expect([...ranges, ...seconds].filter(([name, range]) => !rowOf(name).includes(range))).toEqual([]);
   });
 });
+
+describe("the table of what breaks are noticed by", () => {
+  it("has every patch, with what it breaks and the test that kills it", () => {
+    const patches = globSync("test/mutants/patches/*.patch", { cwd: root }).map((path) => {
+      const [, breaks, killedBy] = /^Breaks: (.*)\nKilled by: (.*)$/m.exec(read(path)) ?? [];
+      return [basename(path, ".patch"), breaks, killedBy].join(" | ");
+    });
+    const [, table = ""] = read("docs/guarantees.md").split("\n## Which break is noticed where\n");
+    const rows = [...table.matchAll(/^\| `([a-z-]+)` +\| (.*?) +\| `(.*)` +\|$/gm)];
+    expect(rows.map(([, ...cells]) => cells.join(" | ")).sort()).toEqual(patches.sort());
+  });
+});
