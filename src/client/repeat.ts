@@ -20,7 +20,7 @@ export interface RepeatOptions {
   readonly longestPauseMs?: number;
   /**
    * Hears of every attempt that is to be repeated, and of every watch that is to be resumed, before the pause; undefined
-   * when the server ended a watch because it stops.
+   * when the server ended a watch because it or the connection closes.
    */
   readonly onRepeat?: (error: unknown) => void;
   /**

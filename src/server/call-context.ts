@@ -30,7 +30,7 @@ export interface CallContext {
    * in the last case a Refusal. Made on first use.
    */
   readonly signal: AbortSignal;
-  /** Aborts when the server is about to stop: a stream then returns after the message it is at. */
+  /** Aborts when the server or this connection is about to close: a stream then returns after the message it is at. */
   readonly draining: AbortSignal;
 }
 

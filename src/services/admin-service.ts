@@ -195,7 +195,7 @@ function discrepancyMessage({ position, store, ...discrepancy }: Discrepancy) {
   return create(pb.DiscrepancySchema, { ...discrepancy, position: BigInt(position), store: pb.Store[store] });
 }
 
-/** A caller of something long: it ends too when the server is about to stop. */
+/** A caller of something long: it ends too when the server or its connection is about to close. */
 function untilDrained(ctx: CallContext): Caller {
   return {
     get ended() {
@@ -205,7 +205,7 @@ function untilDrained(ctx: CallContext): Caller {
     throwIfEnded: () => {
       ctx.throwIfEnded();
       if (ctx.draining.aborted) {
-        throw new Refusal("SHOP_UNAVAILABLE", "the server stops; ask again", { retryMs: 1000 });
+        throw new Refusal("SHOP_UNAVAILABLE", "the server or this connection closes; ask again", { retryMs: 1000 });
       }
     },
   };
