@@ -12,7 +12,7 @@ import { type Reason, Refusal, type RefusalDetails, type SubjectViolation } from
 import { writeMessage } from "./message-writer.ts";
 
 /** `domain` of every google.rpc.ErrorInfo we send. */
-export const ERROR_DOMAIN = "holdfast";
+const ERROR_DOMAIN = "holdfast";
 
 // Details travel in a header block, base64-encoded. gRPC core starts to drop responses whose headers pass 8 KiB.
 const MAX_VIOLATION_BYTES = 5000;
@@ -121,23 +121,16 @@ export function codeOf(error: unknown): Code {
 /** Turns whatever was thrown into what the caller is told. Nothing of an unknown error is told. */
 export function toCallError(error: unknown): CallError {
   const code = codeOf(error);
-  if (error instanceof Refusal) {
-    return {
-      code,
-      message: shortened(error.message),
-      details: refusalDetails(error.reason, error.details),
-      metadata: pushbackOf(error),
-    };
+  if (!(error instanceof Refusal)) {
+    return { code, message: isFault(error) ? "internal error" : (error as Error).message, details: [] };
   }
-  if (error instanceof CallEnded || error instanceof UnexpectedMessages) {
-    return { code, message: error.message, details: [] };
-  }
-  return { code, message: "internal error", details: [] };
+  const details = refusalDetails(error.reason, error.details);
+  return { code, message: shortened(error.message), details, metadata: pushbackOf(error) };
 }
 
 /** True for errors that are a fault of ours, and so belong in the log. */
 export function isFault(error: unknown): boolean {
-  return !(error instanceof Refusal || error instanceof CallEnded);
+  return codeOf(error) === Code.Internal;
 }
 
 /** A serialised google.rpc.Status: the trailer `grpc-status-details-bin`. */

@@ -6,7 +6,7 @@ import type { TlsConfig } from "../config.ts";
 import { StartError } from "../start-error.ts";
 
 /** How often the files are looked at, in milliseconds. By reading them: links that are swapped are not seen by watching. */
-export const TLS_RELOAD_INTERVAL_MS = 10_000;
+const TLS_RELOAD_INTERVAL_MS = 10_000;
 
 /** What both doors listen with, in PEM. */
 export interface TlsMaterial {
