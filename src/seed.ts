@@ -8,6 +8,7 @@ import { ownPrincipals } from "./auth/identity.ts";
 import { findNearest } from "./nearest.ts";
 import { findByRequestId, readCommit } from "./postgres/commits.ts";
 import { findProduct } from "./postgres/inventory.ts";
+import { isId } from "./shop/ids.ts";
 import type { Call } from "./shop/log-entry.ts";
 import type { Shops } from "./shop/shops.ts";
 import { patientCaller } from "./shop/waiters.ts";
@@ -121,7 +122,6 @@ function checkProduct(each: unknown, where: string): SeedProduct {
   refuseUnknownKeys(each, productKeys, where);
   const { sku, title = sku, price_minor, quantity = 0, shop_id = "default" } = each as Record<string, unknown>;
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-  const isId = (value: unknown): value is string => typeof value === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(value);
   if (!isId(sku) || !isId(shop_id) || typeof title !== "string" || /[\p{Cc}]/u.test(title) || [...title].length > 256) {
     throw new StartError(
       `${where}: sku and shop_id are ids (A-Z a-z 0-9 . _ -, at most 64), title at most 256 characters`,

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Message } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { type Reason, Refusal } from "../refusal.ts";
-import { shopIdOf } from "../shop/ids.ts";
+import { isId, shopIdOf } from "../shop/ids.ts";
 import type { Call } from "./call.ts";
 import type { CallObserver } from "./call-observer.ts";
 import { traceIdOf } from "./trace-parent.ts";
@@ -13,7 +13,6 @@ const loggedMetadata = new Set([
   ...["field", "state", "scope", "alarm", "position", "epoch"],
 ]);
 
-const idPattern = /^[A-Za-z0-9._-]{1,64}$/;
 const fieldPattern = /^[a-z][a-z0-9_.[\]]{0,127}$/;
 const principalPattern = /^[\w.:/-]{1,256}$/;
 
@@ -65,7 +64,7 @@ function aboutRefusal({ details }: Refusal): Readonly<Record<string, unknown>> {
 }
 
 function ifId(text: string | undefined): string | undefined {
-  return text !== undefined && idPattern.test(text) ? text : undefined;
+  return isId(text) ? text : undefined;
 }
 
 /** A principal; one that may be an e-mail or a person's name as a digest, by which its lines can still be told from others. */

@@ -1,5 +1,6 @@
 import type { Message } from "@bufbuild/protobuf";
 import { Refusal } from "../refusal.ts";
+import { isId } from "../shop/ids.ts";
 import type { Call } from "./call.ts";
 import type { Interceptor } from "./interceptors.ts";
 import { validationFailed } from "./validation-interceptor.ts";
@@ -14,8 +15,6 @@ export interface RequestIdOptions {
 export const REQUEST_ID_HEADER = "idempotency-key";
 
 type Mutation = Message & { requestId: string };
-
-const ID_PATTERN = /^[A-Za-z0-9._-]{1,64}$/;
 
 /**
  * Puts the header `idempotency-key` into the `request_id` of a mutation. A mutation that stays without an id is refused
@@ -38,7 +37,7 @@ export function createRequestIdInterceptor({ requireRequestId }: RequestIdOption
 
 function takeFromHeader(req: Mutation, header: string): void {
   const id = header.replace(/^"(.*)"$/, "$1");
-  if (!ID_PATTERN.test(id)) {
+  if (!isId(id)) {
     throw mismatch(`the header ${REQUEST_ID_HEADER} must be 1 to 64 characters of A-Z a-z 0-9 . _ -`);
   }
   if (req.requestId !== "" && req.requestId !== id) {

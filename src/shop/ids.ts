@@ -23,6 +23,11 @@ export function idTimeMs(id: string): number {
   return match === null ? 0 : Number.parseInt(`${match[1]}${match[2]}`, 16);
 }
 
+/** Whether something has the shape of an id, as the contract's rules have it for every id of a request. */
+export function isId(value: unknown): value is string {
+  return typeof value === "string" && /^[A-Za-z0-9._-]{1,64}$/.test(value);
+}
+
 /** The shop a request means: the empty id is `default`. */
 export function shopIdOf(req: { readonly shopId: string }): string {
   return req.shopId === "" ? "default" : req.shopId;
