@@ -7,7 +7,7 @@ import type { StoreObserver } from "../store.ts";
 import { secondsBuckets } from "./buckets.ts";
 import { createCallMetrics } from "./call-metrics.ts";
 import { createPaymentMetrics, type PaymentObserver } from "./payment-metrics.ts";
-import { processRegistry } from "./process-registry.ts";
+import { openProcessRegistry } from "./process-registry.ts";
 import { createHistogram } from "./series.ts";
 import { createPoolGauges, createShopGauges } from "./shop-gauges.ts";
 import { createShopMetrics } from "./shop-metrics.ts";
@@ -31,6 +31,7 @@ export interface Metrics {
 /** Makes the metrics of a server. `process`: its number where several serve behind the same doors. */
 export function createMetrics(process?: number): Metrics {
   const registry = new Registry();
+  const processRegistry = openProcessRegistry();
   const queries = createHistogram({
     registry,
     name: "holdfast_postgres_query_seconds",
