@@ -1,6 +1,9 @@
 import type { EventEmitter } from "node:events";
 import type { DoorLimits } from "../config.ts";
 
+/** The `endingOf` a connection whose age nobody counts: never aborted. */
+export const noEnding: AbortSignal = new AbortController().signal;
+
 /** How old the connections of a door may get. */
 export interface Ages<Connection> {
   /** Begins to count. */
@@ -37,8 +40,6 @@ export function createAges<Connection extends EventEmitter>(options: AgesOptions
       let timer = setTimeout(end, ageMs * (1 + JITTER * (2 * Math.random() - 1))).unref();
       connection.once("close", () => clearTimeout(timer));
     },
-    endingOf: (connection) => (connection === undefined ? undefined : endings.get(connection))?.signal ?? never,
+    endingOf: (connection) => (connection === undefined ? undefined : endings.get(connection))?.signal ?? noEnding,
   };
 }
-
-const never = new AbortController().signal;

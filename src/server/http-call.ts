@@ -2,6 +2,7 @@ import type { PeerCertificate } from "node:tls";
 import type { DescService, Message } from "@bufbuild/protobuf";
 import { createContextKey, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import type { Refusal } from "../refusal.ts";
+import { noEnding } from "./ages.ts";
 import { Call } from "./call.ts";
 import type { Dispatcher, Endpoint } from "./dispatcher.ts";
 import { toCallError, toConnectError } from "./errors.ts";
@@ -27,7 +28,7 @@ export interface HttpExchange {
 export const httpExchange = createContextKey<HttpExchange>({
   reached: false,
   refusal: undefined,
-  ending: new AbortController().signal,
+  ending: noEnding,
 });
 
 /** An implementation for connect that leads every RPC of a service to the dispatcher. */
