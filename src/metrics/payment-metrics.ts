@@ -11,8 +11,11 @@ export type BreakerState = "closed" | "half_open" | "open";
 
 /** Is told what the payment worker does. */
 export interface PaymentObserver {
-  /** The gateway was asked, all attempts together, and so long it took, in milliseconds. */
-  readonly asked: (kind: "charge" | "refund", outcome: PaymentOutcome, ms: number) => void;
+  /**
+   * The gateway was asked, all attempts together, and so long it took, in milliseconds. Undefined: it should have been, and the
+   * breaker was open.
+   */
+  readonly asked: (kind: "charge" | "refund", outcome: PaymentOutcome, ms: number | undefined) => void;
   readonly breakerChanged: (state: BreakerState) => void;
 }
 
@@ -26,12 +29,12 @@ export function createPaymentMetrics(registry: Registry): PaymentObserver {
   const payments = createCounter({
     registry,
     name: "holdfast_payments_total",
-    help: "Requests to the payment gateway, attempts of one taken together, by what came of them.",
+    help: "Requests to the payment gateway, attempts of one taken together, by what came of them; those that the breaker stopped too.",
   });
   const seconds = createHistogram({
     registry,
     name: "holdfast_payment_seconds",
-    help: "How long they took.",
+    help: "How long they took, but for those that the breaker stopped.",
     buckets: secondsBuckets,
   });
   const [byOutcome, byKind] = [
@@ -58,7 +61,9 @@ export function createPaymentMetrics(registry: Registry): PaymentObserver {
   return {
     asked: (kind, outcome, ms) => {
       (byOutcome.get(`${kind} ${outcome}`) as Count).count += 1;
-      byKind[kind].observe(ms / 1000);
+      if (ms !== undefined) {
+        byKind[kind].observe(ms / 1000);
+      }
     },
     breakerChanged: (state) => {
       breaker = state;

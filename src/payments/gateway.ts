@@ -51,14 +51,23 @@ export interface PaymentGateway {
  */
 export type UnknownKind = "unavailable" | "conflict" | "refused" | "stopped";
 
+/** More about an outcome that is unknown. */
+export interface OutcomeUnknownOptions extends ErrorOptions {
+  /** Whether the gateway was asked at all. Default true. */
+  readonly wasAsked?: boolean;
+}
+
 /** The gateway may have moved the money or not. */
 export class OutcomeUnknown extends Error {
   override readonly name = "OutcomeUnknown";
   readonly kind: UnknownKind;
+  /** False: no attempt was made, since the gateway is left alone. An earlier request for the same key may have moved the money. */
+  readonly wasAsked: boolean;
 
-  constructor(kind: UnknownKind, message: string, options?: ErrorOptions) {
+  constructor(kind: UnknownKind, message: string, { wasAsked = true, ...options }: OutcomeUnknownOptions = {}) {
     super(message, options);
     this.kind = kind;
+    this.wasAsked = wasAsked;
   }
 }
 

@@ -61,10 +61,18 @@ export function withRetries(
   onBreaker: (state: BreakerState) => void = () => {},
 ): PaymentGateway {
   const policy = createPolicy(times, onBreaker);
-  const ask = <Answer>(attempt: Attempt<Answer>, ending: AbortSignal): Promise<Answer> =>
-    untilEnding<Answer>(ending, (begin) => policy.execute(({ signal }) => begin(attempt, signal))).catch((error) => {
-      throw asUnknown(error);
-    });
+  const ask = async <Answer>(attempt: Attempt<Answer>, ending: AbortSignal): Promise<Answer> => {
+    let wasAsked = false;
+    const noted: Attempt<Answer> = (signal) => {
+      wasAsked = true;
+      return attempt(signal);
+    };
+    try {
+      return await untilEnding<Answer>(ending, (begin) => policy.execute(({ signal }) => begin(noted, signal)));
+    } catch (error) {
+      throw asUnknown(error, wasAsked);
+    }
+  };
   return {
     charge: (charge, signal) => ask((attemptSignal) => gateway.charge(charge, attemptSignal), signal),
     refund: (refund, signal) => ask((attemptSignal) => gateway.refund(refund, attemptSignal), signal),
@@ -106,9 +114,11 @@ function isFailure(error: unknown): boolean {
   return isTaskCancelledError(error) || (error instanceof OutcomeUnknown && error.kind === "unavailable");
 }
 
-function asUnknown(error: unknown): unknown {
+function asUnknown(error: unknown, wasAsked: boolean): unknown {
   if (isBrokenCircuitError(error)) {
-    return new OutcomeUnknown("unavailable", "the gateway failed too often and is left alone for a while");
+    return new OutcomeUnknown("unavailable", "the gateway failed too often and is left alone for a while", {
+      wasAsked,
+    });
   }
   return isTaskCancelledError(error)
     ? new OutcomeUnknown("unavailable", "the gateway did not answer in time", { cause: error })

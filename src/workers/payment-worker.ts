@@ -107,7 +107,7 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
       return answer;
     } catch (error) {
       if (error instanceof OutcomeUnknown && error.kind !== "stopped") {
-        onAsked(kind, error.kind, performance.now() - beganAtMs);
+        onAsked(kind, error.kind, error.wasAsked ? performance.now() - beganAtMs : undefined);
       }
       throw error;
     }

@@ -128,6 +128,23 @@ describe("the breaker", () => {
     expect(askedAtMs, "nothing is asked any more").toHaveLength(10);
   });
 
+  test("tells whether a request was made at all before it was open", async () => {
+    const { gateway, askedAtMs } = scripted(...Array<Step>(5).fill("charged"), "unavailable");
+    const retrying = withRetries(gateway, once);
+    for (let index = 0; index < 6; index += 1) await settle(retrying.charge(charge, patient));
+    const wasAsked = async () => {
+      const asked = retrying.charge(charge, patient);
+      await settle(asked);
+      return asked.then(
+        () => undefined,
+        (error: OutcomeUnknown) => error.wasAsked,
+      );
+    };
+    expect(await wasAsked(), "its second attempt is the 5th failure, and there is no third").toBe(true);
+    expect(await wasAsked()).toBe(false);
+    expect(askedAtMs).toHaveLength(10);
+  });
+
   test("stays closed while fewer than half of the attempts fail", async () => {
     const { gateway, askedAtMs } = scripted(
       ...Array.from({ length: 40 }, (_, index): Step => (index % 5 < 2 ? "unavailable" : "charged")),
