@@ -192,31 +192,22 @@ const otherCallers = {
   curl: () => findOnPath("curl") !== undefined,
 };
 
-/** Not needed to serve: where these cannot be installed, the tests of callers in other languages are left out. */
-function tryOtherCallers() {
-  if (findOnPath("apt-get") === undefined || process.getuid() !== 0) return;
-  const missing = Object.keys(otherCallers).filter((name) => !otherCallers[name]());
-  if (missing.length === 0) return;
-  say(`installing with apt-get for the tests of callers in other languages: ${missing.join(" ")}`);
-  const command = `DEBIAN_FRONTEND=noninteractive ${aptInstall} ${missing.join(" ")}`;
-  const { status } = run(["/bin/sh", "-c", `apt-get -qq update && ${command}`], {
-    stdio: ["ignore", "ignore", "inherit"],
-    env: outerEnvironment(),
-  });
-  say(status === 0 ? "installed" : "some could not be installed; the tests that need them are left out");
-}
+/** What the tests of alerts and dashboards need on Debian. */
+const observers = {
+  prometheus: () => findOnPath("promtool") !== undefined,
+  "prometheus-alertmanager": () => findOnPath("amtool") !== undefined,
+};
 
-/** What the tests of alerts and dashboards need on Debian, by package. */
-const observers = { prometheus: "promtool", "prometheus-alertmanager": "amtool" };
-
-/** Not needed to serve either: where these cannot be installed, the tests that replay alerts are left out. */
-function tryPrometheus() {
+/** What is not needed to serve: where it cannot be installed, the tests that need it are left out. */
+function tryToInstall(packages, tests) {
   if (findOnPath("apt-get") === undefined || process.getuid() !== 0) return;
-  const missing = Object.keys(observers).filter((name) => findOnPath(observers[name]) === undefined);
+  const missing = Object.keys(packages).filter((name) => !packages[name]());
   if (missing.length === 0) return;
-  say(`installing with apt-get for the tests of alerts and dashboards: ${missing.join(" ")}`);
-  const disable = `command -v systemctl > /dev/null && systemctl disable --now ${missing.join(" ")} > /dev/null 2>&1 || true`;
-  const { status } = run(["/bin/sh", "-c", `${noServices}${aptInstall} ${missing.join(" ")} && { ${disable}; }`], {
+  const names = missing.join(" ");
+  say(`installing with apt-get for the tests of ${tests}: ${names}`);
+  // Some of them are services; of the others there is nothing to disable.
+  const disable = `command -v systemctl > /dev/null && systemctl disable --now ${names} > /dev/null 2>&1 || true`;
+  const { status } = run(["/bin/sh", "-c", `${noServices}${aptInstall} ${names} && { ${disable}; }`], {
     stdio: ["ignore", "ignore", "inherit"],
     env: outerEnvironment(),
   });
@@ -232,8 +223,8 @@ function main(part) {
   if (usesOwnRedis || (part === "server" && !process.env.REDIS_URL)) ensureRedis();
   if (part === "bench") tryH2load();
   if (part === "tests") {
-    tryOtherCallers();
-    tryPrometheus();
+    tryToInstall(otherCallers, "callers in other languages");
+    tryToInstall(observers, "alerts and dashboards");
   }
 }
 
