@@ -20,7 +20,7 @@ export interface Tally {
   doneCount: number;
   /** Purchases that were refused for what the shop is like: FAILED_PRECONDITION. */
   refusedCount: number;
-  /** Purchases that may be tried again: ABORTED, RESOURCE_EXHAUSTED. */
+  /** Purchases that may be tried again: ABORTED, RESOURCE_EXHAUSTED, or not looked at. */
   busyCount: number;
   /** Purchases that ended in any other way. */
   failedCount: number;
@@ -69,6 +69,14 @@ const maxInFlightBytes = 32_768;
 const requestStride = 7919;
 const paceMs = 1;
 
+/** What became of a purchase. */
+type Outcome = "done" | "refused" | "busy" | "failed";
+
+/** The code of HTTP/2 for a stream that was not looked at: clients of gRPC send it again by themselves. */
+const refusedStream = 7;
+/** The setting of HTTP/2 that says how many streams the peer takes at a time, and how long one setting is. */
+const maxStreamsSetting = { id: 3, bytes: 6 };
+
 /** Opens a connection. `nextPurchase` numbers the purchases of all connections; undefined: none is to follow. */
 export async function openLoadConnection(
   port: number,
@@ -88,11 +96,12 @@ class Http2Connection implements LoadConnection {
   #stream = 1;
   readonly #frames = new FrameReader((bytes, offset, end) => this.#take(bytes, offset, end));
   #receivedBytes = 0;
-  /** Purchases that ended since a number of them was begun. */
-  #endedCount = 0;
   readonly #following: Call[] = [];
-  /** Until when every purchase that ends is followed by a new one. */
+  /** Until when there are as many as wanted. */
   #refillUntilMs = 0;
+  #wantedInFlightCount = 0;
+  /** How many calls at a time the server takes. */
+  #maxStreamCount = Number.POSITIVE_INFINITY;
   #isPacing = false;
   #tally = emptyTally();
   #done = Promise.withResolvers<void>();
@@ -112,7 +121,7 @@ class Http2Connection implements LoadConnection {
   run(inFlightCount: number, untilMs: number, tally: Tally): Promise<void> {
     this.#start(inFlightCount, tally);
     this.#refillUntilMs = untilMs;
-    this.#begin(inFlightCount);
+    this.#begin(this.#placeCount);
     return this.#done.promise;
   }
 
@@ -125,7 +134,7 @@ class Http2Connection implements LoadConnection {
     let begunCount = 0;
     for (let nowMs = startedMs; nowMs < untilMs; nowMs = performance.now()) {
       const dueCount = Math.floor(((nowMs - startedMs) / 1000) * perSecond);
-      const count = Math.min(dueCount - begunCount, maxInFlightCount - this.#calls.size);
+      const count = Math.min(dueCount - begunCount, this.#placeCount);
       if (count > 0) {
         this.#begin(count);
         begunCount += count;
@@ -148,10 +157,19 @@ class Http2Connection implements LoadConnection {
       throw new Error("more in flight than a server's first window takes");
     }
     this.#tally = tally;
+    this.#wantedInFlightCount = inFlightCount;
     this.#done = Promise.withResolvers();
   }
 
+  /** How many purchases may be begun: as clients of gRPC do, what the server does not take at a time is kept back. */
+  get #placeCount(): number {
+    return Math.max(0, Math.min(this.#wantedInFlightCount, this.#maxStreamCount) - this.#calls.size);
+  }
+
   #begin(count: number): void {
+    if (count === 0) {
+      return;
+    }
     const sentMs = performance.now();
     const calls: Call[] = [];
     for (let purchase = this.#nextPurchase(); purchase !== undefined; purchase = this.#nextPurchase()) {
@@ -199,8 +217,9 @@ class Http2Connection implements LoadConnection {
     } else if (type === frameType.headers && (flags & flag.endStream) !== 0) {
       this.#end(stream, bytes.subarray(offset + frameHeaderBytes, end));
     } else if (type === frameType.reset) {
-      this.#end(stream, undefined);
+      this.#end(stream, bytes.readUInt32BE(offset + frameHeaderBytes) === refusedStream ? "busy" : "failed");
     } else if (type === frameType.settings && (flags & flag.ack) === 0) {
+      this.#takeSettings(bytes.subarray(offset + frameHeaderBytes, end));
       this.#socket.write(frame(frameType.settings, flag.ack, 0));
     } else if (type === frameType.ping && (flags & flag.ack) === 0) {
       this.#socket.write(frame(frameType.ping, flag.ack, 0, bytes.subarray(offset + frameHeaderBytes, end)));
@@ -209,18 +228,25 @@ class Http2Connection implements LoadConnection {
     }
   }
 
-  #end(stream: number, trailers: Buffer | undefined): void {
+  #takeSettings(settings: Buffer): void {
+    for (let offset = 0; offset < settings.length; offset += maxStreamsSetting.bytes) {
+      if (settings.readUInt16BE(offset) === maxStreamsSetting.id) {
+        this.#maxStreamCount = settings.readUInt32BE(offset + 2);
+      }
+    }
+  }
+
+  #end(stream: number, trailers: Buffer | Outcome): void {
     const call = this.#calls.get(stream);
     if (call === undefined) {
       return;
     }
     this.#calls.delete(stream);
-    const outcome = outcomeOf(call, trailers);
+    const outcome = typeof trailers === "string" ? trailers : outcomeOf(call, trailers);
     if (outcome === "done" && call.step + 1 < this.#steps.length) {
       this.#following.push({ ...call, step: call.step + 1, hasMessage: false });
       return;
     }
-    this.#endedCount += 1;
     this.#tally[`${outcome}Count`] += 1;
     const nowMs = performance.now();
     if (outcome === "done" || outcome === "refused") {
@@ -235,10 +261,8 @@ class Http2Connection implements LoadConnection {
     if (this.#following.length > 0) {
       this.#send(this.#following.splice(0));
     }
-    const endedCount = this.#endedCount;
-    this.#endedCount = 0;
-    if (endedCount > 0 && performance.now() < this.#refillUntilMs) {
-      this.#begin(endedCount);
+    if (performance.now() < this.#refillUntilMs) {
+      this.#begin(this.#placeCount);
     }
     this.#finish();
   }
@@ -258,11 +282,11 @@ class Http2Connection implements LoadConnection {
 }
 
 /** A unary call has a message exactly when its status is OK, so the trailers of most calls need no reading. */
-function outcomeOf(call: Call, trailers: Buffer | undefined): "done" | "refused" | "busy" | "failed" {
+function outcomeOf(call: Call, trailers: Buffer): Outcome {
   if (call.hasMessage) {
     return "done";
   }
-  switch (trailers && readGrpcStatus(trailers)) {
+  switch (readGrpcStatus(trailers)) {
     case status.FAILED_PRECONDITION:
       return "refused";
     case status.ABORTED:

@@ -3,7 +3,9 @@ import type { PeerCertificate } from "node:tls";
 import { fromBinary, type Message } from "@bufbuild/protobuf";
 import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
 import type { DoorLimits } from "../config.ts";
+import { Refusal } from "../refusal.ts";
 import { Call } from "./call.ts";
+import type { CallLimits } from "./call-limits.ts";
 import type { Dispatcher, Endpoint } from "./dispatcher.ts";
 import { toCallError, toStatusBytes, UnexpectedMessages } from "./errors.ts";
 import { writeMessage } from "./message-writer.ts";
@@ -17,6 +19,7 @@ const OK = { code: status.OK, details: "OK" };
 export interface GrpcCallDeps {
   readonly dispatcher: Dispatcher;
   readonly readers: Readers;
+  readonly callLimits: CallLimits;
   /** Aborted when a connection is too old. */
   endingOf(session: Http2Session | undefined): AbortSignal;
   readonly limits: Pick<DoorLimits, "arrivalMs" | "unreadBytes">;
@@ -29,19 +32,21 @@ abstract class GrpcCall extends Call implements Reader {
   seenTakenCount = -1;
   protected readonly dispatcher: Dispatcher;
   protected readonly readers: Readers;
+  protected readonly callLimits: CallLimits;
   protected readonly transport: ServerInterceptingCallInterface;
   #metadata: Metadata | undefined;
   #request: Buffer | undefined;
 
   constructor(
     endpoint: Endpoint,
-    { dispatcher, readers }: GrpcCallDeps,
+    { dispatcher, readers, callLimits }: GrpcCallDeps,
     transport: ServerInterceptingCallInterface,
     draining = dispatcher.draining,
   ) {
     super(endpoint, draining);
     this.dispatcher = dispatcher;
     this.readers = readers;
+    this.callLimits = callLimits;
     this.transport = transport;
   }
 
@@ -57,7 +62,7 @@ abstract class GrpcCall extends Call implements Reader {
 
   override peerCertificate(): PeerCertificate | undefined {
     // getAuthContext() takes the certificate apart for every call, the stream leads to where that is done once.
-    return peerCertificateOf(streamOf(this.transport)?.session?.socket);
+    return peerCertificateOf(sessionOf(this.transport)?.socket);
   }
 
   onReceiveMetadata(metadata: Metadata): void {
@@ -126,6 +131,9 @@ abstract class GrpcCall extends Call implements Reader {
       metadata.set("grpc-status-details-bin", Buffer.from(toStatusBytes(failure)));
     }
     this.transport.sendStatus({ code: Number(failure.code), details: failure.message, metadata });
+    if (error instanceof Refusal && error.reason === "OVERLOADED") {
+      this.callLimits.refused(sessionOf(this.transport));
+    }
   }
 
   #refuseMessageCount(count: string): void {
@@ -153,14 +161,17 @@ export class GrpcUnaryCall extends GrpcCall {
 /** A server stream on the gRPC door. */
 export class GrpcStreamCall extends GrpcCall {
   readonly #limits: GrpcCallDeps["limits"];
+  readonly #session: Http2Session | undefined;
   #arrival: NodeJS.Timeout | undefined;
   #unsentBytes = 0;
   #resume: (() => void) | undefined;
 
   constructor(endpoint: Endpoint, deps: GrpcCallDeps, transport: ServerInterceptingCallInterface) {
-    const ending = deps.endingOf(streamOf(transport)?.session);
-    super(endpoint, deps, transport, AbortSignal.any([deps.dispatcher.draining, ending]));
+    const session = sessionOf(transport);
+    super(endpoint, deps, transport, AbortSignal.any([deps.dispatcher.draining, deps.endingOf(session)]));
     this.#limits = deps.limits;
+    this.#session = session;
+    deps.callLimits.lastingBegan(session);
   }
 
   get hasUnread(): boolean {
@@ -180,6 +191,7 @@ export class GrpcStreamCall extends GrpcCall {
 
   override onCancel(): void {
     clearTimeout(this.#arrival);
+    this.callLimits.lastingEnded(this.#session);
     super.onCancel();
     this.#resume?.();
   }
@@ -250,6 +262,10 @@ export class GrpcStreamCall extends GrpcCall {
 /** grpc-js keeps it to itself; undefined when there is none any more. */
 function streamOf(transport: ServerInterceptingCallInterface): ServerHttp2Stream | undefined {
   return (transport as unknown as { readonly stream?: ServerHttp2Stream }).stream;
+}
+
+function sessionOf(transport: ServerInterceptingCallInterface): Http2Session | undefined {
+  return streamOf(transport)?.session;
 }
 
 function ignore(): void {}

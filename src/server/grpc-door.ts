@@ -14,6 +14,7 @@ import type { Logger } from "pino";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import type { DoorLimits, ListenAddress } from "../config.ts";
 import { createAges } from "./ages.ts";
+import { createCallLimits } from "./call-limits.ts";
 import { type Connections, trackConnections } from "./connections.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Door } from "./door.ts";
@@ -59,7 +60,8 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
     close: (session) => session.close(),
     destroy: (session) => session.destroy(),
   });
-  const deps = { dispatcher, readers: createReaders(limits.unreadMs), endingOf: ages.endingOf, limits };
+  const callLimits = createCallLimits({ maxCount: limits.callsPerConnection });
+  const deps = { dispatcher, readers: createReaders(limits.unreadMs), callLimits, endingOf: ages.endingOf, limits };
   const server = openServer(limits, createEntrance(deps, otherCalls));
   const { http2Servers } = server as unknown as Inside;
   let connections: readonly Connections[] = [];
