@@ -77,7 +77,7 @@ export interface Config {
     /** HOLDFAST_MAX_BACKLOG_COMMITS: commits of a shop that PostgreSQL does not have yet. Default 8,000. */
     readonly maxBacklogCommits: number;
   };
-  /** HOLDFAST_METRICS_ADDR: where `/metrics` is. Undefined: on the HTTP door. */
+  /** HOLDFAST_METRICS_ADDR: where `/metrics` is, and the probes too. Undefined: on the HTTP door. */
   readonly metricsAddress: ListenAddress | undefined;
   /** HOLDFAST_VERIFY_SECONDS, in milliseconds: how often every shop is verified on the side; 0 = never. Default 900 s. */
   readonly verifyMs: number;

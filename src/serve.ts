@@ -280,7 +280,9 @@ async function openDoors(
   const answerMetrics = createMetricsPage({ render: process?.gatherMetrics ?? metrics.render, logger });
   const { metricsAddress } = config;
   const metricsDoor =
-    metricsAddress === undefined ? undefined : createMetricsDoor({ address: metricsAddress, answer: answerMetrics });
+    metricsAddress === undefined
+      ? undefined
+      : createMetricsDoor({ address: metricsAddress, answerMetrics, isReady: readiness });
   const http = createHttpDoor({
     address: config.httpAddress,
     dispatcher,

@@ -4,19 +4,24 @@ import type { ListenAddress } from "../config.ts";
 import type { Door } from "./door.ts";
 import { listenError } from "./listen-error.ts";
 import type { MetricsPage } from "./metrics-page.ts";
+import { createProbes, type Readiness } from "./probes.ts";
 
 /** What the door for metrics needs. */
 export interface MetricsDoorOptions {
   readonly address: ListenAddress;
-  readonly answer: MetricsPage;
+  readonly answerMetrics: MetricsPage;
+  /** What `/readyz` says. */
+  readonly isReady: () => Readiness | Promise<Readiness>;
 }
 
-/** Opens a door that has nothing but `/metrics`, without TLS: for a network of its own. */
-export function createMetricsDoor({ address, answer }: MetricsDoorOptions): Door {
+/** Opens a door that has nothing but `/metrics` and the probes, without TLS: for a network of its own. */
+export function createMetricsDoor({ address, answerMetrics, isReady }: MetricsDoorOptions): Door {
+  const answerProbe = createProbes(isReady);
   const server = createServer({ headersTimeout: 10_000, requestTimeout: 10_000 }, (req, res) => {
-    if (!answer(req.url?.split("?", 1)[0] ?? "", req, res)) {
+    const path = req.url?.split("?", 1)[0] ?? "";
+    if (!answerMetrics(path, req, res) && !answerProbe(path, req, res)) {
       res.statusCode = 404;
-      res.end("there is only /metrics here\n");
+      res.end("there are only /metrics, /livez and /readyz here\n");
     }
   });
   return {

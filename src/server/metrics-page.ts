@@ -13,14 +13,20 @@ export interface MetricsPageOptions {
   readonly logger: Logger;
 }
 
-/** `/metrics`, for Prometheus. Looks that come together, or one right after the other, get the same page. */
+/**
+ * `/metrics`, for Prometheus. Looks that come together, or one right after the other, get the same page, or hear the same
+ * failure, which is logged once.
+ */
 export function createMetricsPage({ render, maxAgeMs = 1000, logger }: MetricsPageOptions): MetricsPage {
-  let page: Promise<string> | undefined;
+  let page: Promise<string | undefined> | undefined;
   let renderedAtMs = Number.NEGATIVE_INFINITY;
-  const current = (): Promise<string> => {
+  const current = (): Promise<string | undefined> => {
     if (page === undefined || performance.now() - renderedAtMs > maxAgeMs) {
       renderedAtMs = performance.now();
-      page = render();
+      page = render().catch((error: unknown) => {
+        logger.error({ err: error }, "the metrics could not be shown");
+        return undefined;
+      });
     }
     return page;
   };
@@ -28,14 +34,13 @@ export function createMetricsPage({ render, maxAgeMs = 1000, logger }: MetricsPa
     if (path !== "/metrics" || (req.method !== "GET" && req.method !== "HEAD")) {
       return false;
     }
-    current().then(
-      (text) => answer(res, 200, "text/plain; version=0.0.4; charset=utf-8", text),
-      (error: unknown) => {
-        page = undefined;
-        logger.error({ err: error }, "the metrics could not be shown");
+    void current().then((text) => {
+      if (text === undefined) {
         answer(res, 500, "text/plain", "the metrics could not be shown\n");
-      },
-    );
+      } else {
+        answer(res, 200, "text/plain; version=0.0.4; charset=utf-8", text);
+      }
+    });
     return true;
   };
 }
