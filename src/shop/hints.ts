@@ -6,9 +6,15 @@ import type { ScriptRunner } from "./redis.ts";
  * anyway, only later.
  */
 export interface Hints {
-  /** Tells that a shop is durable up to a position; what is told in one turn of the event loop goes out as one message. */
+  /** Tells that a shop is durable up to a position, within some milliseconds: what is told meanwhile goes out with it. */
   tell(shopId: string, position: number): void;
 }
+
+/**
+ * How long hints are gathered, in milliseconds: little for a watcher of another process, and two hundred messages a second at
+ * most, also where each of a thousand shops flushes for itself.
+ */
+const gatherMs = 5;
 
 /** Creates the hints of one process, and calls `onHint` with those of all, its own among them. */
 export async function createHints(
@@ -34,8 +40,7 @@ export async function createHints(
   return {
     tell: (shopId, position) => {
       if (untold.size === 0) {
-        // After the flushes that were answered together have all told.
-        process.nextTick(send);
+        setTimeout(send, gatherMs);
       }
       untold.set(shopId, position);
     },
