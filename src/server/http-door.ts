@@ -208,7 +208,7 @@ function createCloser(server: Server, draining: AbortSignal): (res: ServerRespon
   return (res) => {
     res.once("finish", () => {
       if (draining.aborted && res.shouldKeepAlive) {
-        timer = timer?.refresh() ?? setTimeout(closeIdle, LINGER_MS);
+        timer = timer?.refresh() ?? setTimeout(closeIdle, LINGER_MS).unref();
       }
     });
   };

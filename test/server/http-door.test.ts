@@ -239,6 +239,32 @@ test("in a drain a connection that was to be kept takes one more call, and nobod
   expect(Date.now() - beganMs).toBeLessThan(5000);
 });
 
+test("a door that has drained has nothing left that keeps a process up", async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
+  const { promise: arrived, resolve: arrive } = Promise.withResolvers<void>();
+  const { httpDoor, httpPort } = await openDoors({
+    getStock: async (req, ctx) => {
+      arrive();
+      await aborted(ctx.draining);
+      return stockOf(req.sku);
+    },
+  });
+  const body = '{"sku":"ps5"}';
+  const fields = `host: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
+  const before = timers();
+  const socket = connect(httpPort, "127.0.0.1");
+  socket.write(`POST ${GET_STOCK} HTTP/1.1\r\n${fields}\r\n\r\n${body}`);
+  await arrived;
+  const drained = httpDoor.drain(10_000);
+  const [answer] = await once(socket, "data");
+  socket.end();
+  await drained;
+
+  // It was told that its connection is kept, and closed it first.
+  expect(String(answer)).toMatch(/^HTTP\/1\.1 200 .*connection: keep-alive/is);
+  expect(timers()).toBeLessThanOrEqual(before);
+});
+
 test("a port in use is one line that says what to do", async () => {
   const { httpPort } = await openDoors({});
 
