@@ -166,10 +166,12 @@ export function toRefusedError(error: unknown): unknown {
 
 const undecidedReasons: ReadonlySet<string> = new Set<Reason>(["SHOP_UNAVAILABLE", "RATE_LIMITED", "OVERLOADED"]);
 
-/** Without a reason of Holdfast's, the call was not taken, or nobody knows what became of it. */
+/**
+ * Without a reason of Holdfast's, the call was not taken, or nobody knows what became of it. RESOURCE_EXHAUSTED is not among
+ * them: without a reason it says that a message is too large, and the same call would end so again.
+ */
 const undecidedCodes: ReadonlySet<Code> = new Set([
   Code.Unavailable,
-  Code.ResourceExhausted,
   Code.DeadlineExceeded,
   Code.Canceled,
   Code.Unknown,

@@ -132,6 +132,14 @@ describe.each(transportNames)("over %s", (name) => {
     });
     expect(errors, "a wait that is for the caller to decide").toEqual([]);
   });
+
+  it("a request that is too large is sent once", async () => {
+    const errors: unknown[] = [];
+    const { client } = await openClient(holdfast, cleanUp, { onRepeat: (error) => errors.push(error) }, name);
+    const error = await errorOf(client.inventory.getStock({ sku: "x".repeat(70_000) }));
+    expect([error.code, refusalOf(error)]).toEqual([Code.ResourceExhausted, undefined]);
+    expect(errors).toEqual([]);
+  });
 });
 
 it("leaves a caller's own message as it is, and gives it another id with every call", async () => {

@@ -121,7 +121,7 @@ describe("an error of the client", () => {
 
   it.each([
     [Code.Unavailable, true],
-    [Code.ResourceExhausted, true],
+    [Code.ResourceExhausted, false],
     [Code.DeadlineExceeded, true],
     [Code.Unknown, true],
     [Code.Internal, true],
