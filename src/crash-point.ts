@@ -62,6 +62,7 @@ export const crashSteps = [
   "sweep: list shops",
   "sweep: list renewals",
   "sweep: peek",
+  "sweep: trim",
   "sweep: flush",
   "sweep: flush fenced",
   "sweep: expire",

@@ -109,6 +109,13 @@ function viewOf(known: ShopHead, chain: readonly MadeCommit[]): LogView {
   };
 }
 
+/**
+ * By how many commits the head goes on, at least, before a flush trims the log again. With many shops nearly every flush has one
+ * commit, and a trim for each would be a tenth of what an order costs. More often would be of no use: Redis lets go of 100 entries at a
+ * time, and what asks how far Postgres is (`lua/include/remember.lua`) does so at every hundredth commit. The sweeper does the rest.
+ */
+export const trimEveryCommits = 64;
+
 /** Creates the flusher of one shop. */
 export function createFlusher(options: FlusherOptions): Flusher {
   const { shopId, keys, scripts, redis, connection, logger } = options;
@@ -123,6 +130,8 @@ export function createFlusher(options: FlusherOptions): Flusher {
   let failures = 0;
   let nextLook: Look | undefined;
   let reopenCount = 0;
+  /** The head of the last trim that was sent. */
+  let trimmed: ShopHead | undefined;
 
   /** Step 1: the head, always before the log. */
   const readHead = async (): Promise<void> => {
@@ -289,12 +298,20 @@ export function createFlusher(options: FlusherOptions): Flusher {
     waiters.settle(durable, "durable");
     crashPoint("after flush: release");
     options.onDurable(before, fresh);
-    const newest = fresh.at(-1) as LogEntry;
-    const trim = [epoch, newest.position, options.marginCommits];
+    trimNowAndThen(headAt(fresh));
+  };
+
+  /** Lets the log go up to the margin, and notes how far Postgres is, unless that was just done. */
+  const trimNowAndThen = (durable: ShopHead): void => {
+    if (trimmed?.epoch === durable.epoch && durable.position < trimmed.position + trimEveryCommits) {
+      return;
+    }
+    trimmed = durable;
+    const trim = [durable.epoch, durable.position, options.marginCommits];
     around("flush: trim", () => redis.aside(scripts.trimLog, keys, trim)).catch((error) =>
       logger[isStoreAway(error) ? "debug" : "warn"](
         { err: error, shop: shopId },
-        "the log could not be trimmed; the next round does it",
+        "the log could not be trimmed; the sweeper does it",
       ),
     );
   };

@@ -225,11 +225,14 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       return;
     }
     const redisGeneration = redis.generation;
-    const peeked = await around("sweep: peek", () => redis.aside(scripts.peek, shopKeys(shopId), []));
-    const [, logPosition, logCommitId, nextDueMs, redisMs, nextRenewalMs] = peeked as [
+    const keys = shopKeys(shopId);
+    const peeked = await around("sweep: peek", () => redis.aside(scripts.peek, keys, []));
+    const [epoch, logPosition, logCommitId, nextDueMs, redisMs, nextRenewalMs, , flushed] = peeked as [
       string,
       number,
       string,
+      number,
+      number,
       number,
       number,
       number,
@@ -239,6 +242,13 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     known?.noteDurable(position);
     if (isAllDurable) {
       known?.confirm({ position, commitId }, redisGeneration);
+    }
+    // Flushes note it now and then only. What was durable is noted also when Postgres lost it meanwhile: OPEN fences the shop by it.
+    // A log that ends before it lost its tail, or is of a history that began anew: how far that is, is for OPEN to say.
+    const durablePosition = known?.durablePosition ?? position;
+    if (flushed < durablePosition && durablePosition <= logPosition) {
+      const trim = [epoch, durablePosition, deps.marginCommits];
+      await around("sweep: trim", () => redis.aside(scripts.trimLog, keys, trim));
     }
     const isNothingWaiting = isAllDurable || logPosition === 0;
     if (isNothingWaiting) {

@@ -108,7 +108,7 @@ describe("a runner", () => {
     const found = (await (runner.connections[0] as Redis).call("FUNCTION", "LIST")) as string[][];
     return found.map((fields) => fields[fields.indexOf("library_name") + 1]).sort();
   };
-  const emptyPeek = ["", 0, "", -1, expect.any(Number), -1, -1];
+  const emptyPeek = ["", 0, "", -1, expect.any(Number), -1, -1, 0];
   beforeAll(async () => {
     redis = await startRestartableRedis();
     runner = await connect(redis.url);

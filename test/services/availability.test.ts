@@ -216,9 +216,11 @@ describe("a mutation without a request id", () => {
 
 test("a shop whose Postgres is further behind than the log reaches back is fenced, and says so", async () => {
   const shopId = await createShop(holdfast.grpc, { stock: { a: 9 } });
-  await holdfast.grpc.orders.placeOrder({ shopId, ...order });
-  const { commits } = await loseNewestCommit(shopId);
+  const { commit } = await holdfast.grpc.orders.placeOrder({ shopId, ...order });
   const redis = new Redis(stores.redis.url);
+  // A log is never trimmed before it was noted how far Postgres is.
+  await expect.poll(() => redis.hget(`{${shopId}}:meta`, "flushed"), { timeout: 8000 }).toBe(String(commit?.position));
+  const { commits } = await loseNewestCommit(shopId);
   await redis.xtrim(`{${shopId}}:log`, "MINID", String(commits));
   redis.disconnect();
   // Whoever comes first finds out.

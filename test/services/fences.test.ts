@@ -102,6 +102,10 @@ const headOf = async (shopId: string): Promise<number> => {
   return rows[0].head;
 };
 
+/** Waits until the sweeper has noted in Redis how far Postgres is. */
+const untilNoted = (shopId: string, position: number) =>
+  expect.poll(() => redis.hget(`{${shopId}}:meta`, "flushed"), { timeout: 8000 }).toBe(String(position));
+
 describe("a commit that Postgres refuses", () => {
   /** Makes Postgres refuse an order. */
   const refuseOrder = (orderId: string) =>
@@ -269,6 +273,8 @@ describe("a Postgres that was put back to where the log does not reach", () => {
       commits.push(commitOf((await persist(() => two.grpc.orders.placeOrder({ shopId, ...sale }))) as never));
     }
     await watch?.(shopId, restored + 8);
+    // A log is never trimmed before it was noted how far Postgres is.
+    await untilNoted(shopId, restored + 8);
     await redis.xtrim(`{${shopId}}:log`, "MINID", `${restored + 3}-0`);
     const newer = await copies.putBack(copy);
     await reconnect();
@@ -351,5 +357,28 @@ describe("a Postgres that was put back to where the log does not reach", () => {
     const { stock } = await two.grpc.inventory.getStock({ shopId, sku: "a" });
     expect(stock?.soldCount).toBe(1n);
     await expectWhole(two.grpc, shopId);
+  }, 60_000);
+
+  test("keeps what it had, lost before that was noted in Redis, and does not take any more: it is not discarded", async () => {
+    const shopId = await createShop(one.grpc, { stock: { a: 9 } });
+    const orderId = `refused-${shopId}`;
+    await postgres.query(`alter table orders add constraint refused check (order_id <> '${orderId}')`);
+    const copy = await copies.take();
+    await reconnect();
+    await postgres.query("alter table orders drop constraint refused");
+    await persist(() => one.grpc.orders.placeOrder({ shopId, orderId, requestId: orderId, ...sale }));
+    const head = await headOf(shopId);
+    await copies.putBack(copy);
+    await reconnect();
+    // As if it had been lost before the sweeper came by; it does so now, when Postgres does not know any more.
+    await redis.hset(`{${shopId}}:meta`, "flushed", head - 1);
+    await untilNoted(shopId, head);
+    await expect.poll(() => alarmsOf(one, shopId).length, { timeout: 8000 }).toBe(1);
+    expect(await refusalOf(rebuild(one.grpc, shopId, RebuildMode.DISCARD_UNRECORDED))).toMatchObject(fenced);
+    await postgres.query("alter table orders drop constraint refused");
+    await expect.poll(() => headOf(shopId), { timeout: 8000 }).toBe(head);
+    const again = () => one.grpc.orders.placeOrder({ shopId, orderId, requestId: orderId, ...sale });
+    expect((await persist(again))?.commit).toMatchObject({ replayed: true, position: BigInt(head) });
+    await expectWhole(one.grpc, shopId);
   }, 60_000);
 });

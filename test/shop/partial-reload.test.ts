@@ -209,6 +209,12 @@ async function addUser(shopId: string): Promise<void> {
   await main.grpc.users.createUser({ shopId, userId: "another" });
 }
 
+/** Waits until the sweeper has noted that everything is in Postgres. */
+async function untilFlushed(shopId: string): Promise<void> {
+  const noted = async () => new Set(await here.hmget(`{${shopId}}:meta`, "position", "flushed")).size;
+  await expect.poll(noted, { timeout: 10_000, interval: 10 }).toBe(1);
+}
+
 /** Waits until nothing that is due is left, and everything is in Postgres. */
 async function untilQuiet(redis: Redis, cases: readonly Case[]): Promise<void> {
   for (const { shop } of cases) {
@@ -239,7 +245,7 @@ test("a fork that lost leaves nothing behind: no hold, no count of units, no id"
   const lines = [{ sku: "a", quantity: 2 }];
   const shopId = await createShop(main.grpc, { stock: { a: 50 }, users: { u1: 9000, u2: 9000 } });
   await inventory.putProduct({ shopId, sku: "a", maxPerUser: 2 });
-  await expect.poll(async () => new Set(await here.hmget(`{${shopId}}:meta`, "position", "flushed")).size).toBe(1);
+  await untilFlushed(shopId);
   common.set(shopId, await positionOf(here, shopId));
   await withFork([shopId], async (fork) => {
     await fork.grpc.inventory.holdStock({ shopId, holdId: "h", userId: "u1", lines });
@@ -255,6 +261,7 @@ test("a fork that lost leaves nothing behind: no hold, no count of units, no id"
   expect(placed).toMatchObject({ commit: { replayed: false }, balanceMinor: 8800n });
   await inventory.holdStock({ shopId, holdId: "h", userId: "u1", lines });
   await users.createUser({ shopId, userId: "u4", email: "u3@example.com", ownReferralCode: "U3" });
+  await untilFlushed(shopId);
   await expectAsRebuilt(shopId, "");
 });
 
@@ -282,18 +289,13 @@ describe("a Redis that lost its tail", () => {
     await main.grpc.orders.placeOrder({ shopId, userId: "u1", lines: [{ sku: "b", quantity: 2 }] });
     const waiting = { paymentMethod: PaymentMethod.EXTERNAL, lines: [{ sku: "b", quantity: 1 }] };
     await main.grpc.orders.placeOrder({ shopId, orderId: "older", ...waiting });
-    await flushed(shopId);
+    await untilFlushed(shopId);
     const copy = await copyShop(here, shopId);
     await work(shopId);
-    await flushed(shopId);
+    await untilFlushed(shopId);
     await restoreShop(here, shopId, copy);
     return shopId;
   }
-
-  const flushed = (shopId: string) =>
-    expect
-      .poll(async () => new Set(await here.hmget(`{${shopId}}:meta`, "position", "flushed")).size, { interval: 10 })
-      .toBe(1);
 
   test("has addresses and codes point to whom they belong, however they went round", async () => {
     const { users } = main.grpc;
