@@ -94,6 +94,8 @@ export interface RequestOptions {
   /** `/package.Service/Method`. */
   readonly path: string;
   readonly authority: string;
+  /** The header `authorization`; undefined: none. */
+  readonly authorization?: string | undefined;
   /** The serialised request. */
   readonly message: Uint8Array;
   /** Ids in the message that must be others in each call; each ends with 12 hexadecimal digits. */
@@ -103,8 +105,9 @@ export interface RequestOptions {
 const idDigits = 12;
 
 /** Makes a request ready to be sent many times. */
-export function createRequestTemplate({ path, authority, message, ids }: RequestOptions): RequestTemplate {
-  const headers = frame(frameType.headers, flag.endHeaders, 0, headerBlock(path, authority));
+export function createRequestTemplate(options: RequestOptions): RequestTemplate {
+  const { message, ids } = options;
+  const headers = frame(frameType.headers, flag.endHeaders, 0, headerBlock(options));
   const data = frame(frameType.data, flag.endStream, 0, lengthPrefixed(message));
   const bytes = Buffer.concat([headers, data]);
   const digitsAt = ids.map((id) => {
@@ -158,7 +161,7 @@ export function readGrpcStatus(block: Buffer): number | undefined {
 }
 
 /** Two fields of the static table (`POST`, `http`), the rest as plain literals that enter no table. */
-function headerBlock(path: string, authority: string): Buffer {
+function headerBlock({ path, authority, authorization }: RequestOptions): Buffer {
   const pathName = 4;
   const authorityName = 1;
   return Buffer.concat([
@@ -171,13 +174,25 @@ function headerBlock(path: string, authority: string): Buffer {
       ["te", "trailers"],
       ["user-agent", "holdfast-bench"],
       ["grpc-accept-encoding", "identity"],
+      ...(authorization === undefined ? [] : [["authorization", authorization]]),
     ].flatMap(([name = "", value = ""]) => [Buffer.from([0]), text(name), text(value)]),
   ]);
 }
 
 function text(value: string): Buffer {
-  if (value.length > 126) {
-    throw new Error(`too long for a header of the benchmark: ${value}`);
+  return Buffer.concat([textLength(value.length), Buffer.from(value, "latin1")]);
+}
+
+/** As an integer of RFC 7541, section 5.1: seven bits, and what does not fit into them in steps of seven more. */
+function textLength(length: number): Buffer {
+  const most = 127;
+  if (length < most) {
+    return Buffer.from([length]);
   }
-  return Buffer.concat([Buffer.from([value.length]), Buffer.from(value, "latin1")]);
+  const bytes = [most];
+  let rest = length - most;
+  for (; rest > most; rest >>>= 7) {
+    bytes.push((rest & most) | 128);
+  }
+  return Buffer.from([...bytes, rest]);
 }

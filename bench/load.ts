@@ -16,6 +16,8 @@ export interface Load {
   readonly durationMs: number;
   /** Most purchases to be made; undefined: as many as the time allows. Our own generator only. */
   readonly purchaseCount?: number | undefined;
+  /** The header `authorization` of every call; undefined: none. Our own generator only. */
+  readonly authorization?: string | undefined;
   /** For files that the load needs while it runs. */
   readonly folder: string;
 }

@@ -28,11 +28,11 @@ export async function loadWithRequests(
 
 /** The same, with what became of every purchase. */
 export async function tallyRequests(
-  { port, connectionCount, inFlightCount, perSecond, durationMs, purchaseCount }: LoadVolume,
+  { port, connectionCount, inFlightCount, perSecond, durationMs, purchaseCount, authorization }: LoadVolume,
   requests: readonly (readonly Request[])[],
 ): Promise<{ readonly tally: Tally; readonly elapsedMs: number }> {
-  const authority = `127.0.0.1:${port}`;
-  const steps = requests.map((each) => each.map((request) => createRequestTemplate({ ...request, authority })));
+  const shared = { authority: `127.0.0.1:${port}`, authorization };
+  const steps = requests.map((each) => each.map((request) => createRequestTemplate({ ...request, ...shared })));
   const endCount = nextPurchase + (purchaseCount ?? Number.POSITIVE_INFINITY);
   const open = () => openLoadConnection(port, steps, () => (nextPurchase < endCount ? nextPurchase++ : undefined));
   const connections = await Promise.all(Array.from({ length: connectionCount }, open));

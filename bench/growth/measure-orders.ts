@@ -21,8 +21,8 @@ export const closedLoop = { connectionCount: 8, inFlightCount: 32 };
 /** The most that are in flight when orders are begun at a given rate. */
 const openLoop = { connectionCount: 8, inFlightCount: 100 };
 
-/** Which orders, and for how long; `perSecond` begins so many per second, otherwise 256 are always in flight. */
-export type OrderTask = Pick<OrderLoad, "shopIds" | "skus" | "userIds" | "durationMs" | "perSecond">;
+/** Which orders, by whom, and for how long; `perSecond` begins so many per second, otherwise 256 are always in flight. */
+export type OrderTask = Pick<OrderLoad, "shopIds" | "skus" | "userIds" | "durationMs" | "perSecond" | "authorization">;
 
 /** Puts shops under load, and compares the orders that callers were told of with what PostgreSQL counts. */
 export async function measureOrders(testbed: Testbed, task: OrderTask): Promise<OrderRates> {

@@ -1,4 +1,11 @@
-import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData, status } from "@grpc/grpc-js";
+import {
+  type Metadata,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type sendUnaryData,
+  status,
+} from "@grpc/grpc-js";
 import { afterEach, expect, it } from "vitest";
 import { createRequestTemplate } from "../../bench/frames.ts";
 import { emptyTally, type LoadConnection, openLoadConnection, type Tally } from "../../bench/load-connection.ts";
@@ -14,13 +21,13 @@ afterEach(() => {
 });
 
 /** A grpc-js server that notes what it gets and answers as told. */
-async function serve(received: string[], answer: () => status): Promise<number> {
+async function serve(received: string[], answer: (metadata: Metadata) => status): Promise<number> {
   const server = new Server();
   servers.push(server);
   const keep = (bytes: Buffer): Buffer => bytes;
-  const handle = ({ request }: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
+  const handle = ({ request, metadata }: ServerUnaryCall<Buffer, Buffer>, callback: sendUnaryData<Buffer>): void => {
     received.push(request.toString());
-    const code = answer();
+    const code = answer(metadata);
     if (code === status.OK) {
       callback(null, Buffer.alloc(300));
     } else {
@@ -35,8 +42,9 @@ async function serve(received: string[], answer: () => status): Promise<number> 
   });
 }
 
-async function connect(port: number, stepCount = 1): Promise<LoadConnection> {
-  const template = createRequestTemplate({ path, authority: "localhost", message: Buffer.from(id), ids: [id] });
+async function connect(port: number, stepCount = 1, authorization?: string): Promise<LoadConnection> {
+  const call = { path, authority: "localhost", message: Buffer.from(id), ids: [id] };
+  const template = createRequestTemplate({ ...call, authorization });
   let purchaseCount = 0;
   const steps = Array.from({ length: stepCount }, () => [template]);
   const connection = await openLoadConnection(port, steps, () => purchaseCount++);
@@ -60,6 +68,20 @@ it("counts every call that the server got, each with an id of its own", async ()
   expect(tally.refusedCount + tally.busyCount + tally.failedCount).toBe(0);
   expect(new Set(received).size).toBe(received.length);
   expect(received.at(1)).toBe("call-000000000001");
+});
+
+it.each([10, 126, 127, 254, 255, 5000])("sends a token of %i characters with every call", async (length) => {
+  const tokens: unknown[] = [];
+  const port = await serve([], (metadata) => {
+    tokens.push(...metadata.get("authorization"));
+    return status.OK;
+  });
+  const authorization = "x".repeat(length);
+  const connection = await connect(port, 1, authorization);
+  const tally = emptyTally();
+  await connection.run(2, performance.now(), tally);
+  expect(tally.doneCount).toBe(2);
+  expect(tokens).toEqual([authorization, authorization]);
 });
 
 it("tells done, refused, busy and failed calls apart", async () => {
