@@ -16,7 +16,7 @@ import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
 import { createGrpcTransport } from "../src/client/grpc-transport.ts";
 import { makeId } from "../src/shop/ids.ts";
 import { startChild } from "./child.ts";
-import type { HoldfastRequest } from "./holdfast-server.ts";
+import type { HoldfastPorts, HoldfastRequest } from "./holdfast-server.ts";
 import { startStores } from "./stores.ts";
 
 const usage = `usage: npm run bench:calls [-- --rounds N] [-- --orders N]
@@ -254,11 +254,11 @@ async function main(): Promise<void> {
   await database.connect();
   cleanUp.defer(() => database.end());
   const { databaseUrl, redisUrl } = stores;
-  const port = await startChild("./holdfast-server.ts", cleanUp).ask<number>({
+  const { grpcPort } = await startChild("./holdfast-server.ts", cleanUp).ask<HoldfastPorts>({
     redisUrl,
     databaseUrl,
   } satisfies HoldfastRequest);
-  const clients = createClients(`127.0.0.1:${port}`, cleanUp);
+  const clients = createClients(`127.0.0.1:${grpcPort}`, cleanUp);
   await openShop(clients);
   const calls = mutations(clients);
   process.stdout.write(`${table("mutation", calls, await measure(calls, roundCount, 40))}\n\n`);

@@ -8,7 +8,7 @@ import { inParallel } from "../src/demo/in-parallel.ts";
 import { makeId } from "../src/shop/ids.ts";
 import { startChild } from "./child.ts";
 import type { Books, Contestant } from "./contestant.ts";
-import type { HoldfastRequest } from "./holdfast-server.ts";
+import type { HoldfastPorts, HoldfastRequest } from "./holdfast-server.ts";
 import { allSkus, balanceMinor, firstStockOf, hotSku, lastSku, priceMinor, shopId, userIds } from "./sale.ts";
 import { type BenchStores, startRedis } from "./stores.ts";
 
@@ -30,7 +30,7 @@ export async function startHoldfast(
   const redis = await startRedis(stores, name, cleanUp);
   const database = await createDatabase(stores, name.replace("-", "_"), cleanUp);
   const child = startChild("./holdfast-server.ts", cleanUp);
-  const port = await child.ask<number>({
+  const { grpcPort: port } = await child.ask<HoldfastPorts>({
     redisUrl: redis.url,
     databaseUrl: database.url,
     durability: name === "holdfast" ? "postgres" : "redis",

@@ -1,7 +1,7 @@
 import { AdjustReason } from "../../gen/holdfast/v1/resources_pb.js";
 import { makeId } from "../../src/shop/ids.ts";
 import { startChild } from "../child.ts";
-import type { HoldfastRequest } from "../holdfast-server.ts";
+import type { HoldfastPorts, HoldfastRequest } from "../holdfast-server.ts";
 import type { LoadResult } from "../load.ts";
 import { hotSku, priceMinor } from "../sale.ts";
 import { casesOf, inTurns, type Point, type Rounds } from "./in-turns.ts";
@@ -45,7 +45,8 @@ export async function growProcesses(
 async function startServers(testbed: Testbed, processCount: number, cleanUp: AsyncDisposableStack): Promise<Testbed> {
   const { redisUrl, databaseUrl } = testbed;
   const server = startChild("./holdfast-server.ts", cleanUp);
-  const port = await server.ask<number>({ redisUrl, databaseUrl, processCount } satisfies HoldfastRequest);
+  const request = { redisUrl, databaseUrl, processCount } satisfies HoldfastRequest;
+  const { grpcPort: port } = await server.ask<HoldfastPorts>(request);
   return { ...testbed, port, clients: openClients(port, cleanUp), pids: { ...testbed.pids, server: server.pid } };
 }
 

@@ -2,7 +2,7 @@ import { Redis } from "ioredis";
 import { Client } from "pg";
 import { createGrpcTransport, createHoldfastClient, type HoldfastClient } from "../../src/client/index.ts";
 import { type Child, startChild } from "../child.ts";
-import type { HoldfastRequest } from "../holdfast-server.ts";
+import type { HoldfastPorts, HoldfastRequest, StartRequest } from "../holdfast-server.ts";
 import type { MemoryUse } from "../memory-use.ts";
 import { startStores } from "../stores.ts";
 
@@ -26,11 +26,15 @@ export interface Testbed {
 }
 
 /** Starts everything, with Holdfast's default settings; `cleanUp` ends it. */
-export async function startTestbed(cleanUp: AsyncDisposableStack): Promise<Testbed> {
+export async function startTestbed(
+  cleanUp: AsyncDisposableStack,
+  { logLevel }: Required<Pick<StartRequest, "logLevel">> = { logLevel: "warn" },
+): Promise<Testbed> {
   const stores = await startStores(cleanUp);
   const server = startChild("./holdfast-server.ts", cleanUp);
   const { redisUrl, databaseUrl } = stores;
-  const port = await server.ask<number>({ redisUrl, databaseUrl } satisfies HoldfastRequest);
+  const request = { redisUrl, databaseUrl, logLevel } satisfies HoldfastRequest;
+  const { grpcPort: port } = await server.ask<HoldfastPorts>(request);
   const { load, crowd } = startCallers(cleanUp);
   const pids = {
     server: server.pid,
@@ -65,9 +69,13 @@ export async function openSides(port: number, redisUrl: string, databaseUrl: str
   return { clients: openClients(port, cleanUp), database, redis };
 }
 
-/** Clients of the server at a port. */
-export function openClients(port: number, cleanUp: AsyncDisposableStack): HoldfastClient {
-  const transport = createGrpcTransport({ target: `127.0.0.1:${port}`, connectionCount: 1 });
+/** Clients of the server at a port; `headers` go with every call. */
+export function openClients(
+  port: number,
+  cleanUp: AsyncDisposableStack,
+  headers: Readonly<Record<string, string>> = {},
+): HoldfastClient {
+  const transport = createGrpcTransport({ target: `127.0.0.1:${port}`, connectionCount: 1, headers: () => headers });
   cleanUp.defer(() => transport.close());
   return createHoldfastClient({ transport, maxAttempts });
 }

@@ -3,27 +3,16 @@ import { parseOptions } from "../../bench/growth/options.ts";
 import { renderGrowth } from "../../bench/growth/render-report.ts";
 import type { GrowthReport, PartName } from "../../bench/growth/report.ts";
 import { runGrowth } from "../../bench/growth/run-growth.ts";
-import { openSides, startCallers, type Testbed } from "../../bench/growth/testbed.ts";
-import { readMemoryUse } from "../../bench/memory-use.ts";
+import type { Testbed } from "../../bench/growth/testbed.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
+import { openTestbed } from "./open-testbed.ts";
 
 const holdfast = useHoldfast();
 const cleanUp = new AsyncDisposableStack();
 let testbed: Testbed;
 
 beforeAll(async () => {
-  const { redisUrl, databaseUrl } = holdfast.urls;
-  const port = holdfast.server.grpcPort;
-  const sides = await openSides(port, redisUrl, databaseUrl, cleanUp);
-  const callers = startCallers(cleanUp);
-  const pids = {
-    server: process.pid,
-    redis: holdfast.redis.pid,
-    postgres: process.pid,
-    load: callers.load.pid,
-    watchers: callers.crowd.pid,
-  };
-  testbed = { port, redisUrl, databaseUrl, ...sides, ...callers, readMemory: async () => readMemoryUse(), pids };
+  testbed = await openTestbed(holdfast, cleanUp);
 });
 
 afterAll(() => cleanUp.disposeAsync());
