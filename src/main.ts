@@ -208,8 +208,8 @@ function isUsageError(error: unknown): boolean {
 
 const [command = "", ...rest] = process.argv.slice(2);
 const run = commands[command];
-if (run === undefined) {
-  const isAsked = command === "" || command === "help" || command === "--help";
+const isAsked = ["", "help", "--help"].includes(command) || rest.includes("--help");
+if (run === undefined || isAsked) {
   process.stderr.write(`${isAsked ? "" : `holdfast: unknown command ${JSON.stringify(command)}\n\n`}${usage}\n`);
   process.exit(isAsked ? 0 : 1);
 } else {

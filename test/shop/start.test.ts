@@ -291,6 +291,15 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
     expect(code).toBe(1);
   });
 
+  test.each([["help"], ["--help"], ["verify", "--help"]])(
+    "holdfast %s %s tells the usage and does nothing",
+    async (...args) => {
+      const { code, stderr } = await runHoldfast(args, stores.urls);
+      expect(stderr).toMatch(/^usage: holdfast <command>\n/);
+      expect(code).toBe(0);
+    },
+  );
+
   test("a Redis before 7.0 and a replica are refused too", async () => {
     const config = loadConfig({});
     const logger = pino({ level: "silent" });
