@@ -111,8 +111,8 @@ function viewOf(known: ShopHead, chain: readonly MadeCommit[]): LogView {
 
 /**
  * By how many commits the head goes on, at least, before a flush trims the log again. With many shops nearly every flush has one
- * commit, and a trim for each would be a tenth of what an order costs. More often would be of no use: Redis lets go of 100 entries at a
- * time, and what asks how far Postgres is (`lua/include/remember.lua`) does so at every hundredth commit. The sweeper does the rest.
+ * commit, and a trim for each took a sixth of Redis' time (docs/adr/0019-trims-now-and-then.md). More often would be of no use: Redis lets
+ * go of 100 entries at a time, and `lua/include/remember.lua` asks how far Postgres is at every hundredth commit. The sweeper does the rest.
  */
 export const trimEveryCommits = 64;
 
