@@ -464,7 +464,7 @@ function readDoorLimits(env: Environment): DoorLimits {
 
 function readAgeGrace(env: Environment, maxDeadlineMs: number): number {
   const name = "HOLDFAST_CONNECTION_AGE_GRACE_SECONDS";
-  const ageGraceMs = readMs(env, name, 86_400) ?? 60_000;
+  const ageGraceMs = readMs(env, name, 86_400) ?? Math.max(60_000, maxDeadlineMs);
   if (ageGraceMs >= maxDeadlineMs) return ageGraceMs;
   throw new ConfigError(
     `${name} is ${ageGraceMs / 1000}, accepted is ${Math.ceil(maxDeadlineMs / 1000)} or more with the ${maxDeadlineMs} of ` +

@@ -20,7 +20,7 @@ const unseen: PostgresLook = { consumerCount: 0, consumerLagCount: 0, oldestTran
 
 /**
  * Shows what only PostgreSQL knows, as it was at the last look: whoever asks for the metrics never waits for a store. While it
- * cannot be looked at, everything is 0: what was true before would raise alarms that nobody can end. Gives what ends the looks.
+ * is away, everything is 0: what was true before would raise alarms that nobody can end. Gives what ends the looks.
  */
 export function createPostgresGauges({ registry, db, lookMs = 15_000, logger }: PostgresGaugesOptions): () => void {
   let found = unseen;
@@ -42,7 +42,7 @@ export function createPostgresGauges({ registry, db, lookMs = 15_000, logger }: 
     try {
       found = await lookAtPostgres(db);
     } catch (error) {
-      found = unseen;
+      if (isStoreAway(error)) found = unseen;
       logger[isStoreAway(error) ? "debug" : "warn"](
         { err: error },
         "PostgreSQL could not be looked at for the metrics",

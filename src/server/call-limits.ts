@@ -22,18 +22,25 @@ export interface CallLimitsOptions {
 /** A connection that may not have as many as others. */
 interface Limited {
   count: number;
-  /** Whether a call was refused since the limit was last changed. */
-  isRefused: boolean;
+  /** Calls that were refused since the last look. */
+  refusedCount: number;
+  /** Looks since the limit was lowered. */
+  lookCount: number;
   /** What its caller was told last. */
   saidCount: number;
 }
 
 /** Never fewer: others of its caller's calls, of calm shops, are kept back with those of the hot one. */
-const leastCount = 16;
-/** How often a limit changes, in milliseconds: time enough for a caller to hear of it and to have calls answered. */
+const leastCount = 32;
+/** Refusals between two looks that are too many, as a share of what the connection may have. Fewer cost little. */
+const refusedShare = 0.1;
+/** How often limits are looked at, in milliseconds: time enough for a caller to hear of one and to have calls answered. */
 const lookMs = 100;
-/** What one look changes. Measured (2026-11, 10 times the peak): 0.7 instead of 0.5 had three times as many refused. */
-const step = { down: 0.5, up: 1.05 };
+/**
+ * What a limit changes by. It goes up seldom, and far: a peer that goes by a higher limit before it says that it knows of it, as
+ * that of .NET may, has its connection closed by nghttp2.
+ */
+const step = { down: 0.5, up: 1.5, upLooks: 10 };
 
 /** Creates the limits: each connection may have all, until a call is refused. */
 export function createCallLimits({ maxCount }: CallLimitsOptions): CallLimits {
@@ -44,29 +51,27 @@ export function createCallLimits({ maxCount }: CallLimitsOptions): CallLimits {
   const say = (session: Http2Session, limit: Limited): void => {
     const count = Math.min(maxCount, Math.floor(limit.count) + (lastingCounts.get(session) ?? 0));
     // A peer that has not answered the last one is told later: Node ends a session that has ten unanswered.
-    if (count !== limit.saidCount && !session.pendingSettingsAck) {
+    if (count !== limit.saidCount && !session.pendingSettingsAck && !session.closed && !session.destroyed) {
       limit.saidCount = count;
       session.settings({ maxConcurrentStreams: count });
     }
   };
 
   const lower = (session: Http2Session, limit: Limited): void => {
+    limit.lookCount = 0;
     limit.count = Math.max(Math.min(leastCount, maxCount), limit.count * step.down);
     say(session, limit);
   };
 
   const look = (): void => {
     for (const [session, limit] of limited) {
-      if (session.closed || session.destroyed) {
+      limit.refusedCount = 0;
+      limit.lookCount += 1;
+      if (limit.lookCount % step.upLooks === 0) limit.count = Math.min(maxCount, limit.count * step.up);
+      say(session, limit);
+      // What could not be said yet is not forgotten.
+      if (session.closed || session.destroyed || (limit.count === maxCount && limit.saidCount === maxCount))
         limited.delete(session);
-      } else if (limit.isRefused) {
-        lower(session, limit);
-      } else {
-        limit.count = Math.min(maxCount, limit.count * step.up);
-        say(session, limit);
-        if (limit.saidCount === maxCount) limited.delete(session);
-      }
-      limit.isRefused = false;
     }
     if (limited.size === 0) {
       clearInterval(timer);
@@ -81,15 +86,12 @@ export function createCallLimits({ maxCount }: CallLimitsOptions): CallLimits {
   return {
     refused: (session) => {
       if (session === undefined) return;
-      const known = limited.get(session);
-      if (known !== undefined) {
-        known.isRefused = true;
-        return;
-      }
-      const limit = { count: maxCount, isRefused: false, saidCount: maxCount };
+      const limit = limited.get(session) ?? { count: maxCount, refusedCount: 0, lookCount: 1, saidCount: maxCount };
       limited.set(session, limit);
-      lower(session, limit); // at once: those that are refused come back at once as well
       timer ??= setInterval(look, lookMs).unref();
+      limit.refusedCount += 1;
+      // At once: those that are refused come back at once as well. Once between two looks.
+      if (limit.refusedCount > limit.count * refusedShare && limit.lookCount > 0) lower(session, limit);
     },
     lastingBegan: (session) => countLasting(session, 1),
     lastingEnded: (session) => countLasting(session, -1),

@@ -264,7 +264,8 @@ function streamOf(transport: ServerInterceptingCallInterface): ServerHttp2Stream
   return (transport as unknown as { readonly stream?: ServerHttp2Stream }).stream;
 }
 
-function sessionOf(transport: ServerInterceptingCallInterface): Http2Session | undefined {
+/** What a call came over; undefined when it is gone. */
+export function sessionOf(transport: ServerInterceptingCallInterface): Http2Session | undefined {
   return streamOf(transport)?.session;
 }
 

@@ -18,7 +18,7 @@ import { createCallLimits } from "./call-limits.ts";
 import { type Connections, trackConnections } from "./connections.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Door } from "./door.ts";
-import { type GrpcCallDeps, GrpcStreamCall, GrpcUnaryCall } from "./grpc-call.ts";
+import { type GrpcCallDeps, GrpcStreamCall, GrpcUnaryCall, sessionOf } from "./grpc-call.ts";
 import { expectSettings, http2Options } from "./http2-session.ts";
 import { formatAddress, listenError } from "./listen-error.ts";
 import { createReaders } from "./readers.ts";
@@ -134,8 +134,15 @@ function createEntrance(deps: GrpcCallDeps, otherCalls: Set<ServerInterceptingCa
     if (endpoint === undefined) {
       const call: ServerInterceptingCall = new ServerInterceptingCall(transport, {
         start: (next) => {
+          const session = sessionOf(transport);
           otherCalls.add(call);
-          next({ onCancel: () => otherCalls.delete(call) });
+          deps.callLimits.lastingBegan(session);
+          next({
+            onCancel: () => {
+              otherCalls.delete(call);
+              deps.callLimits.lastingEnded(session);
+            },
+          });
         },
       });
       return call;

@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import { constants, createServer as createHttp2Server } from "node:http2";
+import type { AddressInfo } from "node:net";
 import { toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { Metadata, Server, ServerCredentials, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
@@ -5,6 +8,7 @@ import { expect, it, onTestFinished } from "vitest";
 import { EventService, WatchEventsResponseSchema } from "../../gen/holdfast/v1/event_service_pb.js";
 import { InventoryService } from "../../gen/holdfast/v1/inventory_service_pb.js";
 import { createGrpcTransport, createHoldfastClient, type GrpcTransportOptions } from "../../src/client/index.ts";
+import { isUndecided } from "../../src/client/refusals.ts";
 import { bookmark } from "../server/open-doors.ts";
 
 const keep = (bytes: Buffer): Buffer => bytes;
@@ -99,4 +103,19 @@ it("a call whose headers cannot be had fails, unsent", async () => {
 
   await expect(getStock({})).rejects.toThrow("no token");
   expect(asked).toEqual([]);
+});
+
+it("calls a stream that the server has not looked at unavailable, which may be repeated", async () => {
+  const server = createHttp2Server();
+  server.on("stream", (stream) => {
+    stream.on("error", () => undefined);
+    stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  onTestFinished(() => void server.close());
+  const transport = openTransport({ target: `127.0.0.1:${(server.address() as AddressInfo).port}` });
+  const { inventory } = createHoldfastClient({ transport, maxAttempts: 1 });
+  const error = await inventory.getStock({ sku: "a" }).catch(ConnectError.from);
+  expect(error).toMatchObject({ code: Code.Unavailable });
+  expect(isUndecided(error)).toBe(true);
 });

@@ -2,12 +2,15 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, onTestFinished, test } from "vitest";
 import { flag, frame, frameType, lengthPrefixed } from "../../bench/frames.ts";
 import { Refusal } from "../../src/refusal.ts";
-import { callHeaders, grpcFields, openPeer, type Peer } from "../abuse/peer.ts";
+import { callHeaders, grpcFields, openPeer, type Peer, resetFrame } from "../abuse/peer.ts";
 import { createClients } from "./clients.ts";
 import { openDoors, stockOf, type TestHandlers } from "./open-doors.ts";
 
-const mostCount = 60;
-const lowered = mostCount / 2;
+const mostCount = 100;
+const lowered = 50;
+const leastCount = 32;
+/** So many refusals between two looks are too many, from all to the least. */
+const tooMany = 11;
 const watchPath = "/holdfast.v1.EventService/WatchEvents";
 const stockPath = "/holdfast.v1.InventoryService/GetStock";
 /** GetStockRequest { sku: "a" } */
@@ -47,24 +50,39 @@ function toldCounts({ frames }: Peer): number[] {
 /** What it was told last. */
 const toldCount = (peer: Peer): number | undefined => toldCounts(peer).at(-1);
 
-test("who has a call refused as one too many may have fewer at a time, down to 16, and all again later", async () => {
+/** Makes so many calls at a time, and waits for their ends. */
+async function callAtOnce(peer: Peer, count: number): Promise<void> {
+  const first = nextStream;
+  nextStream += 2 * count;
+  const streams = Array.from({ length: count }, (_, index) => first + 2 * index);
+  peer.send(...streams.flatMap((stream) => call(stream)));
+  await Promise.all(streams.map((stream) => peer.endOf(stream)));
+}
+
+/** Unused on every connection. */
+let nextStream = 1001;
+
+test("who has many calls refused as too many may have fewer at a time, down to 32, and all again later", async () => {
   const { state, open } = await openRefusing("OVERLOADED");
   const [peer, other] = [await open(), await open()];
-  peer.send(...call(1));
-  await peer.endOf(1);
+  await callAtOnce(peer, tooMany);
   await expect.poll(() => toldCount(peer)).toBe(lowered);
-  let stream = 3;
   const goOn = async (): Promise<number | undefined> => {
-    peer.send(...call(stream));
-    await peer.endOf(stream);
-    stream += 2;
+    await callAtOnce(peer, tooMany);
     return toldCount(peer);
   };
-  await expect.poll(goOn, { timeout: 5000, interval: 20 }).toBe(16);
+  await expect.poll(goOn, { timeout: 5000, interval: 20 }).toBe(leastCount);
   state.reason = undefined;
   await expect.poll(() => toldCount(peer), { timeout: 10_000 }).toBe(mostCount);
-  expect(toldCounts(peer).slice(0, 3)).toEqual([mostCount, lowered, 16]);
-  expect(toldCount(other)).toBe(mostCount);
+  expect(toldCounts(peer)).toEqual([mostCount, lowered, leastCount, 48, 72, mostCount]);
+  expect(toldCounts(other)).toEqual([mostCount]);
+}, 20_000);
+
+test("who has few calls refused keeps its limit", async () => {
+  const { open } = await openRefusing("OVERLOADED");
+  const peer = await open();
+  await callAtOnce(peer, tooMany - 1);
+  expect(toldCounts(peer)).toEqual([mostCount]);
 });
 
 test("streams that last take none of the places", async () => {
@@ -76,12 +94,16 @@ test("streams that last take none of the places", async () => {
   };
   const { open } = await openRefusing("OVERLOADED", { watchEvents });
   const peer = await open();
-  for (const stream of [1, 3, 5]) {
+  for (const stream of [1, 3]) {
     peer.send(...call(stream, watchPath));
   }
+  // Of another service.
+  peer.send(
+    callHeaders(5, grpcFields("/grpc.health.v1.Health/Watch")),
+    frame(frameType.data, flag.endStream, 5, lengthPrefixed(Buffer.alloc(0))),
+  );
   await expect.poll(() => peer.frames.filter(({ type }) => type === frameType.headers).length).toBe(3);
-  peer.send(...call(7));
-  await peer.endOf(7);
+  await callAtOnce(peer, tooMany);
   // What it was told at once: it is told of more later.
   await expect.poll(() => toldCounts(peer)[1]).toBe(lowered + 3);
 });
@@ -89,10 +111,7 @@ test("streams that last take none of the places", async () => {
 test("a refusal of another kind changes nothing", async () => {
   const { open } = await openRefusing("RATE_LIMITED");
   const peer = await open();
-  for (const stream of [1, 3, 5]) {
-    peer.send(...call(stream));
-    await peer.endOf(stream);
-  }
+  await callAtOnce(peer, 3 * tooMany);
   expect(toldCounts(peer)).toEqual([mostCount]);
 });
 
@@ -100,24 +119,53 @@ test("a peer that does not answer settings keeps its connection, and its limit",
   const { grpcPort } = await openRefusing("OVERLOADED");
   const peer = await openPeer({ port: grpcPort, answersSettings: false });
   onTestFinished(() => void peer.socket.destroy());
-  let stream = 1;
+  let roundCount = 0;
   const goOn = async (): Promise<number> => {
-    peer.send(...call(stream));
-    await peer.endOf(stream);
-    stream += 2;
-    return stream;
+    await callAtOnce(peer, tooMany);
+    roundCount += 1;
+    return roundCount;
   };
   // Longer than ten looks take, at which Node would end it.
-  await expect.poll(goOn, { timeout: 10_000, interval: 30 }).toBeGreaterThan(100);
+  await expect.poll(goOn, { timeout: 10_000, interval: 30 }).toBeGreaterThan(60);
   expect(toldCounts(peer)).toEqual([mostCount]);
 });
 
 test("clients that honour it have more calls answered than they may have at a time", async () => {
   const { state, ...urls } = await openRefusing("OVERLOADED");
   const { inventory } = createClients("gRPC", urls);
-  await expect(inventory.getStock({ sku: "a" })).rejects.toMatchObject({ code: Code.ResourceExhausted });
+  const callMany = (count: number) =>
+    Promise.all(Array.from({ length: count }, () => inventory.getStock({ sku: "a" }).catch(ConnectError.from)));
+  const refused = await callMany(tooMany);
+  expect(refused.map((error) => error instanceof ConnectError && error.code)).toEqual(
+    refused.map(() => Code.ResourceExhausted),
+  );
   state.reason = undefined;
-  const calls = Array.from({ length: 4 * mostCount }, () => inventory.getStock({ sku: "a" }).catch(ConnectError.from));
-  const failed = (await Promise.all(calls)).filter((answer) => answer instanceof ConnectError);
+  const failed = (await callMany(4 * mostCount)).filter((answer) => answer instanceof ConnectError);
   expect(failed).toEqual([]);
+});
+
+test("calls that follow at once on calls that are broken off do not end their connection", async () => {
+  const { promise: never } = Promise.withResolvers<void>();
+  const getStock: NonNullable<TestHandlers["getStock"]> = async (req) => {
+    await never;
+    return stockOf(req.sku);
+  };
+  const { grpcPort } = await openDoors({ getStock }, { limits: { callsPerConnection: mostCount } });
+  const peer = await openPeer({ port: grpcPort });
+  onTestFinished(() => void peer.socket.destroy());
+  const streamOf = (index: number): number => 2 * index + 1;
+  const count = 2 * mostCount;
+  await peer.next(frameType.settings); // it has said by now that it knows the limit
+  peer.send(...Array.from({ length: mostCount }, (_, index) => call(streamOf(index))).flat());
+  const ping = frame(frameType.ping, 0, 0, Buffer.alloc(8));
+  peer.send(ping);
+  await peer.next(frameType.ping);
+  const later = Array.from({ length: count }, (_, index) => streamOf(index + mostCount));
+  // Each takes the place of one that is broken off in the same write.
+  peer.send(...later.flatMap((stream) => [resetFrame(stream - 2 * mostCount), ...call(stream)]));
+  await expect.poll(() => peer.frames.filter(({ type }) => type === frameType.reset).length).toBeGreaterThan(99);
+  peer.send(ping);
+  await expect.poll(() => peer.frames.filter(({ type }) => type === frameType.ping).length).toBe(2);
+  expect(peer.frames.filter(({ type }) => type === frameType.goAway)).toEqual([]);
+  expect(peer.socket.readableEnded).toBe(false);
 });
