@@ -424,6 +424,11 @@ export class Shop {
     this.noteDurable(position);
   }
 
+  /** The epoch that this process works in; undefined before it has opened the shop. */
+  get epoch(): number | undefined {
+    return this.#flusher?.epoch;
+  }
+
   /** The newest position that this process knows to be durable. */
   get durablePosition(): number {
     return this.#durablePosition;

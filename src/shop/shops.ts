@@ -245,7 +245,8 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     }
     // Flushes note it now and then only. What was durable is noted also when Postgres lost it meanwhile: OPEN fences the shop by it.
     // A log that ends before it lost its tail, or is of a history that began anew: how far that is, is for OPEN to say.
-    const durablePosition = known?.durablePosition ?? position;
+    // What a process knows of another epoch may be of a history that was given up.
+    const durablePosition = known !== undefined && String(known.epoch) === epoch ? known.durablePosition : position;
     if (flushed < durablePosition && durablePosition <= logPosition) {
       const trim = [epoch, durablePosition, deps.marginCommits];
       await around("sweep: trim", () => redis.aside(scripts.trimLog, keys, trim));
