@@ -14,6 +14,8 @@ export interface CallersTask extends LoadVolume {
 export interface CallersResult {
   readonly elapsedMs: number;
   readonly doneCount: number;
+  /** Of these, those that were answered before the load ended: what waits then is answered when there is no load any more. */
+  readonly doneInTimeCount: number;
   /** Told to come back. */
   readonly shedCount: number;
   /** Ended in any other way, the time-out of a call among them. */
@@ -29,10 +31,13 @@ export async function callShops({ shopIds, lists = false, ...volume }: CallersTa
   const requests = orderRequests({ shopIds, skus: [hotSku], userIds: [] });
   const { tally, elapsedMs } = await tallyRequests(volume, [requests]);
   const { doneCount, refusedCount, busyCount, failedCount, latenciesMs, endedAtMs, busyLatenciesMs } = tally;
+  const startedAtMs = performance.now() - elapsedMs;
+  const doneInTimeCount = endedAtMs.filter((atMs) => atMs <= startedAtMs + volume.durationMs).length;
   const answers = latenciesMs.map((ms, index) => [performance.timeOrigin + (endedAtMs[index] as number), ms] as const);
   return {
     elapsedMs,
     doneCount,
+    doneInTimeCount,
     shedCount: busyCount,
     failedCount: refusedCount + failedCount,
     done: summariseLatencies(latenciesMs),

@@ -118,7 +118,7 @@ async function measureRound(callers: Callers, plan: OverloadPlan, { say, signal 
     callers.hot({ ...closedLoop, durationMs }),
     callers.calm({ ...calm, durationMs }),
   ]);
-  const peak = (most.doneCount + beside.doneCount) / (durationMs / 1000);
+  const peak = (most.doneInTimeCount + beside.doneInTimeCount) / (durationMs / 1000);
   say(
     `quiet p99 ${quietP99Ms.toFixed(1)} ms; peak ${peak.toFixed(0)}/s, calm p99 beside it ${beside.done.p99Ms.toFixed(1)} ms`,
   );
@@ -146,7 +146,7 @@ async function overload(callers: Callers, task: LoadTask): Promise<Overload> {
   const calmly = callers.calm({ ...calm, durationMs: durationMs + afterMs });
   const alone = callers.lone({ ...lone, durationMs });
   const hot = await callers.hot({ ...openLoop, perSecond: wantedPerSecond, durationMs });
-  const endedAtMs = performance.timeOrigin + performance.now();
+  const endedAtMs = performance.timeOrigin + performance.now() - (hot.elapsedMs - durationMs);
   const [{ shed: loneShed }, { answers, shedCount: calmShedCount, failedCount }] = await Promise.all([alone, calmly]);
   const during = answers.filter(([atMs]) => atMs <= endedAtMs);
   const slowAfter = answers.filter(([atMs, ms]) => atMs > endedAtMs && ms > 2 * quietP99Ms).map(([atMs]) => atMs);
@@ -155,7 +155,7 @@ async function overload(callers: Callers, task: LoadTask): Promise<Overload> {
     factor,
     wantedPerSecond,
     sentPerSecond: (hot.doneCount + hot.shedCount + hot.failedCount) / seconds,
-    goodput: (hot.doneCount + during.length) / seconds,
+    goodput: (hot.doneInTimeCount + during.length) / (durationMs / 1000),
     hotP99Ms: hot.done.p99Ms,
     shedShare: hot.shedCount / (hot.doneCount + hot.shedCount + hot.failedCount),
     shedP99Ms: hot.shed.p99Ms,

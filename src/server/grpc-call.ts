@@ -5,11 +5,11 @@ import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/gr
 import type { DoorLimits } from "../config.ts";
 import { Refusal } from "../refusal.ts";
 import { Call } from "./call.ts";
-import type { CallLimits } from "./call-limits.ts";
 import type { Dispatcher, Endpoint } from "./dispatcher.ts";
 import { toCallError, toStatusBytes, UnexpectedMessages } from "./errors.ts";
 import { writeMessage } from "./message-writer.ts";
 import type { Reader, Readers } from "./readers.ts";
+import type { PacedRefusal, RefusalPace } from "./refusal-pace.ts";
 import { peerCertificateOf } from "./tls-files.ts";
 import { validationFailed } from "./validation-interceptor.ts";
 
@@ -19,34 +19,36 @@ const OK = { code: status.OK, details: "OK" };
 export interface GrpcCallDeps {
   readonly dispatcher: Dispatcher;
   readonly readers: Readers;
-  readonly callLimits: CallLimits;
+  readonly refusalPace: RefusalPace;
   /** Aborted when a connection is too old. */
   endingOf(session: Http2Session | undefined): AbortSignal;
   readonly limits: Pick<DoorLimits, "arrivalMs" | "unreadBytes">;
 }
 
 /** What the two kinds of calls on the gRPC door have in common. It listens to the transport itself. */
-abstract class GrpcCall extends Call implements Reader {
+abstract class GrpcCall extends Call implements Reader, PacedRefusal {
   abstract readonly hasUnread: boolean;
   takenCount = 0;
   seenTakenCount = -1;
+  isOver = false;
   protected readonly dispatcher: Dispatcher;
   protected readonly readers: Readers;
-  protected readonly callLimits: CallLimits;
+  readonly #refusalPace: RefusalPace;
   protected readonly transport: ServerInterceptingCallInterface;
   #metadata: Metadata | undefined;
   #request: Buffer | undefined;
+  #overload: Refusal | undefined;
 
   constructor(
     endpoint: Endpoint,
-    { dispatcher, readers, callLimits }: GrpcCallDeps,
+    { dispatcher, readers, refusalPace }: GrpcCallDeps,
     transport: ServerInterceptingCallInterface,
     draining = dispatcher.draining,
   ) {
     super(endpoint, draining);
     this.dispatcher = dispatcher;
     this.readers = readers;
-    this.callLimits = callLimits;
+    this.#refusalPace = refusalPace;
     this.transport = transport;
   }
 
@@ -62,7 +64,7 @@ abstract class GrpcCall extends Call implements Reader {
 
   override peerCertificate(): PeerCertificate | undefined {
     // getAuthContext() takes the certificate apart for every call, the stream leads to where that is done once.
-    return peerCertificateOf(sessionOf(this.transport)?.socket);
+    return peerCertificateOf(this.session?.socket);
   }
 
   onReceiveMetadata(metadata: Metadata): void {
@@ -92,6 +94,7 @@ abstract class GrpcCall extends Call implements Reader {
 
   /** Comes at the end of every call, however it ended, when all of it was read. */
   onCancel(): void {
+    this.isOver = true;
     this.readers.remove(this);
     this.cancel();
   }
@@ -121,7 +124,25 @@ abstract class GrpcCall extends Call implements Reader {
     return Buffer.from(buffer, byteOffset, byteLength);
   }
 
+  get session(): Http2Session | undefined {
+    return sessionOf(this.transport);
+  }
+
   protected override sendFailure(error: unknown): void {
+    if (error instanceof Refusal && error.reason === "OVERLOADED") {
+      this.#overload = error;
+      this.#refusalPace.add(this);
+    } else {
+      this.#sendStatus(error);
+    }
+  }
+
+  /** Sends the refusal of a call that is one too many. */
+  sendNow(): void {
+    this.#sendStatus(this.#overload);
+  }
+
+  #sendStatus(error: unknown): void {
     const failure = toCallError(error);
     const metadata = new Metadata();
     for (const [name, value] of Object.entries(failure.metadata ?? {})) {
@@ -131,9 +152,6 @@ abstract class GrpcCall extends Call implements Reader {
       metadata.set("grpc-status-details-bin", Buffer.from(toStatusBytes(failure)));
     }
     this.transport.sendStatus({ code: Number(failure.code), details: failure.message, metadata });
-    if (error instanceof Refusal && error.reason === "OVERLOADED") {
-      this.callLimits.refused(sessionOf(this.transport));
-    }
   }
 
   #refuseMessageCount(count: string): void {
@@ -161,7 +179,6 @@ export class GrpcUnaryCall extends GrpcCall {
 /** A server stream on the gRPC door. */
 export class GrpcStreamCall extends GrpcCall {
   readonly #limits: GrpcCallDeps["limits"];
-  readonly #session: Http2Session | undefined;
   #arrival: NodeJS.Timeout | undefined;
   #unsentBytes = 0;
   #resume: (() => void) | undefined;
@@ -170,8 +187,6 @@ export class GrpcStreamCall extends GrpcCall {
     const session = sessionOf(transport);
     super(endpoint, deps, transport, AbortSignal.any([deps.dispatcher.draining, deps.endingOf(session)]));
     this.#limits = deps.limits;
-    this.#session = session;
-    deps.callLimits.lastingBegan(session);
   }
 
   get hasUnread(): boolean {
@@ -191,7 +206,6 @@ export class GrpcStreamCall extends GrpcCall {
 
   override onCancel(): void {
     clearTimeout(this.#arrival);
-    this.callLimits.lastingEnded(this.#session);
     super.onCancel();
     this.#resume?.();
   }
@@ -265,7 +279,7 @@ function streamOf(transport: ServerInterceptingCallInterface): ServerHttp2Stream
 }
 
 /** What a call came over; undefined when it is gone. */
-export function sessionOf(transport: ServerInterceptingCallInterface): Http2Session | undefined {
+function sessionOf(transport: ServerInterceptingCallInterface): Http2Session | undefined {
   return streamOf(transport)?.session;
 }
 

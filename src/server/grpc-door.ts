@@ -14,15 +14,15 @@ import type { Logger } from "pino";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import type { DoorLimits, ListenAddress } from "../config.ts";
 import { createAges } from "./ages.ts";
-import { createCallLimits } from "./call-limits.ts";
 import { type Connections, trackConnections } from "./connections.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Door } from "./door.ts";
-import { type GrpcCallDeps, GrpcStreamCall, GrpcUnaryCall, sessionOf } from "./grpc-call.ts";
+import { type GrpcCallDeps, GrpcStreamCall, GrpcUnaryCall } from "./grpc-call.ts";
 import { expectSettings, http2Options } from "./http2-session.ts";
 import { formatAddress, listenError } from "./listen-error.ts";
 import { createReaders } from "./readers.ts";
 import { createReflection, type Reflection } from "./reflection.ts";
+import { createRefusalPace } from "./refusal-pace.ts";
 import { clientOptions, type TlsFiles } from "./tls-files.ts";
 
 /** What grpc-js keeps to itself, and has no options for. Without these the tests of abuse fail. */
@@ -60,8 +60,8 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
     close: (session) => session.close(),
     destroy: (session) => session.destroy(),
   });
-  const callLimits = createCallLimits({ maxCount: limits.callsPerConnection });
-  const deps = { dispatcher, readers: createReaders(limits.unreadMs), callLimits, endingOf: ages.endingOf, limits };
+  const refusalPace = createRefusalPace();
+  const deps = { dispatcher, readers: createReaders(limits.unreadMs), refusalPace, endingOf: ages.endingOf, limits };
   const server = openServer(limits, createEntrance(deps, otherCalls));
   const { http2Servers } = server as unknown as Inside;
   let connections: readonly Connections[] = [];
@@ -94,6 +94,7 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
     drain: async (graceMs) => {
       setServing(false);
       dispatcher.beginDrain();
+      refusalPace.end();
       for (const call of otherCalls) {
         call.sendStatus({ code: status.OK, details: "OK" });
       }
@@ -134,15 +135,8 @@ function createEntrance(deps: GrpcCallDeps, otherCalls: Set<ServerInterceptingCa
     if (endpoint === undefined) {
       const call: ServerInterceptingCall = new ServerInterceptingCall(transport, {
         start: (next) => {
-          const session = sessionOf(transport);
           otherCalls.add(call);
-          deps.callLimits.lastingBegan(session);
-          next({
-            onCancel: () => {
-              otherCalls.delete(call);
-              deps.callLimits.lastingEnded(session);
-            },
-          });
+          next({ onCancel: () => otherCalls.delete(call) });
         },
       });
       return call;

@@ -348,6 +348,34 @@ describe("HTTP/1.1", () => {
   });
 });
 
+describe.each(http2Doors)("%s", (kind) => {
+  test("calls that follow at once on calls that are broken off do not end their connection", async () => {
+    const callsPerConnection = 100;
+    const getStock = (): Promise<never> => new Promise(() => {});
+    const { open, call } = await openHttp2(kind, { getStock }, { callsPerConnection, resetsPerSecond: 1000 });
+    const peer = await open();
+    const streamOf = (index: number): number => 2 * index + 1;
+    const ping = frame(frameType.ping, 0, 0, Buffer.alloc(8));
+    await peer.next(frameType.settings); // it has said by now that it knows the limit
+    peer.send(
+      ...Array.from({ length: callsPerConnection }, (_, index) => call(streamOf(index), stockPath)).flat(),
+      ping,
+    );
+    await peer.next(frameType.ping);
+    // Each takes the place of one that is broken off in the same write.
+    const later = Array.from({ length: 2 * callsPerConnection }, (_, index) => streamOf(index + callsPerConnection));
+    peer.send(
+      ...later.flatMap((stream) => [resetFrame(stream - 2 * callsPerConnection), ...call(stream, stockPath)]),
+      ping,
+    );
+    await expect.poll(() => peer.frames.filter(({ type }) => type === frameType.ping).length).toBe(2);
+
+    expect(peer.frames.filter(({ type }) => type === frameType.reset).length).toBeGreaterThan(99);
+    expect(peer.frames.filter(({ type }) => type === frameType.goAway)).toEqual([]);
+    expect(peer.socket.readableEnded).toBe(false);
+  });
+});
+
 test.each(["gRPC", "Connect"] as const)("by %s the deadlines of the settings hold", async (protocol) => {
   const leftMs: number[] = [];
   const getStock = async (_req: unknown, ctx: { readonly deadlineMs: number }) => {

@@ -14,6 +14,7 @@ import { auditShop } from "../helpers/audit.ts";
 import type { Clients } from "../helpers/holdfast.ts";
 import { refusalOf } from "../helpers/refusals.ts";
 import { createShop } from "../helpers/shop.ts";
+import { until } from "../helpers/until.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
 
 const holdfast = useHoldfast();
@@ -249,6 +250,9 @@ const badRequests: Readonly<Record<string, readonly BadRequest[]>> = {
 /** Every key of the shop with its content. */
 async function readKeys(): Promise<Record<string, string>> {
   const redis = new Redis(holdfast.redis.url);
+  // The sweeper notes how far PostgreSQL is, within a second.
+  const meta = () => redis.hmget(`{${shopId}}:meta`, "flushed", "position");
+  await until("what is durable is noted", async () => new Set(await meta()).size === 1);
   const keys = (await redis.keys(`{${shopId}}:*`)).sort();
   const dumps = await Promise.all(keys.map((key) => redis.dumpBuffer(key)));
   redis.disconnect();
