@@ -35,8 +35,6 @@ export interface Flusher {
   epoch: number;
   /** How often the head was read from Postgres. */
   readonly headReadCount: number;
-  /** Whether rounds are being run. */
-  readonly isRunning: boolean;
   /** Runs rounds until nobody waits; returns at once when a run is under way (it will take the newcomers along). */
   wake(): void;
   /** One round, for the sweeper: heals a Postgres that fell behind and flushes what a dead process left. */
@@ -444,9 +442,6 @@ export function createFlusher(options: FlusherOptions): Flusher {
     },
     get headReadCount() {
       return headReadCount;
-    },
-    get isRunning() {
-      return running !== undefined;
     },
     wake: () => {
       if (running === undefined && !stopped) {

@@ -58,6 +58,10 @@ test("a shop that was opened again and again in good time is not called broken",
     await direct.del(`{${shopId}}:meta`, `{${shopId}}:log`);
     const isOpen = async () => (await direct.hget(`{${shopId}}:meta`, "loaded"))?.startsWith("all");
     await expect.poll(isOpen, { timeout: 10_000 }).toBe(true);
+    // In good time: the round that sees whether it helped has followed by the next sweep, which shows by what it notes.
+    await direct.hset(`{${shopId}}:meta`, "flushed", 0);
+    const isSwept = async () => Number(await direct.hget(`{${shopId}}:meta`, "flushed")) > 0;
+    await expect.poll(isSwept, { timeout: 10_000 }).toBe(true);
   }
   expect(holdfast.logged.filter((line) => line.includes("does not continue its head"))).toEqual([]);
 }, 60_000);
