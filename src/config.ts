@@ -140,7 +140,7 @@ export interface DoorLimits {
   readonly ageMs: number;
   /**
    * HOLDFAST_CONNECTION_AGE_GRACE_SECONDS, in milliseconds: how long calls on such a connection may go on. Never less than
-   * `maxDeadlineMs`. Default 60 s.
+   * `maxDeadlineMs`. Default 60 s, or that where it is more.
    */
   readonly ageGraceMs: number;
 }

@@ -227,13 +227,13 @@ function callOptions(timeoutMs: number | undefined): { deadline?: number } {
   return timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
 }
 
-/** With the details, so that `findDetails` works as with connect's own transports. */
 /**
  * What grpc-js says of a stream that was reset with ENHANCE_YOUR_CALM, as RESOURCE_EXHAUSTED. A server in Node resets one so that
  * follows on another in the same write that was broken off, when there were as many as may be: it has not looked at it.
  */
 const notTaken = "Bandwidth exhausted or memory limit exceeded";
 
+/** With the details, so that `findDetails` works as with connect's own transports. */
 function toConnectError(error: ServiceError): ConnectError {
   const code = error.details.startsWith(notTaken) ? Code.Unavailable : (error.code as number as Code);
   const failure = new ConnectError(error.details, code, undefined, undefined, error);

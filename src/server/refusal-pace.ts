@@ -2,7 +2,7 @@ import type { Http2Session } from "node:http2";
 
 /**
  * How fast calls that are one too many are answered. Such an answer costs half of what an order does, and callers who repeat
- * at once would leave no time for anything else: with all of them answered at once, ten times the peak sold a tenth of it (November
+ * at once would leave no time for anything else: with all of them answered at once, ten times the peak sold a twentieth of it (November
  * 2026). So many a second are sent at once; the others wait for their turn, from connection to connection, and their streams with
  * them: HTTP/2 bounds how many a connection may have, and libraries of gRPC keep the rest in the caller's process.
  */
