@@ -1,7 +1,7 @@
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { PeerCertificate } from "node:tls";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { type ClientMap, createCertificateReader, readClientMap } from "../../src/auth/client-certificates.ts";
 import { createTemporaryFolder } from "../helpers/servers.ts";
 
@@ -57,21 +57,27 @@ test.each([
   expect(() => read(from)).toThrow(message);
 });
 
+/** A file with a map, gone after the test. */
+async function writeMap(text: string): Promise<string> {
+  const folder = await createTemporaryFolder();
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const file = join(folder, "clients.json");
+  await writeFile(file, text);
+  return file;
+}
+
 test.each([
   ["no JSON", "{"],
   ["a list", "[]"],
   ["a list of shops", '{"front":["berlin"]}'],
 ])("a map that is %s does not let the server start", async (_name, text) => {
-  const file = join(await createTemporaryFolder(), "clients.json");
-  await writeFile(file, text);
+  const file = await writeMap(text);
 
   await expect(readClientMap(file)).rejects.toThrow(/HOLDFAST_TLS_CLIENTS: .+clients\.json needs/);
 });
 
 test("a map is read as it is written", async () => {
-  const folder = await createTemporaryFolder();
-  const file = join(folder, "clients.json");
-  await writeFile(file, '{"front":{"shops":["berlin"],"scope":"holdfast.read"}}');
+  const file = await writeMap('{"front":{"shops":["berlin"],"scope":"holdfast.read"}}');
 
   expect(await readClientMap(file)).toEqual({ front: { shops: ["berlin"], scope: "holdfast.read" } });
 });
