@@ -33,6 +33,8 @@ export interface RateBucketsOptions {
 const maxBucketCount = 10_000;
 /** Of a window's calls; two processes that hold or owe a lease each are 8 % off. */
 const leaseShare = 1 / 25;
+/** Calls on credit at least, so that a caller with a low rate is not refused for two calls at the same time. */
+const minCreditCount = 4;
 /** How long to wait for a lease that is under way, in milliseconds. */
 const leaseWaitMs = 50;
 
@@ -47,6 +49,7 @@ interface Bucket {
 /** Creates the buckets, all of one size. */
 export function createRateBuckets({ callsPerWindow, windowMs, lease }: RateBucketsOptions): RateBuckets {
   const leaseCount = Math.max(1, Math.floor(callsPerWindow * leaseShare));
+  const creditCount = Math.max(leaseCount, Math.min(minCreditCount, callsPerWindow));
   let recent = new Map<string, Bucket>();
   let older = new Map<string, Bucket>();
 
@@ -75,7 +78,15 @@ export function createRateBuckets({ callsPerWindow, windowMs, lease }: RateBucke
       if (callCount < askedCount) {
         bucket.closedUntilMs = performance.now() + windowEndsInMs;
       }
+      // What was let through on credit meanwhile.
+      fillWhenLow(key, bucket);
     });
+  };
+
+  const fillWhenLow = (key: string, bucket: Bucket): void => {
+    if (bucket.left < leaseCount / 2) {
+      fill(key, bucket);
+    }
   };
 
   return {
@@ -83,7 +94,7 @@ export function createRateBuckets({ callsPerWindow, windowMs, lease }: RateBucke
       const bucket = bucketOf(key);
       const closedMs = bucket.closedUntilMs - performance.now();
       // Credit bridges the time until a lease is there, so that a key that is new, or whose window has begun, is not refused.
-      if (bucket.left > (closedMs > 0 ? 0 : -leaseCount)) {
+      if (bucket.left > (closedMs > 0 ? 0 : -creditCount)) {
         return 0;
       }
       fill(key, bucket);
@@ -93,9 +104,7 @@ export function createRateBuckets({ callsPerWindow, windowMs, lease }: RateBucke
     take: (key) => {
       const bucket = bucketOf(key);
       bucket.left -= 1;
-      if (bucket.left < leaseCount / 2) {
-        fill(key, bucket);
-      }
+      fillWhenLow(key, bucket);
     },
   };
 }

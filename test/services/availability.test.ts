@@ -3,7 +3,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Redis } from "ioredis";
 import { Client } from "pg";
 import { pino } from "pino";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.js";
 import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { createStoreState } from "../../src/shop/store-state.ts";
@@ -115,6 +115,8 @@ describe("a store that is away", () => {
     fresh = await startHoldfast({ redisUrl: redisProxy.url, databaseUrl: postgresProxy.url });
   });
   afterAll(() => fresh?.stop());
+  // The other server may find out later that a store is back.
+  afterEach(() => expect.poll(() => holdfast.server.store.shops.awayStore(), { timeout: 8000 }).toBeUndefined());
 
   const readProbes = async () => {
     const response = await fetch(`${fresh.httpUrl}/readyz`);
