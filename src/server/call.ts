@@ -14,6 +14,9 @@ import { readTraceParent } from "./trace-parent.ts";
  * failure, its deadline or its caller; what comes later is dropped.
  */
 export abstract class Call implements CallContext, Perishable {
+  static #count = 0;
+  /** Among all calls of this process. */
+  readonly number = Call.#count++;
   readonly endpoint: Endpoint;
   readonly draining: AbortSignal;
   identity: Identity | undefined;

@@ -1,5 +1,9 @@
+import { ForgetfulMap } from "../forgetful-map.ts";
+
 /** Something that must not outlive a moment. */
 export interface Perishable {
+  /** No two have the same. */
+  readonly number: number;
   /** The moment, in ms since the epoch. */
   readonly deadlineMs: number;
   /** Called once, at most some ms after the moment. */
@@ -22,7 +26,7 @@ const MAX_SLEEP_MS = 60_000;
  * removing is all they pay: 0.08 us, where a timer of their own takes 0.28 us (November 2026).
  */
 export function createDeadlines(): Deadlines {
-  const entries = new Set<Perishable>();
+  const entries = new ForgetfulMap<number, Perishable>();
   let timer: NodeJS.Timeout | undefined;
   let timerAtMs = Number.POSITIVE_INFINITY;
 
@@ -37,14 +41,14 @@ export function createDeadlines(): Deadlines {
     timerAtMs = Number.POSITIVE_INFINITY;
     const nowMs = Date.now();
     let earliestMs = Number.POSITIVE_INFINITY;
-    for (const entry of entries) {
+    entries.forEach((entry) => {
       if (entry.deadlineMs <= nowMs) {
-        entries.delete(entry);
+        entries.delete(entry.number);
         entry.expire();
       } else if (entry.deadlineMs < earliestMs) {
         earliestMs = entry.deadlineMs;
       }
-    }
+    });
     // An expiring entry may have added another and set the timer.
     if (earliestMs < timerAtMs) {
       wakeAt(earliestMs, nowMs);
@@ -56,13 +60,13 @@ export function createDeadlines(): Deadlines {
       if (entry.deadlineMs === Number.POSITIVE_INFINITY) {
         return;
       }
-      entries.add(entry);
+      entries.set(entry.number, entry);
       if (entry.deadlineMs < timerAtMs) {
         wakeAt(entry.deadlineMs, Date.now());
       }
     },
     remove: (entry) => {
-      entries.delete(entry);
+      entries.delete(entry.number);
     },
   };
 }

@@ -19,6 +19,7 @@ import type { Dispatcher } from "./dispatcher.ts";
 import type { Door } from "./door.ts";
 import { type GrpcCallDeps, GrpcStreamCall, GrpcUnaryCall } from "./grpc-call.ts";
 import { expectSettings, http2Options } from "./http2-session.ts";
+import { letGoOfStreams } from "./let-go-of-streams.ts";
 import { formatAddress, listenError } from "./listen-error.ts";
 import { createReaders } from "./readers.ts";
 import { createReflection, type Reflection } from "./reflection.ts";
@@ -84,6 +85,7 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
       connections = [...http2Servers.keys()].map((each) => trackConnections(each, limits));
       for (const each of http2Servers.keys()) {
         each.on("session", (session) => {
+          letGoOfStreams(session);
           expectSettings(session, limits.handshakeMs);
           ages.begin(session);
         });

@@ -1,5 +1,9 @@
+import { ForgetfulMap } from "../forgetful-map.ts";
+
 /** Somebody who has something to read. */
 export interface Reader {
+  /** No two have the same. */
+  readonly number: number;
   /** Whether anything was sent that it has not taken yet. */
   readonly hasUnread: boolean;
   /** Grows whenever it takes something. */
@@ -22,21 +26,21 @@ export interface Readers {
  * once, as nearly all are, pays for being added and removed only.
  */
 export function createReaders(unreadMs: number): Readers {
-  const readers = new Set<Reader>();
+  const readers = new ForgetfulMap<number, Reader>();
   let timer: NodeJS.Timeout | undefined;
 
   function look(): void {
     timer = undefined;
-    for (const reader of readers) {
+    readers.forEach((reader) => {
       if (!reader.hasUnread) {
         reader.seenTakenCount = -1;
       } else if (reader.seenTakenCount === reader.takenCount) {
-        readers.delete(reader);
+        readers.delete(reader.number);
         reader.giveUp();
       } else {
         reader.seenTakenCount = reader.takenCount;
       }
-    }
+    });
     if (readers.size > 0) wait();
   }
 
@@ -46,9 +50,9 @@ export function createReaders(unreadMs: number): Readers {
 
   return {
     add: (reader) => {
-      readers.add(reader);
+      readers.set(reader.number, reader);
       wait();
     },
-    remove: (reader) => void readers.delete(reader),
+    remove: (reader) => void readers.delete(reader.number),
   };
 }

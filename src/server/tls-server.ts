@@ -10,6 +10,7 @@ import type { Socket } from "node:net";
 import type { DoorLimits } from "../config.ts";
 import type { Ages } from "./ages.ts";
 import { expectSettings, http2Options, pingPeer } from "./http2-session.ts";
+import { letGoOfStreams } from "./let-go-of-streams.ts";
 import { clientOptions, type TlsFiles } from "./tls-files.ts";
 
 /** A server for HTTP/1.1 and HTTP/2 over TLS, as the client chooses. */
@@ -45,6 +46,7 @@ export function createTlsServer(
   http2.on("session", (session) => {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
+    letGoOfStreams(session);
     expectSettings(session, limits.handshakeMs);
     closeWhenIdle(session, limits.idleMs);
     pingPeer(session, limits);

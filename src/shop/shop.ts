@@ -2,6 +2,7 @@ import type { DescMessage } from "@bufbuild/protobuf";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { around, crashPoint } from "../crash-point.ts";
+import { ForgetfulMap } from "../forgetful-map.ts";
 import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
 import { isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
@@ -158,7 +159,7 @@ export class Shop {
   /** The newest commit known to be durable that Redis still had afterwards, over connections of which this is the number. */
   #confirmed: (Identity & { readonly redisGeneration: number }) | undefined;
   /** The events of commits that callers of this process wait for, by commit id. */
-  readonly #events = new Map<string, Record<string, object>[]>();
+  readonly #events = new ForgetfulMap<string, Record<string, object>[]>();
 
   constructor(id: string, deps: ShopDeps, connection: FlushConnection) {
     this.id = id;

@@ -2,6 +2,7 @@ import { bulkhead } from "cockatiel";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { around } from "../crash-point.ts";
+import { ForgetfulMap } from "../forgetful-map.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
 import { isConnectionLost, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
@@ -130,11 +131,12 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     onChange();
   };
   const postgres: StoreState = createStoreState({ store: "Postgres", onChange: onPostgresChange, logger });
-  const waitForRedis = new Set<() => void>();
+  const waitForRedis = new ForgetfulMap<number, () => void>();
+  let waitCount = 0;
   const onRedisChange = (): void => {
-    for (const leave of waitForRedis) {
+    waitForRedis.forEach((leave) => {
       leave(); // nobody waits here while it is away, so there is none when it comes back
-    }
+    });
     if (!redisState.isUp) {
       for (const shop of shops.values()) {
         shop.redisWentAway();
@@ -374,10 +376,12 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
       return new Promise((resolve, reject) => {
         const leave = (): void => resolve(undefined);
         const fail = (error: unknown): void => (isRedisAway(error) ? leave() : reject(error));
-        waitForRedis.add(leave);
+        waitCount += 1;
+        const number = waitCount;
+        waitForRedis.set(number, leave);
         void work()
           .then(resolve, fail)
-          .finally(() => waitForRedis.delete(leave));
+          .finally(() => waitForRedis.delete(number));
       });
     },
     nowMs: () => options.clock?.() ?? Date.now(),

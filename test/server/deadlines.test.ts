@@ -145,15 +145,15 @@ test("entries end in the order of their deadlines, removed ones never", async ()
   const deadlines = createDeadlines();
   const expired: number[] = [];
   const nowMs = Date.now();
-  const entries = [60, 20, 40, 30, Number.POSITIVE_INFINITY].map((afterMs): Perishable => {
-    return { deadlineMs: nowMs + afterMs, expire: () => expired.push(afterMs) };
+  const entries = [60, 20, 40, 30, Number.POSITIVE_INFINITY].map((afterMs, number): Perishable => {
+    return { number, deadlineMs: nowMs + afterMs, expire: () => expired.push(afterMs) };
   });
   for (const entry of entries) {
     deadlines.add(entry);
   }
   deadlines.remove(entries[3] as Perishable);
   await new Promise<void>((resolve) => {
-    deadlines.add({ deadlineMs: nowMs + 90, expire: resolve });
+    deadlines.add({ number: entries.length, deadlineMs: nowMs + 90, expire: resolve });
   });
 
   expect(expired).toEqual([20, 40, 60]);
