@@ -118,7 +118,7 @@ async function compareTable<Thing>(run: Run, trx: Kysely<Database>, table: Table
   let after = "";
   let knownCount = 0;
   for (;;) {
-    run.throwIfEnded();
+    await run.beforePage();
     const rows = await table.read(trx, shopId, after);
     for (const row of rows) {
       const thing = things.get(row.key);

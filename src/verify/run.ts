@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Kysely } from "kysely";
 import { readCommits } from "../postgres/commits.ts";
 import type { Database } from "../postgres/schema.ts";
@@ -5,11 +6,14 @@ import { type Discrepancy, describe, differenceOf, type Fields } from "./discrep
 import { fold } from "./fold.ts";
 import type { LedgerRow, Model } from "./model.ts";
 
-/** Rows, fields and commits that are read at a time. */
-export const pageCount = 1000;
+/** Rows and fields that are read at a time: callers are not answered while they are compared. */
+export const pageCount = 250;
 
 /** Commits that are read at a time: each carries its events. */
-const commitPageCount = 500;
+const commitPageCount = 100;
+
+/** Longest rest between two pages, in milliseconds: the snapshot of Postgres is open meanwhile. */
+const maxRestMs = 250;
 
 /** Characters of a value that are told. */
 const maxText = 1000;
@@ -22,6 +26,8 @@ export class Run {
   checkedCount = 0;
   readonly #report: (discrepancy: Discrepancy) => void;
   readonly #throwIfEnded: () => void;
+  readonly #pageRestShare: number;
+  #restedAtMs = performance.now();
   readonly #reported = new Set<string>();
 
   constructor(
@@ -29,11 +35,13 @@ export class Run {
     model: Model,
     report: (discrepancy: Discrepancy) => void,
     throwIfEnded: () => void,
+    pageRestShare = 0,
   ) {
     this.db = db;
     this.model = model;
     this.#report = report;
     this.#throwIfEnded = throwIfEnded;
+    this.#pageRestShare = pageRestShare;
   }
 
   /** Tells one discrepancy; the same thing of the same store only once. */
@@ -56,8 +64,14 @@ export class Run {
     }
   }
 
-  throwIfEnded(): void {
+  /** Comes before every page: throws when nobody wants the outcome any more, and rests as long as it was told to. */
+  async beforePage(): Promise<void> {
     this.#throwIfEnded();
+    if (this.#pageRestShare > 0) {
+      await sleep(Math.min(maxRestMs, this.#pageRestShare * (performance.now() - this.#restedAtMs)));
+      this.#restedAtMs = performance.now();
+      this.#throwIfEnded();
+    }
   }
 
   /**
@@ -67,7 +81,7 @@ export class Run {
   async foldTo(position: number, db = this.db): Promise<void> {
     const { model } = this;
     while (model.position < position) {
-      this.throwIfEnded();
+      await this.beforePage();
       const after = model.position;
       const count = Math.min(commitPageCount, position - after);
       const page = await readCommits(db, model.shopId, after + 1, count);

@@ -20,6 +20,8 @@ export interface VerifyOptions {
   readonly requestRetentionMs: number;
   /** Who asked; when the call ends, so does the work. */
   readonly caller: Caller;
+  /** Rests so many times as long as each page took, up to 250 ms. Default 0: somebody waits for the outcome. */
+  readonly pageRestShare?: number;
 }
 
 /** How far a verification is, and what it found since the last message. */
@@ -58,6 +60,7 @@ export async function* verifyShop(options: VerifyOptions): AsyncGenerator<Progre
         throw new Error("nobody listens to this verification any more");
       }
     },
+    options.pageRestShare,
   );
   const outcome = verify(run, options)
     .then(

@@ -12,8 +12,8 @@ import { verifyShop } from "../verify/verify-shop.ts";
 /**
  * Verifies shops on the side, one after the other and again and again, so that an operator hears of a difference between the
  * stores before a buyer does. What it may cost is bounded: shops with a long history are left out, since a verification reads
- * all of it, and between two it rests for 20 times as long as the last one took. One that was not as its log says is looked at
- * again until it is, however long its history has become: otherwise nobody would take the difference back.
+ * all of it, and after each page and each shop it rests for 4 times as long as that took. One that was not as its log says is
+ * looked at again until it is, however long its history has become: otherwise nobody would take the difference back.
  */
 export interface Verifier {
   /** Ends the verification under way. */
@@ -27,7 +27,7 @@ export interface VerifierOptions {
   readonly periodMs: number;
   /** HOLDFAST_VERIFY_MAX_COMMITS: shops with more are left out, unless something was found in them. */
   readonly maxCommits: number;
-  /** Rests are at least so many times as long as the verification before. Default 20: it takes at most 5 % of one core. */
+  /** Rests are at least so many times as long as the page or the verification before. Default 4: it takes at most 4 % of one core. */
   readonly restShare?: number;
   readonly observer: VerifyObserver;
   readonly logger: Logger;
@@ -40,7 +40,7 @@ const loggedCount = 10;
 
 /** Starts to verify, at a moment of its own, so that servers which start together do not verify together. */
 export function startVerifier(options: VerifierOptions): Verifier {
-  const { shops, periodMs, maxCommits, restShare = 20, observer, logger } = options;
+  const { shops, periodMs, maxCommits, restShare = 4, observer, logger } = options;
   const ending = new AbortController();
   const caller = callerUntil(ending.signal);
   /** Shops in which the last verification found something. */
@@ -52,7 +52,8 @@ export function startVerifier(options: VerifierOptions): Verifier {
     const beganAtMs = performance.now();
     const found: Discrepancy[] = [];
     const shop = shops.get(shopId);
-    for await (const { discrepancies } of verifyShop({ shop, db, scripts, requestRetentionMs, caller })) {
+    const options = { shop, db, scripts, requestRetentionMs, caller, pageRestShare: restShare };
+    for await (const { discrepancies } of verifyShop(options)) {
       found.push(...discrepancies);
     }
     observer.verified(shopId, found.length, performance.now() - beganAtMs);

@@ -1,8 +1,12 @@
 import { Redis } from "ioredis";
 import { pino } from "pino";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { AdjustReason } from "../../gen/holdfast/v1/resources_pb.js";
+import { inParallel } from "../../src/demo/in-parallel.ts";
 import type { VerifyObserver } from "../../src/metrics/verify-metrics.ts";
 import { shopKeys } from "../../src/shop/keys.ts";
+import { createModel } from "../../src/verify/model.ts";
+import { Run } from "../../src/verify/run.ts";
 import { startVerifier } from "../../src/workers/verifier.ts";
 import { createShop, createUser, uniqueId } from "../helpers/shop.ts";
 import { until } from "../helpers/until.ts";
@@ -69,6 +73,28 @@ describe("a verifier", () => {
     await until("it has been round", () => counts.verified > 2 * found.size);
     expect(found.has(large)).toBe(false);
     expect(counts.skipped).toBeGreaterThanOrEqual(1);
+  });
+
+  test("rests after each page, so that others are served in between", async () => {
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
+    const reason = AdjustReason.RESTOCK;
+    await inParallel(300, 30, async () => {
+      await holdfast.grpc.inventory.adjustStock({ shopId, sku: "a", deltaCount: 1n, reason });
+    });
+    const { position = 0n } = (await holdfast.grpc.inventory.getStock({ shopId, sku: "a" })).asOf ?? {};
+    // However short a page is, a rest is as long as it may be: 250 ms.
+    const run = new Run(
+      holdfast.server.store.db,
+      createModel(shopId),
+      (found) => expect.fail(found.kind),
+      () => undefined,
+      1_000_000,
+    );
+    const beganAtMs = performance.now();
+    await run.foldTo(Number(position));
+    expect(run.model.position).toBe(Number(position));
+    const commitPageCount = 3;
+    expect(performance.now() - beganAtMs).toBeGreaterThan(commitPageCount * 200);
   });
 
   test("looks again at a shop in which it found something until that is mended, however large it has become", async () => {
