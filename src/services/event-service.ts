@@ -34,6 +34,7 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
         const steps = watchLog({
           shopId,
           db: shops.db,
+          inTurn: shops.inTurn,
           hub,
           cursor,
           start: startOf(req, watch),

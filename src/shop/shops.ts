@@ -23,6 +23,7 @@ import type { Scripts } from "./scripts.ts";
 import { Shop, StoreUnavailable, unavailable } from "./shop.ts";
 import { type ShopObserver, silentShopObserver } from "./shop-observer.ts";
 import { createStoreState, type StoreState } from "./store-state.ts";
+import { createPageTurns, type InTurn } from "./watch.ts";
 import { WatchHub } from "./watch-hub.ts";
 
 /** What the shops of a process need; every limit is explained where it is used, in `Shop` and `WatchHub`. */
@@ -62,6 +63,8 @@ export interface Shops {
   get(shopId: string): Shop;
   /** The watchers' side of a shop. */
   hub(shopId: string): WatchHub;
+  /** Gives watchers that are behind their turns to read pages of the past. */
+  readonly inTurn: InTurn;
   /** The shops that this process has served since its start. */
   readonly served: Iterable<Shop>;
   /** The watchers' sides of the shops that were watched here. */
@@ -356,6 +359,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     get hubs() {
       return hubs.values();
     },
+    inTurn: createPageTurns(),
     isUp: (store) => stateOf(store).isUp,
     consumers,
     admission,

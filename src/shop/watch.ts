@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { bulkhead } from "cockatiel";
 import type { Kysely } from "kysely";
 import { readCommit, readCommits } from "../postgres/commits.ts";
 import type { Database } from "../postgres/schema.ts";
@@ -21,10 +23,15 @@ export type WatchStep =
   | { readonly kind: "commits"; readonly entries: readonly LogEntry[] }
   | { readonly kind: "caught up" | "bookmark"; readonly position: number; readonly commitId: string };
 
+/** Does some work when it is its turn. */
+export type InTurn = <Value>(work: () => Promise<Value>) => Promise<Value>;
+
 /** What a watch needs. */
 export interface WatchOptions {
   readonly shopId: string;
   readonly db: Kysely<Database>;
+  /** Reads a page of the past when it is its turn. */
+  readonly inTurn: InTurn;
   readonly hub: WatchHub;
   readonly start: WatchStart;
   /** Time between bookmarks, in milliseconds. */
@@ -35,12 +42,38 @@ export interface WatchOptions {
   readonly signal: AbortSignal;
 }
 
+/** Commits taken from the hub at a time: they are there already. */
+const heldCommits = 500;
 /**
- * Commits taken at a time by a watcher that is behind: at first few, because who does not read the first ones would hold the
- * others for nothing; twice as many each time, up to the most.
+ * Commits read from Postgres at a time by a watcher that is behind: who does not read the first ones would hold the others for
+ * nothing, and nobody else is served while a page is taken apart.
  */
-const firstPageCommits = 64;
-const pageCommits = 500;
+const pageCommits = 100;
+/** How many times as long as a page took nobody reads the next one, while several want to. */
+const pageRestShare = 1;
+
+/**
+ * Gives the watchers of a process turns to read pages of the past, one at a time, with rests in between: a thousand that begin at once
+ * would keep both stores and the server busy while others buy. Somebody who is behind alone does not rest.
+ */
+export function createPageTurns(): InTurn {
+  const turns = bulkhead(1, Number.POSITIVE_INFINITY);
+  let readerCount = 0;
+  return (work) => {
+    readerCount += 1;
+    return new Promise((resolve, reject) => {
+      void turns.execute(async () => {
+        const beganAtMs = performance.now();
+        await work().then(resolve, reject);
+        readerCount -= 1;
+        if (readerCount > 0) {
+          await sleep(pageRestShare * (performance.now() - beganAtMs));
+        }
+      });
+    });
+  };
+}
+
 /** How long a position beyond the head is waited for: Postgres may be healing. */
 const aheadWaitMs = 10_000;
 
@@ -52,7 +85,7 @@ const aheadWaitMs = 10_000;
  * differently is noticed, never followed.
  */
 export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep> {
-  const { shopId, db, hub, bookmarkMs, cursor, signal } = options;
+  const { shopId, db, inTurn, hub, bookmarkMs, cursor, signal } = options;
   await hub.start();
   const start = await startingPoint(options);
   if (start === undefined) {
@@ -61,14 +94,13 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
   let { position, commitId } = start;
   cursor.position = position;
   let behind = true;
-  let pageCount = firstPageCommits;
   let bookmarkAt = performance.now() + bookmarkMs;
   while (!signal.aborted) {
     requireSameHistory(hub.writerOf(position), commitId);
-    let entries = hub.after(position, pageCommits);
+    let entries = hub.after(position, heldCommits);
     if (entries === undefined) {
-      entries = await pageAfter(db, shopId, position, commitId, pageCount);
-      pageCount = Math.min(2 * pageCount, pageCommits);
+      const [after, of] = [position, commitId];
+      entries = await inTurn(async () => (signal.aborted ? [] : pageAfter(db, shopId, after, of)));
       behind = true;
     }
     const newest = entries.at(-1);
@@ -135,11 +167,10 @@ async function pageAfter(
   shopId: string,
   position: number,
   commitId: string,
-  count: number,
 ): Promise<readonly LogEntry[]> {
-  const page = await readCommits(db, shopId, position, count + 1);
+  const page = await readCommits(db, shopId, position, pageCommits + 1);
   if (position === 0) {
-    return page.slice(0, count);
+    return page.slice(0, pageCommits);
   }
   const [at, ...after] = page;
   if (at === undefined) {
