@@ -111,6 +111,8 @@ export interface DoorLimits {
   readonly connectionCount: number;
   /** HOLDFAST_MAX_CALLS_PER_CONNECTION: calls at a time on a connection of HTTP/2, which gRPC is. Default 250. */
   readonly callsPerConnection: number;
+  /** HOLDFAST_MAX_WATCHES_PER_CALLER: WatchEvents at a time of one principal; who is not asked counts as one. Default 2,000. */
+  readonly watchesPerCaller: number;
   /**
    * HOLDFAST_MAX_RESETS_PER_SECOND: calls that the caller of a connection may break off, ten times as many at once; then the
    * connection is closed. Default 100.
@@ -251,6 +253,7 @@ const names = [
   "HOLDFAST_MAX_UNREAD_SECONDS",
   "HOLDFAST_MAX_CONNECTIONS",
   "HOLDFAST_MAX_CALLS_PER_CONNECTION",
+  "HOLDFAST_MAX_WATCHES_PER_CALLER",
   "HOLDFAST_MAX_RESETS_PER_SECOND",
   "HOLDFAST_MAX_HANDSHAKE_SECONDS",
   "HOLDFAST_MAX_ARRIVAL_SECONDS",
@@ -449,6 +452,7 @@ function readDoorLimits(env: Environment): DoorLimits {
     unreadMs: readMs(env, "HOLDFAST_MAX_UNREAD_SECONDS", 86_400) ?? 60_000,
     connectionCount: readCount(env, "HOLDFAST_MAX_CONNECTIONS", 1, 1_000_000) ?? 10_000,
     callsPerConnection: readCount(env, "HOLDFAST_MAX_CALLS_PER_CONNECTION", 1, 100_000) ?? 250,
+    watchesPerCaller: readCount(env, "HOLDFAST_MAX_WATCHES_PER_CALLER", 1, 1_000_000) ?? 2000,
     resetsPerSecond: readCount(env, "HOLDFAST_MAX_RESETS_PER_SECOND", 1, 100_000) ?? 100,
     handshakeMs: readMs(env, "HOLDFAST_MAX_HANDSHAKE_SECONDS", 600) ?? 10_000,
     arrivalMs: readMs(env, "HOLDFAST_MAX_ARRIVAL_SECONDS", 600) ?? 30_000,

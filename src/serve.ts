@@ -233,6 +233,7 @@ async function openDoors(
   const deps = {
     shops,
     pageTokens: await createPageTokens(db),
+    watchesPerCaller: config.doorLimits.watchesPerCaller,
     quoteTokens: await createQuoteTokens(db),
     holdMs: config.holdMs,
   };

@@ -9,4 +9,6 @@ export interface Deps {
   readonly quoteTokens: QuoteTokens;
   /** How long a hold lasts that names no duration, in milliseconds. */
   readonly holdMs: number;
+  /** WatchEvents at a time of one principal. */
+  readonly watchesPerCaller: number;
 }

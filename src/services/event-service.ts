@@ -14,14 +14,20 @@ import { shopIdOf } from "../shop/ids.ts";
 import type { LogEntry } from "../shop/log-entry.ts";
 import { toMs } from "../shop/messages.ts";
 import { type WatchStart, type WatchStep, watchLog } from "../shop/watch.ts";
+import type { WatchCursor } from "../shop/watch-hub.ts";
 import type { Deps } from "./deps.ts";
 import { messageFromRow, pageCount, readHistory } from "./read.ts";
 
 /** Commits that one ListEvents looks at most, whether they match or not. */
 const maxScannedCommits = 5000;
 
+/** When a caller with too many watches is to come back, in milliseconds: when it has ended one, that is. */
+const retryMs = 1000;
+
 /** EventService: the log, as it grows and as it was. */
-export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof pb.EventService> {
+export function createEventService({ shops, pageTokens, watchesPerCaller }: Deps): Handlers<typeof pb.EventService> {
+  const places = createPlaces(watchesPerCaller);
+
   return {
     async *watchEvents(req, ctx) {
       const shopId = shopIdOf(req);
@@ -31,6 +37,7 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
       const hub = shops.hub(shopId);
       const cursor = hub.enter();
       try {
+        places.enter(ctx.principal, cursor);
         const steps = watchLog({
           shopId,
           db: shops.db,
@@ -49,6 +56,7 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
         }
         watch?.taken.throwIfAborted();
       } finally {
+        places.leave(ctx.principal, cursor);
         hub.leave(cursor);
         watch?.end();
       }
@@ -129,6 +137,27 @@ export function createEventService({ shops, pageTokens }: Deps): Handlers<typeof
     }
     return value;
   }
+}
+
+/** The watches of each principal that are open, at most so many. */
+function createPlaces(maxCount: number) {
+  const byPrincipal = new Map<string, Set<WatchCursor>>();
+  return {
+    enter: (principal: string, cursor: WatchCursor): void => {
+      const open = byPrincipal.get(principal) ?? new Set();
+      if (open.size >= maxCount) {
+        throw new Refusal("OVERLOADED", `this caller has ${maxCount} watches open, and may not have more`, { retryMs });
+      }
+      byPrincipal.set(principal, open.add(cursor));
+    },
+    /** Also of one that was not let in. */
+    leave: (principal: string, cursor: WatchCursor): void => {
+      const open = byPrincipal.get(principal);
+      if (open?.delete(cursor) && open.size === 0) {
+        byPrincipal.delete(principal);
+      }
+    },
+  };
 }
 
 function positionAhead(asked: bigint, { position, epoch }: { position: number; epoch: number }): Refusal {

@@ -3,7 +3,7 @@
 import { writeSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createInterface } from "node:readline";
-import { readMemoryUse } from "../../bench/memory-use.ts";
+import { givePagesBack, readMemoryUse } from "../../bench/memory-use.ts";
 
 /** What a server takes up, as a line of JSON. */
 export interface Usage {
@@ -24,6 +24,7 @@ delays.enable();
 createInterface({ input: process.stdin }).on("line", () => {
   const socketCount = process.getActiveResourcesInfo().filter((each) => each === "TCPSocketWrap").length;
   const longestBlockMs = Math.round(delays.max / 1e6);
+  givePagesBack();
   const usage: Usage = { ...readMemoryUse(), socketCount, longestBlockMs };
   // Collecting all garbage is such a time too.
   setTimeout(() => delays.reset(), 100);

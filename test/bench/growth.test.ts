@@ -84,7 +84,7 @@ it("delivers every event to every watcher", async () => {
     expect(deliveredPerSecond > 0).toBe(size > 0);
     expect(half.lagP99Ms >= 0).toBe(size > 0);
   }
-});
+}, 120_000);
 
 it("sells what there is and no more through several processes", async () => {
   const { processes } = await run("processes", "1,2", "--rounds", "1");

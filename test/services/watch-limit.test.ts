@@ -1,0 +1,68 @@
+import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
+import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { AdminService } from "../../gen/holdfast/v1/admin_service_pb.js";
+import { EventService } from "../../gen/holdfast/v1/event_service_pb.js";
+import { audience, issuer, signWithSecret } from "../helpers/issuer.ts";
+import { readRefusal } from "../helpers/refusals.ts";
+import { useHoldfast } from "../helpers/use-holdfast.ts";
+
+const secret = "a secret of more than thirty-two bytes";
+const shopId = "watched";
+const holdfast = useHoldfast({
+  settings: {
+    HOLDFAST_JWT_SECRET: secret,
+    HOLDFAST_JWT_ISSUER: issuer,
+    HOLDFAST_JWT_AUDIENCE: audience,
+    HOLDFAST_MAX_WATCHES_PER_CALLER: "2",
+  },
+});
+const doors = {} as Record<"gRPC" | "HTTP", Client<typeof EventService>>;
+
+beforeAll(async () => {
+  const grpc = createGrpcTransport({ baseUrl: `http://${holdfast.grpcAddress}` });
+  const http = createConnectTransport({ baseUrl: holdfast.httpUrl, httpVersion: "1.1" });
+  doors.gRPC = createClient(EventService, grpc);
+  doors.HTTP = createClient(EventService, http);
+  const headers = await tokenOf("keeper");
+  await createClient(AdminService, grpc).createShop({ shopId, currencyCode: "EUR" }, { headers });
+});
+
+async function tokenOf(principal: string) {
+  return { authorization: `Bearer ${await signWithSecret(secret, { sub: principal })}` };
+}
+
+describe.each(["gRPC", "HTTP"] as const)("by %s", (door) => {
+  /** Opens a watch and reads the first message; the returned function ends it. */
+  async function open(principal: string): Promise<() => void> {
+    const abort = new AbortController();
+    onTestFinished(() => abort.abort());
+    const options = { headers: await tokenOf(principal), signal: abort.signal };
+    const messages = doors[door].watchEvents({ shopId }, options)[Symbol.asyncIterator]();
+    await messages.next();
+    return () => abort.abort();
+  }
+
+  test("a caller has no more watches open than it may, others theirs, and may open another when one has ended", async () => {
+    const eager = `eager-${door}`;
+    const endOne = await open(eager);
+    await open(eager);
+    const error = await open(eager).catch(ConnectError.from);
+    const { code, reason, retryMs } = readRefusal(error);
+    expect([code, reason, retryMs]).toEqual([Code.ResourceExhausted, "OVERLOADED", 1000]);
+    await open(`modest-${door}`);
+    endOne();
+    await expect
+      .poll(
+        () =>
+          open(eager).then(
+            () => "opened",
+            () => "refused",
+          ),
+        { timeout: 5000 },
+      )
+      .toBe("opened");
+    // It had not counted when it was refused.
+    expect(readRefusal(await open(eager).catch(ConnectError.from)).reason).toBe("OVERLOADED");
+  });
+});
