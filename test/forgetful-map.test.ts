@@ -37,13 +37,16 @@ function growthWith(map: AnyMap): number {
   return oldBytes() - before;
 }
 
+/** All of the heap may be collected during one of them. */
+const three = (measure: () => number): number[] => [measure(), measure(), measure()];
+
 describe("what was deleted", () => {
   test("goes with the young generation", () => {
-    expect(growthWith(new ForgetfulMap())).toBeLessThan((valueCount * valueBytes) / 5);
+    expect(Math.min(...three(() => growthWith(new ForgetfulMap())))).toBeLessThan((valueCount * valueBytes) / 5);
   });
 
   test("is kept by a Map: if this fails, V8 has mended it, and ForgetfulMap can go", () => {
-    expect(growthWith(new Map())).toBeGreaterThan((valueCount * valueBytes) / 3);
+    expect(Math.max(...three(() => growthWith(new Map())))).toBeGreaterThan((valueCount * valueBytes) / 3);
   });
 });
 

@@ -77,9 +77,10 @@ export function createRateBuckets({ callsPerWindow, windowMs, lease }: RateBucke
       bucket.left += callCount;
       if (callCount < askedCount) {
         bucket.closedUntilMs = performance.now() + windowEndsInMs;
+      } else {
+        // What was let through on credit meanwhile.
+        fillWhenLow(key, bucket);
       }
-      // What was let through on credit meanwhile.
-      fillWhenLow(key, bucket);
     });
   };
 

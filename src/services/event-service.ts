@@ -14,7 +14,6 @@ import { shopIdOf } from "../shop/ids.ts";
 import type { LogEntry } from "../shop/log-entry.ts";
 import { toMs } from "../shop/messages.ts";
 import { type WatchStart, type WatchStep, watchLog } from "../shop/watch.ts";
-import type { WatchCursor } from "../shop/watch-hub.ts";
 import type { Deps } from "./deps.ts";
 import { messageFromRow, pageCount, readHistory } from "./read.ts";
 
@@ -30,35 +29,38 @@ export function createEventService({ shops, pageTokens, watchesPerCaller }: Deps
 
   return {
     async *watchEvents(req, ctx) {
-      const shopId = shopIdOf(req);
-      await readHistory(shops, req, ctx, async () => undefined); // no hub for a shop that does not exist
-      const { case: kind, value } = req.start;
-      const watch = kind === "consumer" ? await shops.consumers.take({ shopId, consumer: value }) : undefined;
-      const hub = shops.hub(shopId);
-      const cursor = hub.enter();
+      const leave = places.enter(ctx.principal);
       try {
-        places.enter(ctx.principal, cursor);
-        const steps = watchLog({
-          shopId,
-          db: shops.db,
-          inTurn: shops.inTurn,
-          hub,
-          cursor,
-          start: startOf(req, watch),
-          bookmarkMs: req.bookmarkInterval === undefined ? 5000 : toMs(req.bookmarkInterval, "bookmark_interval"),
-          signal: AbortSignal.any([ctx.signal, ctx.draining, ...(watch === undefined ? [] : [watch.taken])]),
-        });
-        for await (const step of steps) {
-          for (const message of messagesOf(step, req)) {
-            watch?.taken.throwIfAborted();
-            yield message;
+        const shopId = shopIdOf(req);
+        await readHistory(shops, req, ctx, async () => undefined); // no hub for a shop that does not exist
+        const { case: kind, value } = req.start;
+        const watch = kind === "consumer" ? await shops.consumers.take({ shopId, consumer: value }) : undefined;
+        const hub = shops.hub(shopId);
+        const cursor = hub.enter();
+        try {
+          const steps = watchLog({
+            shopId,
+            db: shops.db,
+            inTurn: shops.inTurn,
+            hub,
+            cursor,
+            start: startOf(req, watch),
+            bookmarkMs: req.bookmarkInterval === undefined ? 5000 : toMs(req.bookmarkInterval, "bookmark_interval"),
+            signal: AbortSignal.any([ctx.signal, ctx.draining, ...(watch === undefined ? [] : [watch.taken])]),
+          });
+          for await (const step of steps) {
+            for (const message of messagesOf(step, req)) {
+              watch?.taken.throwIfAborted();
+              yield message;
+            }
           }
+          watch?.taken.throwIfAborted();
+        } finally {
+          hub.leave(cursor);
+          watch?.end();
         }
-        watch?.taken.throwIfAborted();
       } finally {
-        places.leave(ctx.principal, cursor);
-        hub.leave(cursor);
-        watch?.end();
+        leave();
       }
     },
 
@@ -139,23 +141,26 @@ export function createEventService({ shops, pageTokens, watchesPerCaller }: Deps
   }
 }
 
-/** The watches of each principal that are open, at most so many. */
+/** Counts the watches of each principal that are open, at most so many. */
 function createPlaces(maxCount: number) {
-  const byPrincipal = new Map<string, Set<WatchCursor>>();
+  /** Of those who have any. */
+  const counts = new Map<string, number>();
   return {
-    enter: (principal: string, cursor: WatchCursor): void => {
-      const open = byPrincipal.get(principal) ?? new Set();
-      if (open.size >= maxCount) {
+    /** Returns what is to be called when the watch is over. Throws OVERLOADED. */
+    enter: (principal: string): (() => void) => {
+      const count = counts.get(principal) ?? 0;
+      if (count >= maxCount) {
         throw new Refusal("OVERLOADED", `this caller has ${maxCount} watches open, and may not have more`, { retryMs });
       }
-      byPrincipal.set(principal, open.add(cursor));
-    },
-    /** Also of one that was not let in. */
-    leave: (principal: string, cursor: WatchCursor): void => {
-      const open = byPrincipal.get(principal);
-      if (open?.delete(cursor) && open.size === 0) {
-        byPrincipal.delete(principal);
-      }
+      counts.set(principal, count + 1);
+      return () => {
+        const others = (counts.get(principal) as number) - 1;
+        if (others === 0) {
+          counts.delete(principal);
+        } else {
+          counts.set(principal, others);
+        }
+      };
     },
   };
 }

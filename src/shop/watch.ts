@@ -49,27 +49,31 @@ const heldCommits = 500;
  * nothing, and nobody else is served while a page is taken apart.
  */
 const pageCommits = 100;
-/** How many times as long as a page took nobody reads the next one, while several want to. */
-const pageRestShare = 1;
+/** Longest rest after a page, in milliseconds. */
+const maxRestMs = 50;
 
 /**
- * Gives the watchers of a process turns to read pages of the past, one at a time, with rests in between: a thousand that begin at once
- * would keep both stores and the server busy while others buy. Somebody who is behind alone does not rest.
+ * Gives the watchers of a process turns to read pages of the past, one at a time. While several want one, nobody reads for as long as
+ * the last page took: a thousand that begin at once would keep both stores and the server busy while others buy.
  */
 export function createPageTurns(): InTurn {
   const turns = bulkhead(1, Number.POSITIVE_INFINITY);
   let readerCount = 0;
+  const read = async <Value>(work: () => Promise<Value>, resolve: (value: Value) => void): Promise<void> => {
+    const beganAtMs = performance.now();
+    try {
+      resolve(await work());
+    } finally {
+      readerCount -= 1;
+    }
+    if (readerCount > 0) {
+      await sleep(Math.min(maxRestMs, performance.now() - beganAtMs));
+    }
+  };
   return (work) => {
     readerCount += 1;
     return new Promise((resolve, reject) => {
-      void turns.execute(async () => {
-        const beganAtMs = performance.now();
-        await work().then(resolve, reject);
-        readerCount -= 1;
-        if (readerCount > 0) {
-          await sleep(pageRestShare * (performance.now() - beganAtMs));
-        }
-      });
+      turns.execute(() => read(work, resolve)).catch(reject);
     });
   };
 }
@@ -100,8 +104,17 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
     let entries = hub.after(position, heldCommits);
     if (entries === undefined) {
       const [after, of] = [position, commitId];
-      entries = await inTurn(async () => (signal.aborted ? [] : pageAfter(db, shopId, after, of)));
+      const page = inTurn(async () => (signal.aborted ? [] : pageAfter(db, shopId, after, of)));
       behind = true;
+      entries = await before(page, bookmarkAt, signal);
+      while (entries === undefined && !signal.aborted) {
+        bookmarkAt = performance.now() + bookmarkMs;
+        yield { kind: "bookmark", position, commitId };
+        entries = await before(page, bookmarkAt, signal);
+      }
+      if (entries === undefined) {
+        return;
+      }
     }
     const newest = entries.at(-1);
     if (newest !== undefined) {
@@ -158,6 +171,24 @@ async function startingPoint({
       });
     }
     await hub.wait(Math.min(left, 1000), signal);
+  }
+}
+
+/** What a promise gives; undefined when a moment, on the clock of `performance`, or the signal comes first. */
+async function before<Value>(promise: Promise<Value>, atMs: number, signal: AbortSignal): Promise<Value | undefined> {
+  const { promise: ended, resolve: end } = Promise.withResolvers<undefined>();
+  const onAbort = (): void => end(undefined);
+  const timer = setTimeout(onAbort, Math.max(0, atMs - performance.now()));
+  signal.addEventListener("abort", onAbort);
+  if (signal.aborted) {
+    onAbort();
+  }
+  try {
+    return await Promise.race([promise, ended]);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+    promise.catch(() => undefined); // nobody may be left to hear of it
   }
 }
 

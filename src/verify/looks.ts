@@ -45,7 +45,7 @@ export class Looks {
 
   async #look<Payload>(script: Script, args: readonly (string | number)[]): Promise<Look<Payload>> {
     const { shop, caller } = this.#options;
-    await this.#run.beforePage();
+    await this.#run.rest();
     const seen = await shop.read(script, args, {}, caller, true);
     this.#epoch ??= seen.epoch;
     if (seen.epoch !== this.#epoch || seen.position < this.#run.model.position) {

@@ -18,7 +18,8 @@ export interface PostgresOptions {
  */
 export async function verifyPostgres(run: Run, options: PostgresOptions): Promise<void> {
   const { db, model } = run;
-  await run.foldTo(await headOf(db, model.shopId));
+  await run.foldSlowlyTo(await headOf(db, model.shopId));
+  await run.foldTo(await headOf(db, model.shopId)); // what came meanwhile, which may be faster than the rests allow
   await db
     .transaction()
     .setIsolationLevel("repeatable read")
@@ -118,7 +119,7 @@ async function compareTable<Thing>(run: Run, trx: Kysely<Database>, table: Table
   let after = "";
   let knownCount = 0;
   for (;;) {
-    await run.beforePage();
+    run.throwIfEnded();
     const rows = await table.read(trx, shopId, after);
     for (const row of rows) {
       const thing = things.get(row.key);

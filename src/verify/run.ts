@@ -12,7 +12,7 @@ export const pageCount = 250;
 /** Commits that are read at a time: each carries its events. */
 const commitPageCount = 100;
 
-/** Longest rest between two pages, in milliseconds: the snapshot of Postgres is open meanwhile. */
+/** Longest rest between two pages, in milliseconds. */
 const maxRestMs = 250;
 
 /** Characters of a value that are told. */
@@ -64,13 +64,24 @@ export class Run {
     }
   }
 
-  /** Comes before every page: throws when nobody wants the outcome any more, and rests as long as it was told to. */
-  async beforePage(): Promise<void> {
+  throwIfEnded(): void {
     this.#throwIfEnded();
+  }
+
+  /** Rests as long as it was told to, between two pages of what need not be read at once. Throws when nobody wants the outcome any more. */
+  async rest(): Promise<void> {
     if (this.#pageRestShare > 0) {
       await sleep(Math.min(maxRestMs, this.#pageRestShare * (performance.now() - this.#restedAtMs)));
       this.#restedAtMs = performance.now();
-      this.#throwIfEnded();
+    }
+    this.#throwIfEnded();
+  }
+
+  /** Folds the model forward to a position that Postgres has, with a rest after each page. */
+  async foldSlowlyTo(position: number): Promise<void> {
+    while (this.model.position < position) {
+      await this.rest();
+      await this.foldTo(Math.min(position, this.model.position + commitPageCount));
     }
   }
 
@@ -81,7 +92,7 @@ export class Run {
   async foldTo(position: number, db = this.db): Promise<void> {
     const { model } = this;
     while (model.position < position) {
-      await this.beforePage();
+      this.throwIfEnded();
       const after = model.position;
       const count = Math.min(commitPageCount, position - after);
       const page = await readCommits(db, model.shopId, after + 1, count);

@@ -20,7 +20,10 @@ export interface VerifyOptions {
   readonly requestRetentionMs: number;
   /** Who asked; when the call ends, so does the work. */
   readonly caller: Caller;
-  /** Rests so many times as long as each page took, up to 250 ms. Default 0: somebody waits for the outcome. */
+  /**
+   * Rests so many times as long as each page of the past and each look at Redis took, up to 250 ms. Default 0: somebody waits for the
+   * outcome.
+   */
   readonly pageRestShare?: number;
 }
 

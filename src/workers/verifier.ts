@@ -12,8 +12,9 @@ import { verifyShop } from "../verify/verify-shop.ts";
 /**
  * Verifies shops on the side, one after the other and again and again, so that an operator hears of a difference between the
  * stores before a buyer does. What it may cost is bounded: shops with a long history are left out, since a verification reads
- * all of it, and after each page and each shop it rests for 4 times as long as that took. One that was not as its log says is
- * looked at again until it is, however long its history has become: otherwise nobody would take the difference back.
+ * all of it, and after each page of the log, each look at Redis and each shop it rests for 4 times as long as that took. One that was not
+ * as its log says is looked at again until it is, however long its history has become: otherwise nobody would take the
+ * difference back.
  */
 export interface Verifier {
   /** Ends the verification under way. */
@@ -27,7 +28,7 @@ export interface VerifierOptions {
   readonly periodMs: number;
   /** HOLDFAST_VERIFY_MAX_COMMITS: shops with more are left out, unless something was found in them. */
   readonly maxCommits: number;
-  /** Rests are at least so many times as long as the page or the verification before. Default 4: it takes at most 4 % of one core. */
+  /** Rests are so many times as long as what was done before them, see `VerifyOptions`, and after a shop at least. Default 4: it takes at most a fifth of one core. */
   readonly restShare?: number;
   readonly observer: VerifyObserver;
   readonly logger: Logger;

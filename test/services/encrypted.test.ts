@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
@@ -55,10 +56,8 @@ afterAll(async () => {
 
 /** A Redis that speaks nothing but TLS, and a PostgreSQL that speaks it when asked, with the certificate of the test's CA. */
 async function startStores() {
-  const [redis, postgres] = await Promise.all([
-    startRedis(),
-    createTemporaryFolder().then((dataDir) => startEmbeddedPostgres({ dataDir })),
-  ]);
+  const dataDir = await createTemporaryFolder();
+  const [redis, postgres] = await Promise.all([startRedis(), startEmbeddedPostgres({ dataDir })]);
   const tlsPort = await chooseFreePort();
   await encryptRedis(redis.url, tlsPort);
   const client = new Client({ connectionString: postgres.url });
@@ -77,6 +76,7 @@ async function startStores() {
     stop: async () => {
       await client.end();
       await Promise.all([redis.stop(), postgres.stop()]);
+      await rm(dataDir, { recursive: true, force: true });
     },
   };
 }

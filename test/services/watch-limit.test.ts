@@ -33,13 +33,19 @@ async function tokenOf(principal: string) {
 }
 
 describe.each(["gRPC", "HTTP"] as const)("by %s", (door) => {
+  /** What the watch of a principal that was opened last says next. */
+  const rests = new Map<string, AsyncIterator<unknown>>();
+
   /** Opens a watch and reads the first message; the returned function ends it. */
-  async function open(principal: string): Promise<() => void> {
+  async function open(principal: string, consumer = ""): Promise<() => void> {
     const abort = new AbortController();
     onTestFinished(() => abort.abort());
     const options = { headers: await tokenOf(principal), signal: abort.signal };
-    const messages = doors[door].watchEvents({ shopId }, options)[Symbol.asyncIterator]();
-    await messages.next();
+    const start = consumer === "" ? undefined : ({ case: "consumer", value: consumer } as const);
+    const messages = doors[door].watchEvents(start === undefined ? { shopId } : { shopId, start }, options);
+    const iterator = messages[Symbol.asyncIterator]();
+    await iterator.next();
+    rests.set(principal, iterator);
     return () => abort.abort();
   }
 
@@ -64,5 +70,15 @@ describe.each(["gRPC", "HTTP"] as const)("by %s", (door) => {
       .toBe("opened");
     // It had not counted when it was refused.
     expect(readRefusal(await open(eager).catch(ConnectError.from)).reason).toBe("OVERLOADED");
+  });
+
+  test("a watch that is refused does not take the consumer from whoever has it", async () => {
+    const [owner, full] = [`owner-${door}`, `full-${door}`];
+    await open(owner, `mail-${door}`);
+    await open(full);
+    await open(full);
+    expect(readRefusal(await open(full, `mail-${door}`).catch(ConnectError.from)).reason).toBe("OVERLOADED");
+    // Its next message, and no CONSUMER_TAKEN.
+    expect(await rests.get(owner)?.next()).toMatchObject({ done: false });
   });
 });
