@@ -4,7 +4,8 @@
  * A Map or Set of V8 makes a new table whenever deleted entries have filled the old one. The old table still names all that was in it just
  * then, and its successor, for iterators that are under way. Once one such table has come into the old generation, no collection of the
  * young one frees its successors any more, nor theirs, nor what they name: every call that was in flight when a table was left is
- * copied twice and waits for a collection of everything. Seen with Node 24 in 2026-11: 12 KB of each order's 60 KB.
+ * copied twice and waits for a collection of everything. Seen with Node 24 in 2026-11: a tenth of what
+ * orders made, together with what else keeps it (docs/adr/0021-garbage-of-calls.md).
  * Here tables name boxes, and a box that is deleted is emptied.
  */
 export class ForgetfulMap<Key, Value> {

@@ -1,7 +1,7 @@
 /**
  * Calls per second of many keys, decided in this process: each key has a bucket that leases fill. Invariant: every call that
  * was let through is counted by a lease, before it or by the next one, so that processes that share the counts are over or
- * under a rate by what their buckets hold or owe, a lease each, and never by more the longer it takes.
+ * under a rate by what their buckets hold or owe, a lease or four calls each, and never by more the longer it takes.
  */
 export interface RateBuckets {
   /** How long a key has to wait for its next call, in milliseconds; 0: it may call now. */
