@@ -3,11 +3,8 @@ import type { Database } from "../postgres/schema.ts";
 import { allowLongStatements, findShop } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
 import { describe } from "./discrepancy.ts";
-import type { Run } from "./run.ts";
+import { pageCount, type Run } from "./run.ts";
 import { type Row, type Table, tablesOf } from "./tables.ts";
-
-/** Ledger entries of no commit that are told, at most. */
-const maxStrayEntries = 1000;
 
 /** What the tables are compared with besides the log. */
 export interface PostgresOptions {
@@ -106,7 +103,7 @@ async function compareLog(run: Run, trx: Kysely<Database>, { requestRetentionMs 
   }
   const { rows } = await sql<{ position: number; index: number; account: string; delta: number }>`
     select position, index, account, delta from ledger_entries
-    where shop_id = ${shopId} and (position > ${head} or position < 1) order by position, index limit ${maxStrayEntries}`.execute(
+    where shop_id = ${shopId} and (position > ${head} or position < 1) order by position, index limit ${pageCount}`.execute(
     trx,
   );
   for (const { position, index, ...fields } of rows) {

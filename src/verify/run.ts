@@ -6,11 +6,14 @@ import { type Discrepancy, describe, differenceOf, type Fields } from "./discrep
 import { fold } from "./fold.ts";
 import type { LedgerRow, Model } from "./model.ts";
 
-/** Rows and fields that are read at a time: callers are not answered while they are compared. */
-export const pageCount = 250;
+/** Rows, fields and commits that are read at a time. */
+export const pageCount = 1000;
 
 /** Commits that are read at a time: each carries its events. */
-const commitPageCount = 100;
+const commitPageCount = 500;
+
+/** The same where somebody who wants to be served goes first: between two rests. */
+const restedPageCount = 100;
 
 /** Longest rest between two pages, in milliseconds. */
 const maxRestMs = 250;
@@ -77,12 +80,13 @@ export class Run {
     this.#throwIfEnded();
   }
 
-  /** Folds the model forward to a position that Postgres has, with a rest after each page. */
+  /** Folds the model forward to a position that Postgres has, with the rests that it was told to take. */
   async foldSlowlyTo(position: number): Promise<void> {
-    while (this.model.position < position) {
+    while (this.#pageRestShare > 0 && this.model.position < position) {
       await this.rest();
-      await this.foldTo(Math.min(position, this.model.position + commitPageCount));
+      await this.foldTo(Math.min(position, this.model.position + restedPageCount));
     }
+    await this.foldTo(position);
   }
 
   /**
