@@ -3,6 +3,7 @@ import {
   create,
   type DescField,
   type DescMessage,
+  type DescOneof,
   getOption,
   type Message,
   type MessageShape,
@@ -18,59 +19,79 @@ import { Refusal } from "../refusal.ts";
  */
 
 type Json = Record<string, unknown>;
-type Reader = (json: Json, message: Json) => void;
 
-const readers = new Map<string, readonly Reader[]>();
+/** Reads messages of one type. */
+interface Reader {
+  /** There when all types are compiled that the message is made of; one of them may be its own. */
+  read: (json: never) => Message;
+}
+
+const readers = new WeakMap<DescMessage, Reader>();
 
 /** Builds a message from the JSON of a log event or one of its parts. */
 export function messageFromLog<Desc extends DescMessage>(desc: Desc, json: object): MessageShape<Desc> {
-  const message = create(desc);
-  for (const read of readersOf(desc)) {
-    read(json as Json, message as unknown as Json);
+  return readerOf(desc).read(json as never) as MessageShape<Desc>;
+}
+
+/**
+ * Compiles one object literal with all fields of the message: with a closure for each field, after `create`, the answer to a
+ * PlaceOrder took five times as long (2026-11).
+ */
+function readerOf(desc: DescMessage): Reader {
+  const known = readers.get(desc);
+  if (known !== undefined) {
+    return known;
   }
-  return message;
+  const reader: Reader = { read: notCompiled };
+  readers.set(desc, reader);
+  const children: Reader[] = [];
+  const members = desc.members.map((member) => `${member.localName}: ${memberCode(member, children)}`);
+  const code = `(json) => ({ $typeName: empty.$typeName, ${members.join(", ")} })`;
+  reader.read = new Function("empty", "children", `return ${code}`)(create(desc), children);
+  return reader;
 }
 
-function readersOf(desc: DescMessage): readonly Reader[] {
-  let known = readers.get(desc.typeName);
-  if (known === undefined) {
-    known = desc.fields.map(readerOf);
-    readers.set(desc.typeName, known);
+/** The expression for a member of a message. It may name the message's `json`, an `empty` message, and `children`. */
+function memberCode(member: DescField | DescOneof, children: Reader[]): string {
+  if (member.kind === "oneof") {
+    const choices = member.fields.map((field) => {
+      const value = `json.${field.name}`;
+      return `${value} != null ? { case: "${field.localName}", value: ${valueCode(field, value, children)} } : `;
+    });
+    return `${choices.join("")}{ case: undefined }`;
   }
-  return known;
+  const value = `json.${member.name}`;
+  if (member.fieldKind === "list") {
+    return `${value} == null ? [] : ${value}.map((each) => ${valueCode(member, "each", children)})`;
+  }
+  const unset = member.fieldKind === "map" ? "{}" : `empty.${member.localName}`;
+  return `${value} == null ? ${unset} : ${valueCode(member, value, children)}`;
 }
 
-function readerOf(field: DescField): Reader {
-  const { name, localName, oneof } = field;
-  const convert = converterOf(field);
-  return (json, message) => {
-    const value = json[name];
-    if (value === undefined || value === null) {
-      return;
-    }
-    const converted = field.fieldKind === "list" ? (value as unknown[]).map(convert) : convert(value);
-    if (oneof === undefined) {
-      message[localName] = converted;
-    } else {
-      message[oneof.localName] = { case: localName, value: converted };
-    }
-  };
-}
-
-function converterOf(field: DescField): (value: unknown) => unknown {
+function valueCode(field: DescField, value: string, children: Reader[]): string {
   if (field.message !== undefined) {
-    const { message } = field;
-    if (message.typeName === "google.protobuf.Timestamp" || message.typeName === "google.protobuf.Duration") {
-      return (value) => fromMs(message, value as number);
-    }
-    return (value) => messageFromLog(message, value as object);
+    const count = children.push(isInMs(field.message) ? readerOfMs(field.message) : readerOf(field.message));
+    return `children[${count - 1}].read(${value})`;
   }
-  return field.scalar === ScalarType.INT64 ? (value) => BigInt(value as number) : (value) => value;
+  return field.scalar === ScalarType.INT64 ? `BigInt(${value})` : value;
 }
 
-function fromMs(desc: DescMessage, ms: number): Message {
-  const seconds = Math.floor(ms / 1000);
-  return create(desc, { seconds: BigInt(seconds), nanos: (ms - seconds * 1000) * 1_000_000 } as never);
+function notCompiled(): never {
+  throw new Error("the reader of a message is not compiled yet");
+}
+
+/** Whether a message is a number of milliseconds in the log. */
+function isInMs({ typeName }: DescMessage): boolean {
+  return typeName === "google.protobuf.Timestamp" || typeName === "google.protobuf.Duration";
+}
+
+function readerOfMs({ typeName: $typeName }: DescMessage): Reader {
+  return {
+    read: (ms: number) => {
+      const seconds = Math.floor(ms / 1000);
+      return { $typeName, seconds: BigInt(seconds), nanos: (ms - seconds * 1000) * 1_000_000 } as Message;
+    },
+  };
 }
 
 /**
@@ -135,7 +156,7 @@ function isDefault(value: unknown): boolean {
 function valueWriterOf(field: DescField): (value: unknown, salt: string) => unknown {
   if (field.message !== undefined) {
     const { message } = field;
-    if (message.typeName === "google.protobuf.Timestamp" || message.typeName === "google.protobuf.Duration") {
+    if (isInMs(message)) {
       return (value) => toMs(value as { seconds: bigint; nanos: number }, field.name);
     }
     return (value, salt) => requestJson(message, value as object, salt);
