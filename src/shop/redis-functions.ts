@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import { StartError } from "../start-error.ts";
 import type { ShopKeys } from "./keys.ts";
+import { ScriptCommand } from "./script-command.ts";
 import { type Library, libraryPrefix, type Script } from "./scripts.ts";
 
 /** Redis did not answer. `outcome` says whether the script may have run: then only a repeat with the same request id tells. */
@@ -31,14 +32,20 @@ export async function answeredInTime<Value>(answer: Promise<Value>): Promise<Val
 
 /**
  * Holds back what is written to a connection until this turn of the event loop is over, so that the calls of one turn
- * leave in one system call: a sixth of the process's CPU time went into those calls (2026-11, 256 in flight).
+ * leave in few system calls: a sixth of the process's CPU time went into those calls (2026-11, 256 in flight).
  */
 export function gatherWrites({ stream }: Redis): void {
   if (stream?.writableCorked === 0) {
     stream.cork();
     setImmediate(() => stream.uncork());
+  } else if (stream !== undefined && stream.writableLength > gatheredLength) {
+    stream.uncork();
+    stream.cork();
   }
 }
+
+/** Some 20 calls, so that Redis decides them while the next ones of the turn are made: 1.03 of the orders per second (2026-11). */
+const gatheredLength = 16_384;
 
 /** Runs a script on one server, which loads its library when it lacks it. Throws RedisUnavailable. */
 export async function evaluate(
@@ -47,21 +54,17 @@ export async function evaluate(
   keys: ShopKeys,
   args: readonly (string | number)[],
 ): Promise<unknown> {
-  const values: (string | number)[] = [];
-  for (const name of script.keys) {
-    values.push(keys[name] as string);
-  }
-  for (const value of args) {
-    values.push(value);
-  }
   gatherWrites(client);
+  const command = new ScriptCommand(script, keys, args);
   try {
-    return await client.fcall(script.functionName, script.keys.length, ...values);
+    return await client.sendCommand(command);
   } catch (error) {
     if (error instanceof Error && error.message.startsWith(notFound)) {
-      return loadAndRun(client, script, values);
+      return loadAndRun(client, script, [...script.keys.map((name) => keys[name] as string), ...args]);
     }
     throw classified(error);
+  } finally {
+    command.over();
   }
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { createDeadlines, type Perishable } from "../../src/deadlines.ts";
 import type { CallContext } from "../../src/server/call-context.ts";
-import { createDeadlines, type Perishable } from "../../src/server/deadlines.ts";
 import { createClients, errorOf, PROTOCOLS, readAll, summaryOf } from "./clients.ts";
 import { aborted, bookmark, openDoors, openGrpcClient, stockOf } from "./open-doors.ts";
 
