@@ -41,7 +41,7 @@ export function createEventService({ shops, pageTokens, watchesPerCaller }: Deps
           const steps = watchLog({
             shopId,
             db: shops.db,
-            inTurn: shops.inTurn,
+            past: shops.past,
             hub,
             cursor,
             start: startOf(req, watch),

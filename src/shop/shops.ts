@@ -18,12 +18,12 @@ import { createHints } from "./hints.ts";
 import { shopKeys } from "./keys.ts";
 import type { LogEntry } from "./log-entry.ts";
 import { isStoreAway } from "./outage.ts";
+import { createPast, type Past } from "./past.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
 import { Shop, StoreUnavailable, unavailable } from "./shop.ts";
 import { type ShopObserver, silentShopObserver } from "./shop-observer.ts";
 import { createStoreState, type StoreState } from "./store-state.ts";
-import { createPageTurns, type InTurn } from "./watch.ts";
 import { WatchHub } from "./watch-hub.ts";
 
 /** What the shops of a process need; every limit is explained where it is used, in `Shop` and `WatchHub`. */
@@ -63,8 +63,8 @@ export interface Shops {
   get(shopId: string): Shop;
   /** The watchers' side of a shop. */
   hub(shopId: string): WatchHub;
-  /** Gives watchers that are behind their turns to read pages of the past. */
-  readonly inTurn: InTurn;
+  /** What watchers read that are behind their hub. */
+  readonly past: Past;
   /** The shops that this process has served since its start. */
   readonly served: Iterable<Shop>;
   /** The watchers' sides of the shops that were watched here. */
@@ -359,7 +359,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     get hubs() {
       return hubs.values();
     },
-    inTurn: createPageTurns(),
+    past: createPast(db),
     isUp: (store) => stateOf(store).isUp,
     consumers,
     admission,

@@ -1,11 +1,10 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { bulkhead } from "cockatiel";
 import type { Kysely } from "kysely";
-import { readCommit, readCommits } from "../postgres/commits.ts";
+import { readCommit } from "../postgres/commits.ts";
 import type { Database } from "../postgres/schema.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
 import type { LogEntry } from "./log-entry.ts";
+import type { Past } from "./past.ts";
 import type { WatchCursor, WatchHub } from "./watch-hub.ts";
 
 /** How often a watcher asks whether a Postgres that lost its tail has the watcher's position again, in milliseconds. */
@@ -23,15 +22,12 @@ export type WatchStep =
   | { readonly kind: "commits"; readonly entries: readonly LogEntry[] }
   | { readonly kind: "caught up" | "bookmark"; readonly position: number; readonly commitId: string };
 
-/** Does some work when it is its turn. */
-export type InTurn = <Value>(work: () => Promise<Value>) => Promise<Value>;
-
 /** What a watch needs. */
 export interface WatchOptions {
   readonly shopId: string;
   readonly db: Kysely<Database>;
-  /** Reads a page of the past when it is its turn. */
-  readonly inTurn: InTurn;
+  /** Where commits are read that the hub does not hold. */
+  readonly past: Past;
   readonly hub: WatchHub;
   readonly start: WatchStart;
   /** Time between bookmarks, in milliseconds. */
@@ -44,40 +40,6 @@ export interface WatchOptions {
 
 /** Commits taken from the hub at a time: they are there already. */
 const heldCommits = 500;
-/**
- * Commits read from Postgres at a time by a watcher that is behind: who does not read the first ones would hold the others for
- * nothing, and nobody else is served while a page is taken apart.
- */
-const pageCommits = 100;
-/** Longest rest after a page, in milliseconds. */
-const maxRestMs = 50;
-
-/**
- * Gives the watchers of a process turns to read pages of the past, one at a time. While several want one, nobody reads for as long as
- * the last page took: a thousand that begin at once would keep both stores and the server busy while others buy.
- */
-export function createPageTurns(): InTurn {
-  const turns = bulkhead(1, Number.POSITIVE_INFINITY);
-  let readerCount = 0;
-  const read = async <Value>(work: () => Promise<Value>, resolve: (value: Value) => void): Promise<void> => {
-    const beganAtMs = performance.now();
-    try {
-      resolve(await work());
-    } finally {
-      readerCount -= 1;
-    }
-    if (readerCount > 0) {
-      await sleep(Math.min(maxRestMs, performance.now() - beganAtMs));
-    }
-  };
-  return (work) => {
-    readerCount += 1;
-    return new Promise((resolve, reject) => {
-      turns.execute(() => read(work, resolve)).catch(reject);
-    });
-  };
-}
-
 /** How long a position beyond the head is waited for: Postgres may be healing. */
 const aheadWaitMs = 10_000;
 
@@ -89,7 +51,7 @@ const aheadWaitMs = 10_000;
  * differently is noticed, never followed.
  */
 export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep> {
-  const { shopId, db, inTurn, hub, bookmarkMs, cursor, signal } = options;
+  const { hub, bookmarkMs, cursor, signal } = options;
   await hub.start();
   const start = await startingPoint(options);
   if (start === undefined) {
@@ -103,8 +65,7 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
     requireSameHistory(hub.writerOf(position), commitId);
     let entries = hub.after(position, heldCommits);
     if (entries === undefined) {
-      const [after, of] = [position, commitId];
-      const page = inTurn(async () => (signal.aborted ? [] : pageAfter(db, shopId, after, of)));
+      const page = pageAfter(options, position, commitId);
       behind = true;
       entries = await before(page, bookmarkAt, signal);
       while (entries === undefined && !signal.aborted) {
@@ -192,19 +153,18 @@ async function before<Value>(promise: Promise<Value>, atMs: number, signal: Abor
   }
 }
 
-/** A page of commits after a position, read together with the commit at it. */
+/** The commits after a position to the end of its page, read together with the commit at it. */
 async function pageAfter(
-  db: Kysely<Database>,
-  shopId: string,
+  { past, shopId, signal }: WatchOptions,
   position: number,
   commitId: string,
 ): Promise<readonly LogEntry[]> {
-  const page = await readCommits(db, shopId, position, pageCommits + 1);
+  const page = await past.from(shopId, position, signal);
   if (position === 0) {
-    return page.slice(0, pageCommits);
+    return page;
   }
   const [at, ...after] = page;
-  if (at === undefined) {
+  if (at?.position !== position) {
     return []; // Postgres lost its tail and is being healed: nothing is sent until it has this position again
   }
   requireSameHistory(at.commitId, commitId);
