@@ -59,6 +59,11 @@ interface Repeats {
  */
 export async function connectRedis(options: RedisOptions): Promise<ScriptRunner> {
   const { url, commandTimeoutMs, onError } = options;
+  if (/[?&]keyPrefix=/.test(url)) {
+    throw new StartError(
+      "REDIS_URL has a keyPrefix, which is not supported: use a database of its own (redis://host:port/1)",
+    );
+  }
   if (url.includes(",")) {
     return connectCluster(options);
   }

@@ -106,12 +106,16 @@ const sweepMs = 1000;
  * Measured with 300 shops (2 cores, November 2026): the first answer of one of them took 1,391 and 1,623 ms when all began at once.
  */
 const maxSweptOpenings = 4;
+/** Pages of the past that are read for watchers at a time. */
+const maxPastReads = 4;
 /** How long after an answer a store is asked again whether it is there, in milliseconds. */
 const lookMs = 250;
 
 /** Creates the shops of this process and starts their sweeper. */
 export async function createShops(options: ShopsOptions): Promise<Shops> {
   const { db, redis, scripts, logger, flushConnections, observer = silentShopObserver } = options;
+  const halfOfPool = Math.max(1, Math.floor(options.postgresPoolCount / 2));
+  const past = createPast(db, { maxReads: Math.min(maxPastReads, halfOfPool) });
   const shops = new Map<string, Shop>();
   const hubs = new Map<string, WatchHub>();
   const sweptPositions = new Map<string, number>();
@@ -123,6 +127,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     }
   };
   const onPostgresChange = (): void => {
+    past.forget();
     if (postgres.isUp) {
       options.sockets.outageEnds();
     } else {
@@ -191,8 +196,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
 
   const flush = (shopId: string): Promise<void> => around("sweep: flush", () => get(shopId).sweep());
 
-  const halfOfPool = Math.floor(options.postgresPoolCount / 2);
-  const openings = bulkhead(Math.max(1, Math.min(maxSweptOpenings, halfOfPool)), Number.POSITIVE_INFINITY);
+  const openings = bulkhead(Math.min(maxSweptOpenings, halfOfPool), Number.POSITIVE_INFINITY);
   const openingLater = new Map<string, Promise<void>>();
 
   /** Opens a shop that Redis lost, when it is its turn. Sweeps do not wait for that: a caller may open it before. */
@@ -359,7 +363,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     get hubs() {
       return hubs.values();
     },
-    past: createPast(db),
+    past,
     isUp: (store) => stateOf(store).isUp,
     consumers,
     admission,

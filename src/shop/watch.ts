@@ -159,9 +159,13 @@ async function pageAfter(
   position: number,
   commitId: string,
 ): Promise<readonly LogEntry[]> {
-  const page = await past.from(shopId, position, signal);
+  let page = await past.from(shopId, position, signal);
   if (position === 0) {
     return page;
+  }
+  if (page[0]?.position === position && page[0].commitId !== commitId) {
+    past.forget(); // it may have been kept while history changed
+    page = await past.from(shopId, position, signal);
   }
   const [at, ...after] = page;
   if (at?.position !== position) {

@@ -1,8 +1,9 @@
 import type { Kysely, KyselyPlugin, RootOperationNode } from "kysely";
 import { beforeAll, expect, test } from "vitest";
 import type { Database } from "../../src/postgres/schema.ts";
-import { createPast, pageCommits } from "../../src/shop/past.ts";
+import { createPast, type PastOptions, pageCommits } from "../../src/shop/past.ts";
 import { createShop, stockProduct } from "../helpers/shop.ts";
+import { until } from "../helpers/until.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
 
 const holdfast = useHoldfast();
@@ -23,7 +24,7 @@ beforeAll(async () => {
 }, 30_000);
 
 /** The past by a database that tells what is read, as `shop first`; `beforeRead` may fail a read. */
-function openPast(beforeRead: (read: string) => void = () => {}) {
+function openPast(beforeRead: (read: string) => void = () => {}, options: Partial<PastOptions> = {}) {
   const reads: string[] = [];
   const plugin: KyselyPlugin = {
     transformQuery: ({ node }) => {
@@ -36,7 +37,7 @@ function openPast(beforeRead: (read: string) => void = () => {}) {
     transformResult: async ({ result }) => result,
   };
   const db: Kysely<Database> = holdfast.server.store.shops.db.withPlugin(plugin);
-  return { reads, past: createPast(db) };
+  return { reads, past: createPast(db, { maxReads: 4, keptMs: 60_000, ...options }) };
 }
 
 function valuesOf(node: RootOperationNode): unknown[] {
@@ -65,6 +66,35 @@ test("a page is read once for all who want it, also a moment later", async () =>
   expect(reads).toEqual([`${shopId} 0`]);
   expect(later).toBe(one[0]);
   expect(other[0]).toBe(one[43]);
+});
+
+test("a page is kept for a time, up to so many characters, and until it is to be forgotten", async () => {
+  const [short, small, told] = [
+    openPast(undefined, { keptMs: 20 }),
+    openPast(undefined, { keptLength: 1 }),
+    openPast(),
+  ];
+  for (const { past } of [short, small, told]) {
+    await past.from(shopId, 1, wanted);
+  }
+  await until("it is read again", async () => {
+    await short.past.from(shopId, 1, wanted);
+    return short.reads.length > 1;
+  });
+  await small.past.from(shopId, 1, wanted);
+  told.past.forget();
+  await told.past.from(shopId, 1, wanted);
+  expect([small.reads, told.reads].map((reads) => reads.length)).toEqual([2, 2]);
+});
+
+test("what is forgotten while it is read is read again for the next one", async () => {
+  const { past, reads } = openPast();
+  const first = past.from(shopId, 1, wanted);
+  past.forget();
+  const second = past.from(shopId, 1, wanted);
+  expect(await first).toEqual(await second);
+  await past.from(shopId, 1, wanted);
+  expect(reads).toHaveLength(2);
 });
 
 test("a page with room for more commits is read again", async () => {

@@ -6,7 +6,7 @@ import type { Script } from "../../src/shop/scripts.ts";
 import { createRedisNode, type RedisNode } from "../chaos/redis-node.ts";
 import { createTemporaryFolder } from "../helpers/servers.ts";
 
-const commandTimeoutMs = 300;
+const commandTimeoutMs = 1000;
 const keys = shopKeys("shop");
 const source = `#!lua name=holdfast_echo
 redis.register_function("echo_1", function(KEYS, ARGV)
@@ -47,6 +47,11 @@ test("a script gets the keys of its shop and all arguments, whatever characters 
   const args = ["", 'a"b\\c', "\r\n$3\r\n*1", "Käse 日本 🧀", "x".repeat(70_000), 0, -1, 9_007_199_254_740_991];
   expect(await runner.run(echo, keys, args)).toEqual([keys.meta, keys.log, ...args.map(String)]);
   expect(await runner.run(echo, shopKeys("other"), [])).toEqual(["{other}:meta", "{other}:log"]);
+});
+
+test("a prefix of keys in the address is refused: scripts name whole keys", async () => {
+  const url = `${redis.url}/?keyPrefix=app:`;
+  await expect(connectRedis({ url, commandTimeoutMs, onError: () => {} })).rejects.toThrow("has a keyPrefix");
 });
 
 test("more calls than are sent at a time get each its own answer", async () => {

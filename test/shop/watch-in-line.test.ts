@@ -12,7 +12,7 @@ async function watchInLine(signal: AbortSignal) {
   const hub = shops.hub(shopId);
   return watchLog({
     ...{ shopId, hub, signal, db: shops.db, cursor: hub.enter() },
-    past: { from: () => new Promise(() => {}) },
+    past: { from: () => new Promise(() => {}), forget: () => {} },
     start: { after: 0, afterCommitId: "" },
     bookmarkMs: 50,
   });
