@@ -9,7 +9,7 @@ import type { Database } from "./schema.ts";
  * named here, save the birth of a shop and the drain of a rebuild, which use `appendCommits` too. Shops that have something
  * to append at the same time go into one statement, each compared for itself.
  *
- * Rows travel as one JSON text per table: the log's own JSON is put in as it is, without being parsed and encoded again.
+ * Rows travel as one JSON text per table, for all shops: the log's own JSON is put in as it is, without being parsed and encoded again.
  */
 
 /** Where a shop stood when it was last looked at, and the server that said so. */
@@ -19,11 +19,15 @@ export interface ShopHead {
   readonly commitId: string;
 }
 
+/** The `from` of a table's rows `r`, each with the row of `cas` that it hangs off; given the columns that `r` has. */
+type From = (columns: string) => string;
+
 /** One table's share of the statement: its columns as they come in the JSON rows, and what becomes of them. */
 interface Part {
   readonly name: string;
-  rows(projection: Projection): string;
-  readonly sql: (rows: string) => string;
+  /** As JSON, separated by commas; each row begins with `mark`. */
+  rows(projection: Projection, mark: string): string;
+  readonly sql: (from: From) => string;
 }
 
 const orReplace = (key: string, columns: readonly string[]): string =>
@@ -38,59 +42,60 @@ const farTime = (column: string): string =>
 const parts: readonly Part[] = [
   {
     name: "commits",
-    rows: (projection) => commitRows(projection.commits),
-    sql: (rows) => `insert into commits (shop_id, position, commit_id, epoch, commit_time, request_id, call, events)
+    rows: ({ commits }, mark) => commitRows(commits, mark),
+    sql: (from) => `insert into commits (shop_id, position, commit_id, epoch, commit_time, request_id, call, events)
       select shop_id, r.p, r.c, r.e, ${time("t")}, r.call->>'request_id', r.call, r.events
-      from cas, json_to_recordset(${rows}) as r(p bigint, c uuid, e bigint, t float8, call json, events json)`,
+      ${from(`p bigint, c uuid, e bigint, t float8, call json, events json`)}`,
   },
   {
     name: "products",
-    rows: (projection) => jsonRows(projection.products),
+    rows: ({ products }, mark) => jsonRows(products.values(), mark),
     sql: (
-      rows,
+      from,
     ) => `insert into products (shop_id, sku, title, price_minor, max_per_user, sale_start_time, sale_end_time, withdrawn,
         limit_tracked, create_time, update_time, position)
       select shop_id, r.sku, r.title, r.price_minor, r.max_per_user, ${farTime("sale_start_time")}, ${farTime("sale_end_time")}, r.withdrawn,
         r.limit_tracked, ${time("create_time")}, ${time("update_time")}, r.position
-      from cas, json_to_recordset(${rows}) as r(sku text, title text, price_minor bigint, max_per_user bigint, sale_start_time float8,
-        sale_end_time float8, withdrawn boolean, limit_tracked boolean, create_time float8, update_time float8, position bigint)
+      ${from(`sku text, title text, price_minor bigint, max_per_user bigint, sale_start_time float8,
+        sale_end_time float8, withdrawn boolean, limit_tracked boolean, create_time float8, update_time float8, position bigint`)}
       ${orReplace("sku", ["title", "price_minor", "max_per_user", "sale_start_time", "sale_end_time", "withdrawn", "update_time", "position"])},
         limit_tracked = products.limit_tracked or excluded.limit_tracked`,
   },
   {
     name: "stock",
     // Levels are what they became, sales are added: every paid order moves the levels of its products.
-    rows: ({ stock, sales }) =>
-      sales.size === 0
-        ? jsonRows(stock)
-        : JSON.stringify([...stock.values()].map((row) => ({ ...row, ...sales.get(row.sku) }))),
+    rows: ({ stock, sales }, mark) =>
+      jsonRows(
+        Array.from(stock.values(), (row) => ({ ...row, ...sales.get(row.sku) })),
+        mark,
+      ),
     sql: (
-      rows,
+      from,
     ) => `insert into stock (shop_id, sku, available_count, held_count, sold_count, order_count, unit_count, revenue_minor)
       select shop_id, r.sku, r.available_count, r.held_count, r.sold_count, coalesce(r.order_count, 0), coalesce(r.unit_count, 0),
         coalesce(r.revenue_minor, 0)
-      from cas, json_to_recordset(${rows}) as r(sku text, available_count bigint, held_count bigint, sold_count bigint, order_count bigint,
-        unit_count bigint, revenue_minor bigint)
+      ${from(`sku text, available_count bigint, held_count bigint, sold_count bigint, order_count bigint,
+        unit_count bigint, revenue_minor bigint`)}
       ${orReplace("sku", ["available_count", "held_count", "sold_count"])}, order_count = stock.order_count + excluded.order_count,
         unit_count = stock.unit_count + excluded.unit_count, revenue_minor = stock.revenue_minor + excluded.revenue_minor`,
   },
   {
     name: "holds",
-    rows: (projection) => jsonRows(projection.holds),
+    rows: ({ holds }, mark) => jsonRows(holds.values(), mark),
     sql: (
-      rows,
+      from,
     ) => `insert into holds (shop_id, hold_id, user_id, lines, state, create_time, expire_time, order_id, create_position, position)
       select shop_id, r.hold_id, r.user_id, r.lines, r.state, ${time("create_time")}, ${time("expire_time")}, r.order_id, r.create_position,
         r.position
-      from cas, json_to_recordset(${rows}) as r(hold_id text, user_id text, lines json, state smallint, create_time float8,
-        expire_time float8, order_id text, create_position bigint, position bigint)
+      ${from(`hold_id text, user_id text, lines json, state smallint, create_time float8,
+        expire_time float8, order_id text, create_position bigint, position bigint`)}
       ${orReplace("hold_id", ["state", "expire_time", "order_id", "position"])}`,
   },
   {
     name: "orders",
-    rows: (projection) => jsonRows(projection.orders),
+    rows: ({ orders }, mark) => jsonRows(orders.values(), mark),
     sql: (
-      rows,
+      from,
     ) => `insert into orders (shop_id, order_id, user_id, lines, item_count, amount_minor, refunded_minor, state, payment_method,
         payment_reference, charge_id, fulfill_reference, cancel_reason, hold_id, expire_time, confirm_position, fulfill_position, refund_count,
         restocked, create_time, update_time, create_position, position)
@@ -98,10 +103,10 @@ const parts: readonly Part[] = [
         coalesce(r.payment_reference, ''), coalesce(r.charge_id, ''), coalesce(r.fulfill_reference, ''), coalesce(r.cancel_reason, ''),
         r.hold_id, ${time("expire_time")}, coalesce(r.confirm_position, 0), coalesce(r.fulfill_position, 0), coalesce(r.refund_count, 0),
         r.restocked, ${time("create_time")}, ${time("update_time")}, coalesce(r.create_position, r.position), r.position
-      from cas, json_to_recordset(${rows}) as r(order_id text, user_id text, lines json, item_count bigint, amount_minor bigint,
+      ${from(`order_id text, user_id text, lines json, item_count bigint, amount_minor bigint,
         refunded_minor bigint, state smallint, payment_method smallint, payment_reference text, charge_id text, fulfill_reference text,
         cancel_reason text, hold_id text, expire_time float8, confirm_position bigint, fulfill_position bigint, refund_count integer,
-        restocked json, create_time float8, update_time float8, create_position bigint, position bigint)
+        restocked json, create_time float8, update_time float8, create_position bigint, position bigint`)}
       ${orReplace("order_id", ["refunded_minor", "state", "payment_reference", "charge_id", "fulfill_reference", "cancel_reason"])},
         expire_time = excluded.expire_time, confirm_position = excluded.confirm_position, fulfill_position = excluded.fulfill_position,
         refund_count = excluded.refund_count, restocked = excluded.restocked,
@@ -109,92 +114,92 @@ const parts: readonly Part[] = [
   },
   {
     name: "new_users",
-    rows: (projection) => jsonRows(projection.newUsers),
+    rows: ({ newUsers }, mark) => jsonRows(newUsers.values(), mark),
     sql: (
-      rows,
+      from,
     ) => `insert into users (shop_id, user_id, email, email_key, display_name, balance_minor, credits, tier, referral_code, referred_by,
         referral_count, order_count, lifetime_value_minor, create_time, update_time, create_position, position)
       select shop_id, r.user_id, r.email, r.email_key, r.display_name, r.balance_minor, r.credits, coalesce(r.tier, 'free'),
         coalesce(r.referral_code, ''), coalesce(r.referred_by, ''), coalesce(r.referral_count, 0), r.order_count, r.lifetime_value_minor,
         ${time("create_time")}, ${time("update_time")}, r.create_position, r.position
-      from cas, json_to_recordset(${rows}) as r(user_id text, email text, email_key text, display_name text, balance_minor bigint,
+      ${from(`user_id text, email text, email_key text, display_name text, balance_minor bigint,
         credits bigint, tier text, referral_code text, referred_by text, referral_count bigint, order_count bigint,
-        lifetime_value_minor bigint, create_time float8, update_time float8, create_position bigint, position bigint)
+        lifetime_value_minor bigint, create_time float8, update_time float8, create_position bigint, position bigint`)}
       ${orReplace("user_id", ["email", "email_key", "display_name", "balance_minor", "credits", "tier", "referral_code", "referred_by"])},
         referral_count = excluded.referral_count, order_count = excluded.order_count,
         lifetime_value_minor = excluded.lifetime_value_minor, update_time = excluded.update_time, position = excluded.position`,
   },
   {
     name: "users_changed",
-    rows: (projection) => jsonRows(projection.users),
+    rows: ({ users }, mark) => jsonRows(users.values(), mark),
     sql: (
-      rows,
+      from,
     ) => `update users u set balance_minor = coalesce(r.balance_minor, u.balance_minor), credits = coalesce(r.credits, u.credits),
         order_count = coalesce(r.order_count, u.order_count),
         lifetime_value_minor = coalesce(r.lifetime_value_minor, u.lifetime_value_minor),
         referral_count = coalesce(r.referral_count, u.referral_count), tier = coalesce(r.tier, u.tier),
         email = coalesce(r.email, u.email), email_key = coalesce(r.email_key, u.email_key),
         display_name = coalesce(r.display_name, u.display_name), update_time = ${time("update_time")}, position = r.position
-      from cas, json_to_recordset(${rows}) as r(user_id text, balance_minor bigint, credits bigint, order_count bigint,
+      ${from(`user_id text, balance_minor bigint, credits bigint, order_count bigint,
         lifetime_value_minor bigint, referral_count bigint, tier text, email text, email_key text, display_name text,
-        update_time float8, position bigint)
+        update_time float8, position bigint`)}
       where u.shop_id = cas.shop_id and u.user_id = r.user_id`,
   },
   {
     name: "ledger",
-    rows: ({ ledger }) => listRows(ledger),
+    rows: ({ ledger }, mark) => jsonRows(ledger, mark),
     sql: (
-      rows,
+      from,
     ) => `insert into ledger_entries (shop_id, position, index, account, kind, delta, balance_after, cause, order_id, reference, reason)
       select shop_id, r.position, r.index, r.account, r.kind, r.delta, r.balance_after, r.cause, r.order_id, r.reference, r.reason
-      from cas, json_to_recordset(${rows}) as r(position bigint, index integer, account text, kind smallint, delta bigint,
-        balance_after bigint, cause text, order_id text, reference text, reason text)`,
+      ${from(`position bigint, index integer, account text, kind smallint, delta bigint,
+        balance_after bigint, cause text, order_id text, reference text, reason text`)}`,
   },
   {
     name: "tiers",
-    rows: (projection) => jsonRows(projection.tiers),
+    rows: ({ tiers }, mark) => jsonRows(tiers.values(), mark),
     sql: (
-      rows,
+      from,
     ) => `insert into tiers (shop_id, tier, price_credits, max_projects, max_storage_mb, max_api_calls, position)
       select shop_id, r.tier, r.price_credits, (r.limits->>'max_projects')::bigint, (r.limits->>'max_storage_mb')::bigint,
         (r.limits->>'max_api_calls')::bigint, r.position
-      from cas, json_to_recordset(${rows}) as r(tier text, price_credits bigint, limits json, position bigint)
+      ${from(`tier text, price_credits bigint, limits json, position bigint`)}
       ${orReplace("tier", ["price_credits", "max_projects", "max_storage_mb", "max_api_calls", "position"])}`,
   },
   {
     name: "subscriptions",
-    rows: (projection) => jsonRows(projection.subscriptions),
+    rows: ({ subscriptions }, mark) => jsonRows(subscriptions.values(), mark),
     sql: (
-      rows,
+      from,
     ) => `insert into subscriptions (shop_id, user_id, tier, price_credits, period_start_time, period_end_time, scheduled_tier, update_time,
         position)
       select shop_id, r.user_id, r.tier, r.price_credits, ${time("period_start_time")}, ${time("period_end_time")},
         coalesce(r.scheduled_tier, ''), ${time("update_time")}, r.position
-      from cas, json_to_recordset(${rows}) as r(user_id text, tier text, price_credits bigint, period_start_time float8,
-        period_end_time float8, scheduled_tier text, update_time float8, position bigint)
+      ${from(`user_id text, tier text, price_credits bigint, period_start_time float8,
+        period_end_time float8, scheduled_tier text, update_time float8, position bigint`)}
       ${orReplace("user_id", ["tier", "price_credits", "period_start_time", "period_end_time", "scheduled_tier", "update_time", "position"])}`,
   },
   {
     name: "tier_changes",
-    rows: ({ tierChanges }) => listRows(tierChanges),
+    rows: ({ tierChanges }, mark) => jsonRows(tierChanges, mark),
     sql: (
-      rows,
+      from,
     ) => `insert into tier_changes (shop_id, user_id, position, from_tier, to_tier, proration, cause, charged_credits, credited_credits,
         commit_time)
       select shop_id, r.user_id, r.position, r.from_tier, r.to_tier, r.proration, r.cause, r.charged_credits, r.credited_credits,
         ${time("commit_time")}
-      from cas, json_to_recordset(${rows}) as r(user_id text, position bigint, from_tier text, to_tier text, proration smallint,
-        cause smallint, charged_credits bigint, credited_credits bigint, commit_time float8)`,
+      ${from(`user_id text, position bigint, from_tier text, to_tier text, proration smallint,
+        cause smallint, charged_credits bigint, credited_credits bigint, commit_time float8`)}`,
   },
   {
     name: "refunds",
-    rows: (projection) => jsonRows(projection.refunds),
+    rows: ({ refunds }, mark) => jsonRows(refunds.values(), mark),
     sql: (
-      rows,
+      from,
     ) => `insert into refunds (shop_id, order_id, refund_number, amount_minor, settled, refund_id, create_position)
       select shop_id, r.order_id, r.refund_number, r.amount_minor, r.settled, r.refund_id, r.create_position
-      from cas, json_to_recordset(${rows}) as r(order_id text, refund_number integer, amount_minor bigint, settled boolean,
-        refund_id text, create_position bigint)
+      ${from(`order_id text, refund_number integer, amount_minor bigint, settled boolean,
+        refund_id text, create_position bigint`)}
       ${orReplace("order_id, refund_number", ["settled", "refund_id"])}`,
   },
 ];
@@ -241,7 +246,7 @@ export async function appendCommits(
   projection: Projection,
 ): Promise<boolean> {
   const { used, rows } = tablesOf([projection]);
-  const parameters = [...fixedParameters({ shopId, comparison, projection }), ...rows.map(([only]) => only)];
+  const parameters = [...fixedParameters({ shopId, comparison, projection }), ...rows];
   const result = await db.executeQuery<{ moved: number }>(CompiledQuery.raw(statement(used), parameters));
   return result.rows[0]?.moved === 1;
 }
@@ -257,10 +262,11 @@ export async function appendCommitsOfMany(db: Kysely<Database>, appends: readonl
   const { used, rows } = tablesOf(
     appends.map(({ projection }) => projection),
     allOrSales,
+    (index) => `"n":${index + 1},`,
   );
   const byShop = appends.map(fixedParameters);
   const fixed = Array.from({ length: fixedParameterCount }, (_, index) => byShop.map((values) => values[index]));
-  const parameters = [...fixed, ...rows.map((texts) => texts.map((text) => (text === "" ? null : text)))];
+  const parameters = [...fixed, ...rows];
   const result = await db.executeQuery<MatchingShop>(CompiledQuery.raw(statementOfMany(used), parameters));
   const outcomes = appends.map((): Outcome => "moved on");
   for (const { n, is_done } of result.rows) {
@@ -282,20 +288,23 @@ function fixedParameters({ shopId, comparison: { head, serverStart }, projection
 }
 
 /**
- * The tables that a statement names (bit i of `used` = part i) and, for each of those, every batch's rows ("" = none).
- * `widen` adds tables to those that the batches touch.
+ * The tables that a statement names (bit i of `used` = part i) and the rows of each of those, of all batches. `widen` adds tables to
+ * those that the batches touch; `markOf` gives what the rows of a batch begin with.
  */
 function tablesOf(
   projections: readonly Projection[],
   widen = (touched: number) => touched,
-): { readonly used: number; readonly rows: string[][] } {
-  const rows = parts.map((part) => projections.map((projection) => part.rows(projection)));
-  const touched = rows.reduce(
-    (bits, texts, index) => (texts.some((text) => text !== "") ? bits | (1 << index) : bits),
-    0,
+  markOf: (index: number) => string = () => "",
+): { readonly used: number; readonly rows: string[] } {
+  const rows = parts.map((part) =>
+    projections
+      .map((projection, index) => part.rows(projection, markOf(index)))
+      .filter((text) => text !== "")
+      .join(","),
   );
+  const touched = rows.reduce((bits, text, index) => (text === "" ? bits : bits | (1 << index)), 0);
   const used = widen(touched);
-  return { used, rows: rows.filter((_, index) => used & (1 << index)) };
+  return { used, rows: rows.filter((_, index) => used & (1 << index)).map((text) => `[${text}]`) };
 }
 
 const bitsOf = (names: readonly string[]): number =>
@@ -322,13 +331,14 @@ function statement(used: number): string {
       where shop_id = $1 and epoch = $2::bigint and head_position = $3::bigint and head_commit_id = $4::uuid
         and ($5::text is null or pg_postmaster_start_time()::text = $5::text)
       returning shop_id
-    )${writesOf(used, (parameter) => `$${parameter}::json`)} select count(*)::int as moved from cas`;
+    )${writesOf(used, (rows) => (columns) => `from cas, json_to_recordset(${rows}) as r(${columns})`)}
+    select count(*)::int as moved from cas`;
   });
 }
 
 const statementsOfMany = new Map<number, string>();
 
-/** The same for many shops: every parameter is an array with an element per shop, and `cas.n` says which is whose. */
+/** The same for many shops: their heads come in arrays with an element per shop, and `n`, the place in these, says which row is whose. */
 function statementOfMany(used: number): string {
   return remembered(statementsOfMany, used, () => {
     const columns = counterNames.map((name) => `new_${name}`);
@@ -346,18 +356,18 @@ function statementOfMany(used: number): string {
       update shops s set head_position = free.new_position, head_commit_id = free.new_commit_id, ${counted}
       from free where ${same("free")} and pg_postmaster_start_time()::text = free.server_start
       returning s.shop_id, free.n
-    )${writesOf(used, (parameter) => `($${parameter}::json[])[cas.n]`)}
+    )${writesOf(used, (rows) => (columns) => `from cas join json_to_recordset(${rows}) as r(n bigint, ${columns}) on r.n = cas.n`)}
     select expected.n::int, cas.n is not null as is_done
     from expected join shops s on ${same("expected")} left join cas on cas.n = expected.n
     where pg_postmaster_start_time()::text = expected.server_start`;
   });
 }
 
-/** The writes to the tables in `used`; `rowsAt` names the rows in a parameter. */
-function writesOf(used: number, rowsAt: (parameter: number) => string): string {
+/** The writes to the tables in `used`; `fromOf` is given where their rows are. */
+function writesOf(used: number, fromOf: (rows: string) => From): string {
   return parts
     .filter((_, index) => used & (1 << index))
-    .map(({ name, sql }, index) => `, ${name}_written as (${sql(rowsAt(fixedParameterCount + 1 + index))})`)
+    .map(({ name, sql }, index) => `, ${name}_written as (${sql(fromOf(`$${fixedParameterCount + 1 + index}::json`))})`)
     .join("");
 }
 
@@ -370,19 +380,19 @@ function remembered(texts: Map<number, string>, used: number, make: () => string
   return text;
 }
 
-function jsonRows(rows: ReadonlyMap<string, unknown>): string {
-  return rows.size === 0 ? "" : JSON.stringify([...rows.values()]);
-}
-
-function listRows(rows: readonly unknown[]): string {
-  return rows.length === 0 ? "" : JSON.stringify(rows);
+function jsonRows(rows: Iterable<object>, mark: string): string {
+  const list = [...rows];
+  // All at once costs less than one by one.
+  return mark === ""
+    ? JSON.stringify(list).slice(1, -1)
+    : list.map((row) => `{${mark}${JSON.stringify(row).slice(1)}`).join(",");
 }
 
 /** The commits as JSON rows; `call` and `events` are JSON already. */
-function commitRows(commits: readonly LogEntry[]): string {
+function commitRows(commits: readonly LogEntry[], mark: string): string {
   const rows = commits.map(
     (commit) =>
-      `{"p":${commit.position},"c":"${commit.commitId}","e":${commit.epoch},"t":${commit.timeMs},"call":${commit.call},"events":${commit.events}}`,
+      `{${mark}"p":${commit.position},"c":"${commit.commitId}","e":${commit.epoch},"t":${commit.timeMs},"call":${commit.call},"events":${commit.events}}`,
   );
-  return `[${rows.join(",")}]`;
+  return rows.join(",");
 }
