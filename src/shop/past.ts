@@ -33,6 +33,7 @@ export interface PastOptions {
 
 /** Commits of a page. Nobody else is served while one is taken apart, and a watcher that does not read holds one for nothing. */
 export const pageCommits = 100;
+
 interface Page {
   readonly shopId: string;
   readonly first: number;
