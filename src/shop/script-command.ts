@@ -5,7 +5,7 @@ import type { Script } from "./scripts.ts";
 
 /**
  * The call of a script as ioredis sends it. What does not change from call to call is encoded once, and one timer watches over
- * all: what is ioredis' own way for any command was a tenth of the server's CPU time of an order (2026-11, 256 in flight).
+ * all: 0.92 of the server's CPU time of an order with ioredis' own way for any command (2026-11, 256 in flight, 70 pairs).
  */
 export class ScriptCommand extends Command implements Perishable {
   static #count = 0;

@@ -20,11 +20,12 @@ const own: Readonly<Record<string, readonly string[]>> = {
   "load-limits.ts": ["services/order-life-cycles", "services/inventory-service"],
   "loader.ts": ["shop/rebuilt-shop", "shop/slow-rebuild", "shop/partial-reload"],
   "log-entry.ts": ["shop/rebuilt-shop", "shop/replay"],
-  "messages.ts": ["shop/replay", "services/user-service"],
+  "messages.ts": ["shop/messages", "shop/replay", "services/user-service"],
   "open-shop.ts": ["shop/redis-loss", "shop/postgres-loss", "services/availability", "services/admin-service"],
   "opening.ts": ["shop/slow-rebuild"],
   "order-change.ts": ["shop/cold-orders", "services/order-life-cycles"],
   "outage.ts": ["services/availability", "shop/lost-answers"],
+  "past.ts": ["shop/past", "services/watch-events"],
   "preflight.ts": ["shop/start"],
   "progress.ts": ["shop/slow-rebuild", "services/admin-service"],
   "projection.ts": [
@@ -37,8 +38,10 @@ const own: Readonly<Record<string, readonly string[]>> = {
   "rebuild-steps.ts": ["shop/rebuilt-shop", "shop/partial-reload", "services/admin-service"],
   "recordable.ts": ["services/fences"],
   "redis.ts": ["shop/lost-answers", "shop/start", "lua/functions", "services/outages"],
+  "redis-functions.ts": ["shop/script-command", "lua/functions", "shop/lost-answers"],
   "refusals.ts": ["services/inventory-service", "services/order-service", "server/refusals"],
   "reply.ts": ["services/order-service", "shop/replay"],
+  "script-command.ts": ["shop/script-command", "lua/functions"],
   "script-files.ts": ["lua/scripts", "lua/functions"],
   "scripts.ts": ["lua/scripts", "lua/functions"],
   "shop.ts": [
@@ -53,7 +56,7 @@ const own: Readonly<Record<string, readonly string[]>> = {
   "units.ts": ["services/order-life-cycles", "shop/rebuilt-shop"],
   "waiters.ts": ["shop/redis-loss", "shop/lost-answers", "services/availability"],
   "watch-hub.ts": ["services/watch-events"],
-  "watch.ts": ["services/watch-events"],
+  "watch.ts": ["services/watch-events", "shop/watch-in-line"],
 };
 
 /** The tests of scripts that are not an RPC's. */
