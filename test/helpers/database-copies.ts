@@ -50,7 +50,8 @@ async function withoutSessions(name: string, ...statements: string[]): Promise<v
     await expect
       .poll(
         () =>
-          administrate(statement).then(
+          // A session that was being opened when the others were ended has to go as well.
+          administrate(endSessions(name), statement).then(
             () => true,
             () => false,
           ),
