@@ -8,8 +8,8 @@ import type { LogEntry } from "./log-entry.ts";
  * begin at multiples of their size, so that watchers who are about as far share them: those that come back after a restart, or all that
  * begin at the beginning, cost little more than one.
  *
- * Invariants: a page that is handed out after it was read was full, so nothing is missing from it; nobody waits for all the pages of
- * another shop.
+ * Invariants: a page that is handed out after it was read was full, so nothing is missing from it, and is what Postgres had a second ago
+ * at most, as if it had been read then; nobody waits for all the pages of another shop.
  */
 export interface Past {
   /**

@@ -127,7 +127,6 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     }
   };
   const onPostgresChange = (): void => {
-    past.forget();
     if (postgres.isUp) {
       options.sockets.outageEnds();
     } else {

@@ -1,7 +1,9 @@
 import type { Kysely, KyselyPlugin, RootOperationNode } from "kysely";
 import { beforeAll, expect, test } from "vitest";
 import type { Database } from "../../src/postgres/schema.ts";
+import { makeId } from "../../src/shop/ids.ts";
 import { createPast, type PastOptions, pageCommits } from "../../src/shop/past.ts";
+import { watchLog } from "../../src/shop/watch.ts";
 import { createShop, stockProduct } from "../helpers/shop.ts";
 import { until } from "../helpers/until.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
@@ -137,4 +139,30 @@ test("what nobody wants any more is not read, unless somebody else does", async 
   await Promise.all([...line, ...shared]);
   expect(await unwanted).toEqual([]);
   expect(reads.filter((read) => read.startsWith(shopId))).toEqual([`${shopId} 100`]);
+});
+
+test("a watch that knows a newer history than a kept page is not refused by it", async () => {
+  const { past, reads } = openPast();
+  const { shops } = holdfast.server.store;
+  const position = 30;
+  await past.from(shopId, position, wanted);
+  const commitId = makeId();
+  await shops.db
+    .updateTable("commits")
+    .set({ commit_id: commitId })
+    .where("shop_id", "=", shopId)
+    .where("position", "=", position)
+    .execute();
+  const end = new AbortController();
+  const hub = shops.hub(shopId);
+  const watch = watchLog({
+    ...{ shopId, hub, past, db: shops.db, cursor: hub.enter(), signal: end.signal },
+    start: { after: position, afterCommitId: commitId },
+    bookmarkMs: 60_000,
+  });
+  const { value } = await watch.next();
+  end.abort();
+  expect(value).toMatchObject({ kind: "commits" });
+  expect(value?.kind === "commits" && positionsOf(value.entries)).toEqual(range(position + 1, pageCommits));
+  expect(reads).toHaveLength(2);
 });
