@@ -39,19 +39,15 @@ export type Answer =
       readonly violations: readonly { readonly reason: string; readonly metadata: Record<string, string> }[];
     };
 
-/** Reads the array a script returned. */
+/** Reads what a script returned: the text of a commit that was just made, else an array. */
 export function parseReply(raw: unknown): Reply {
+  if (typeof raw === "string") {
+    return parseAccepted(raw);
+  }
   const [kind, position, commitId, ...rest] = raw as [string, number, string, ...unknown[]];
   switch (kind) {
     case "OK":
-      return {
-        kind,
-        position,
-        commitId,
-        timeMs: rest[0] as number,
-        payload: rest[1],
-        previousCommitId: (rest[2] as string | null) ?? undefined,
-      };
+      return { kind, position, commitId, timeMs: rest[0] as number, payload: rest[1], previousCommitId: undefined };
     case "REPLAYED":
     case "EXISTS":
       return { kind, position, commitId, at: rest[0] as number, fields: (rest[1] as string[] | null) ?? undefined };
@@ -78,6 +74,19 @@ export function parseReply(raw: unknown): Reply {
     default:
       throw new Error(`a script answered "${kind}"`);
   }
+}
+
+/** Reads what `lua/include/accepted.lua` writes. */
+function parseAccepted(text: string): Reply {
+  const [position, commitId, timeMs, previous] = text.split(" ", 4) as [string, string, string, string];
+  return {
+    kind: "OK",
+    position: Number(position),
+    commitId,
+    timeMs: Number(timeMs),
+    payload: text.slice(position.length + commitId.length + timeMs.length + previous.length + 4),
+    previousCommitId: previous === "-" ? undefined : previous,
+  };
 }
 
 function pairs(flat: readonly string[]): Record<string, string> {
