@@ -220,7 +220,12 @@ async function findReload(
   const log = { ...options, token };
   const tail = requireOurs(await findLostTail(trx, log, position, head));
   const touched = tail === undefined ? undefined : touchedIfKnown(tail);
-  if (tail === undefined || touched === undefined || !requireOurs(await countsAlike(trx, log, touched.skus))) {
+  if (tail === undefined || touched === undefined) {
+    return undefined;
+  }
+  // Also those of which only what users had is touched: a fulfilled order changes no stock.
+  const counted = [...new Set([...touched.skus, ...touched.limitedSkus])];
+  if (!requireOurs(await countsAlike(trx, log, counted))) {
     return undefined;
   }
   return { tail, touched };

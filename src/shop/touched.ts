@@ -10,6 +10,8 @@ export interface Touched {
   readonly tiers: readonly string[];
   /** Fields of `limits`, `<user_id>:<sku>`: whose holds and orders had what. */
   readonly limits: readonly string[];
+  /** The SKUs in `limits`. */
+  readonly limitedSkus: readonly string[];
   /** The users in `limits`. */
   readonly buyers: readonly string[];
   readonly requests: readonly string[];
@@ -34,6 +36,7 @@ export function touchedBy(histories: readonly (readonly LogEntry[])[]): Touched 
     users: all(({ newUsers, users, subscriptions }) => [...newUsers.keys(), ...users.keys(), ...subscriptions.keys()]),
     tiers: all(({ tiers }) => tiers.keys()),
     limits: [...new Set(named.flatMap(({ user_id, lines }) => lines.map(({ sku }) => `${user_id}:${sku}`)))],
+    limitedSkus: [...new Set(named.flatMap(({ lines }) => lines.map(({ sku }) => sku)))],
     buyers: [...new Set(named.map(({ user_id }) => user_id))],
     requests: [...new Set(requestIds.filter((id) => id !== ""))],
   };

@@ -1,12 +1,16 @@
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AdjustReason, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { loadLimits } from "../../src/shop/load-limits.ts";
+import { patientCaller } from "../../src/shop/waiters.ts";
 import { chooseCalls } from "../chaos/callers/choose-call.ts";
 import { Random } from "../chaos/callers/random.ts";
 import { View } from "../chaos/callers/view.ts";
+import { auditShop } from "../helpers/audit.ts";
 import { createDatabaseCopies, type DatabaseCopies } from "../helpers/database-copies.ts";
 import { type Holdfast, startHoldfast } from "../helpers/holdfast.ts";
 import { copyShop, type RedisState, readRedisState, restoreShop, type ShopCopy } from "../helpers/redis-state.ts";
+import { refusalOf } from "../helpers/refusals.ts";
 import { startRedis } from "../helpers/servers.ts";
 import { createShop } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
@@ -382,4 +386,27 @@ describe("a Redis that lost its tail", () => {
 
 test("nothing of all this is a fault of ours", () => {
   expect(main.faults).toEqual([]);
+});
+
+test("what users had of a product is kept when only the load of it for a first limit was there", async () => {
+  const { orders, inventory, users } = main.grpc;
+  const lines = [{ sku: "a", quantity: 2 }];
+  const shopId = await createShop(main.grpc, { stock: { a: 50, b: 50 }, users: { u1: 9000 } });
+  const isNoted = async () => new Set(await here.hmget(`{${shopId}}:meta`, "position", "flushed")).size;
+  await orders.placeOrder({ shopId, orderId: "o1", userId: "u1", lines });
+  // A PutProduct with a limit began, and its server ended before it ran again.
+  await loadLimits(main.server.store.shops, shopId, "a", patientCaller);
+  await expect.poll(isNoted, { timeout: 10_000 }).toBe(1);
+  const copy = await copyShop(here, shopId);
+  await orders.fulfillOrder({ shopId, orderId: "o1" });
+  await users.depositFunds({ shopId, userId: "u1", amountMinor: 1n });
+  await expect.poll(isNoted, { timeout: 10_000 }).toBe(1);
+  await restoreShop(here, shopId, copy);
+  await inventory.getStock({ shopId, sku: "b" });
+  await inventory.putProduct({ shopId, sku: "a", maxPerUser: 2 });
+  expect(await here.hgetall(`{${shopId}}:limits`)).toEqual({ "u1:a": "2" });
+  expect(await refusalOf(orders.placeOrder({ shopId, userId: "u1", lines }))).toMatchObject({
+    reason: "PER_USER_LIMIT",
+  });
+  await auditShop({ ...stores.urls, shopId });
 });
