@@ -17,10 +17,11 @@ local function begin(resource)
   if known_at then
     return answer_from_log("REPLAYED", known_at)
   end
-  -- An id older than the memory may be known to Postgres only; one from the future says nothing about its age. One minute
-  -- is allowed for clocks that differ.
+  -- An id older than the memory may be known to Postgres only; one from the future says nothing about its age. An id may be a
+  -- minute ahead of the server, and the server four minutes ahead of Redis: what is let go is ten minutes old, so ids that are
+  -- new are looked up for neither.
   local made_ms = oldest_id_ms + 0
-  if forgotten > 0 and looked_up ~= "1" and (made_ms <= forgotten + 60000 or made_ms > now + 60000) then
+  if forgotten > 0 and looked_up ~= "1" and (made_ms <= forgotten + 300000 or made_ms > now + 300000) then
     return { "LOOK_UP", position, last_commit_id }
   end
   return nil, resource_at

@@ -83,7 +83,7 @@ describe("The recent memory", () => {
     for (const request_id of ["r1", "r100"]) {
       expect(await deposit(shop, { request_id })).toMatchObject({ kind: "LOOK_UP" });
     }
-    const young = { request_id: "new", oldest_id_ms: firstTurnMs + 60_001 };
+    const young = { request_id: "new", oldest_id_ms: firstTurnMs + 300_001 };
     expect(await deposit(shop, young)).toMatchObject({ kind: "OK" });
     expect(await deposit(shop, { request_id: "r1", looked_up: 1 })).toMatchObject({ kind: "OK" });
   });
