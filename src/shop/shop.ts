@@ -225,6 +225,9 @@ export class Shop {
         // What was read in another epoch may be of a history that is gone.
         record = mutation.preloads === true ? await this.#readRecord(mutation.record) : [0, ""];
         recordEpoch = epoch;
+        // The read may have taken long: nobody may wait any more.
+        caller.throwIfEnded();
+        this.#admit();
       }
       const args = [epoch, makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
       // What Postgres did not know is good for one run: until the next one, somebody may flush what an earlier run did.
@@ -385,7 +388,7 @@ export class Shop {
     const flusher = await this.#ready(caller);
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#deps.memoryCount, this.#clock(), holdId, ...skus];
-    const reply = await around("expire: run script", () => this.#run(this.#deps.scripts.expireHolds, args));
+    const reply = await around("expire: run script", () => this.#decide(this.#deps.scripts.expireHolds, args));
     this.#answer(reply, epoch, head);
     return reply.kind === "AGAIN";
   }
@@ -396,7 +399,7 @@ export class Shop {
     const flusher = await this.#ready(caller);
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#clock(), userId];
-    const reply = await around("renew: run script", () => this.#run(this.#deps.scripts.renewSubscriptions, args));
+    const reply = await around("renew: run script", () => this.#decide(this.#deps.scripts.renewSubscriptions, args));
     this.#answer(reply, epoch, head);
     return reply.kind === "AGAIN";
   }

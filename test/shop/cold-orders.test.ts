@@ -1,4 +1,6 @@
+import { Code } from "@connectrpc/connect";
 import { Redis } from "ioredis";
+import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AdjustReason, OrderState, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { auditShop } from "../helpers/audit.ts";
@@ -54,6 +56,28 @@ describe.each(["postgres", "redis"])("with durability in %s, an order that Redis
       const { order } = await orders.refundOrder({ ...it, restock: true });
       expect(order).toMatchObject({ state: OrderState.REFUNDED, refundedMinor: 400n, fulfillReference: "p" });
     }
+    await auditShop({ ...stores.urls, shopId });
+  });
+
+  test("is not changed once its call has ended, however long its row took to read", async () => {
+    const { orders } = holdfast.grpc;
+    const shopId = await open();
+    const it = { shopId, orderId: "o" };
+    const { order } = await orders.placeOrder({ ...it, userId: "ann", lines });
+    await orders.getOrder(it);
+    const postgres = new Client(stores.database.url);
+    await postgres.connect();
+    await postgres.query("begin");
+    await postgres.query("lock table orders in access exclusive mode");
+    await expect(orders.refundOrder(it, { timeoutMs: 300 })).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+    await postgres.query("rollback");
+    await postgres.end();
+    // It reads its row after the one that had ended: a replay of that one, had that one gone on.
+    const refunded = await orders.refundOrder(it);
+    expect(refunded).toMatchObject({
+      order: { state: OrderState.REFUNDED, refundedMinor: order?.amountMinor },
+      commit: { replayed: false },
+    });
     await auditShop({ ...stores.urls, shopId });
   });
 

@@ -258,3 +258,19 @@ describe("ExtendHold", () => {
 test("nothing of all this is a fault of ours", () => {
   expect(holdfast.faults).toEqual([]);
 });
+
+test("an expiry that ends in its middle has the shop rebuilt, and is not committed again", async () => {
+  const { inventory, admin } = holdfast.grpc;
+  const shopId = await createShop(holdfast.grpc, { stock: { a: 2 } });
+  await inventory.holdStock({ shopId, holdId: "h", lines: [{ sku: "a", quantity: 2 }], holdDuration: seconds(10) });
+  const redis = new Redis(holdfast.redis.url);
+  const due = `{${shopId}}:due_skus`;
+  await redis.multi().del(due).set(due, "no sorted set").exec();
+  redis.disconnect();
+  clock.nowMs += 10_000;
+  const levels = async () => (await inventory.getStock({ shopId, sku: "a" }).catch(() => undefined))?.stock;
+  await expect.poll(levels, { timeout: 10_000 }).toMatchObject({ availableCount: 2n, heldCount: 0n });
+  expect(await expiryEvents(shopId)).toHaveLength(1);
+  for await (const { discrepancies } of admin.verifyShop({ shopId })) expect(discrepancies).toEqual([]);
+  await auditShop({ redisUrl: holdfast.redis.url, databaseUrl: holdfast.database.url, shopId });
+}, 20_000);
