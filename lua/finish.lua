@@ -1,5 +1,6 @@
-#!lua
+#!lua flags=allow-oom
 -- Finish: the last step of a rebuild: opens the shop under its new epoch, if the rebuild is still the one in charge.
+-- It runs when Redis is full, like Look.
 --
 -- KEYS  meta
 -- ARGV  token, next_epoch

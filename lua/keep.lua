@@ -1,5 +1,6 @@
-#!lua
+#!lua flags=allow-oom
 -- Keep: puts a shop whose log holds Postgres' head back to work under an epoch, if nobody changed it since Look.
+-- It runs when Redis is full, like Look.
 --
 -- KEYS  meta, log
 -- ARGV  seen_epoch, seen_token, head_position, head_commit_id, next_epoch

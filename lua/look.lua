@@ -1,5 +1,6 @@
-#!lua
+#!lua flags=allow-oom
 -- Look: the first Redis step of OPEN: adopt the shop as it is, keep it under another epoch, or seal it for a rebuild.
+-- It writes little, and without it no call that frees memory would come to its script: it runs when Redis is full.
 --
 -- KEYS  meta, log
 -- ARGV  head_position, head_commit_id, token, durable_epoch, force ("1" = rebuild in any case)

@@ -5,9 +5,10 @@ import { Redis } from "ioredis";
 import { Client } from "pg";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { HoldState } from "../../gen/holdfast/v1/resources_pb.js";
 import { loadConfig } from "../../src/config.ts";
 import { openStore } from "../../src/store.ts";
-import { runHoldfast, spawnHoldfast } from "../helpers/holdfast.ts";
+import { runHoldfast, spawnHoldfast, startHoldfast } from "../helpers/holdfast.ts";
 import { startProxy } from "../helpers/proxy.ts";
 import {
   administrate,
@@ -16,6 +17,7 @@ import {
   startRedis,
   type TestDatabase,
 } from "../helpers/servers.ts";
+import { createShop } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
 
 const stores = useStores();
@@ -320,3 +322,32 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
     await store.close();
   });
 });
+
+test("a server that starts while Redis is full takes the calls that free memory, and ends what is due", async () => {
+  const [redis, database] = await Promise.all([startRedis(), freshDatabase("schema")]);
+  const urls = { redisUrl: redis.url, databaseUrl: database.url };
+  const client = new Redis(redis.url);
+  const first = await startHoldfast(urls);
+  const shopId = await createShop(first.grpc, { stock: { a: 9 } });
+  const hold = (holdId: string, duration: bigint) =>
+    first.grpc.inventory.holdStock({
+      shopId,
+      holdId,
+      lines: [{ sku: "a", quantity: 1 }],
+      holdDuration: { seconds: duration },
+    });
+  await hold("kept", 600n);
+  await hold("over", 2n);
+  await first.stop();
+  await client.config("SET", "maxmemory", "1");
+  const second = await startHoldfast(urls);
+  try {
+    const released = await second.grpc.inventory.releaseHold({ shopId, holdId: "kept" });
+    expect(released.hold?.state).toBe(HoldState.RELEASED);
+    await expect.poll(() => client.zcard(`{${shopId}}:due`), { timeout: 10_000 }).toBe(0);
+  } finally {
+    client.disconnect();
+    await second.stop();
+    await redis.stop();
+  }
+}, 30_000);
