@@ -1,4 +1,5 @@
 import { Redis } from "ioredis";
+import { timeoutsOf } from "./redis-functions.ts";
 
 /** The connections to one master of a cluster. */
 export interface ClusterNode {
@@ -51,7 +52,7 @@ export function createClusterNode(options: ClusterNodeOptions): ClusterNode {
       retryStrategy: (times) => Math.min(times * 20, 500),
       maxRetriesPerRequest: 0,
       enableOfflineQueue: false,
-      commandTimeout: options.commandTimeoutMs,
+      ...timeoutsOf(options.commandTimeoutMs),
     });
     client.on("connect", options.onConnect);
     client.on("close", options.onLost);

@@ -15,6 +15,17 @@ export class RedisUnavailable extends Error {
   }
 }
 
+/**
+ * How long a command may take, and how long a connection may say nothing to what it was asked: then it is given up, since a new
+ * one may reach who is there now. A peer that went silent, as after a lost power or a moved address, closes nothing.
+ */
+export function timeoutsOf(commandTimeoutMs: number): {
+  readonly commandTimeout: number;
+  readonly socketTimeout: number;
+} {
+  return { commandTimeout: commandTimeoutMs, socketTimeout: 2 * commandTimeoutMs };
+}
+
 /** How long Redis may take to answer a ping, in milliseconds. */
 const pingMs = 1000;
 /** What it gets besides once that time is over, in milliseconds: this process may have been paused. */

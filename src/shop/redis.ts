@@ -2,7 +2,15 @@ import { Redis } from "ioredis";
 import { StartError } from "../start-error.ts";
 import type { ShopKeys } from "./keys.ts";
 import { connectCluster } from "./redis-cluster.ts";
-import { answeredInTime, classified, evaluate, exchangeLibraries, gatherWrites, modeOf } from "./redis-functions.ts";
+import {
+  answeredInTime,
+  classified,
+  evaluate,
+  exchangeLibraries,
+  gatherWrites,
+  modeOf,
+  timeoutsOf,
+} from "./redis-functions.ts";
 import type { Library, Script } from "./scripts.ts";
 
 export { RedisUnavailable } from "./redis-functions.ts";
@@ -51,6 +59,7 @@ interface Repeats {
   readonly maxRetriesPerRequest: number | null;
   readonly enableOfflineQueue?: boolean;
   readonly commandTimeout?: number;
+  readonly socketTimeout?: number;
 }
 
 /**
@@ -74,6 +83,8 @@ export async function connectRedis(options: RedisOptions): Promise<ScriptRunner>
       connectionName,
       lazyConnect: true,
       connectTimeout: 5000,
+      // One that hears of hints only would not notice otherwise that nobody is there any more.
+      keepAlive: 10_000,
       retryStrategy: (times) => Math.min(times * 20, 500),
       // A master that was demoted keeps its connections: a new one finds its successor. Nothing is sent again.
       reconnectOnError: (error) => error.message.startsWith("READONLY"),
@@ -96,7 +107,7 @@ export async function connectRedis(options: RedisOptions): Promise<ScriptRunner>
     return client;
   };
   // ioredis would send a command again when its answer was lost: the script would run twice.
-  const once = { maxRetriesPerRequest: 0, enableOfflineQueue: false, commandTimeout: commandTimeoutMs };
+  const once = { maxRetriesPerRequest: 0, enableOfflineQueue: false, ...timeoutsOf(commandTimeoutMs) };
   const commands = await connect("holdfast-commands", once);
   const mode = await modeOf(commands).catch((error: unknown) => {
     commands.disconnect();

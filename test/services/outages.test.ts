@@ -161,6 +161,7 @@ describe("without Redis", () => {
         redisProxy.cut();
       },
     ],
+    ["is silent on the connections that there were", () => redisProxy.swallow(), () => redisProxy.accept()],
   ])(
     "that %s, mutations are refused at once, and reads are answered from Postgres as of its newest commit",
     async (what, fail, mend) => {
