@@ -243,15 +243,6 @@ export class Place {
     this.#gate.took(ms, this.#enteredAsCount);
   }
 
-  /** Resolves with what `work` gives, and gives the place back. */
-  async during<Value>(work: (place: Place) => Promise<Value>): Promise<Value> {
-    try {
-      return await work(this);
-    } finally {
-      this.leave();
-    }
-  }
-
   /** Gives the place back, if there is one. */
   leave(): void {
     if (this.#isIn) {

@@ -150,6 +150,10 @@ export class Shop {
   #fenced: Fenced | undefined;
   #alarmedAtMs = Number.NEGATIVE_INFINITY;
   #lastPosition = 0;
+  /** Mutations and reads that are not over. */
+  #callCount = 0;
+  /** Whether an opening has begun, which tells when there is no such shop. */
+  #wasLookedFor = false;
   /** Mutations that were sent to Redis and have no reply yet: each may be a commit already. */
   #decidingCount = 0;
   /** The newest position known to be durable, whoever made it so. */
@@ -170,16 +174,34 @@ export class Shop {
   }
 
   /** Runs a mutation until it is committed and durable, replayed, or refused. */
-  async mutate(mutation: Mutation): Promise<Committed> {
+  mutate(mutation: Mutation): Promise<Committed> {
+    return this.#during(mutation.isLaterStep === true, (place) => this.#mutate(mutation, place));
+  }
+
+  async #mutate(mutation: Mutation, place: Place): Promise<Committed> {
     const requestId = mutation.requestId === "" ? makeId() : mutation.requestId;
     const ids = [requestId, ...(mutation.ids ?? [])];
     const times = ids.map(idTimeMs);
     const oldestIdMs = times.length === 1 ? (times[0] as number) : Math.min(...times);
     this.#refuseFuture(mutation, ids, times);
-    const isLaterStep = mutation.isLaterStep === true;
-    this.#gate.refuseFull(isLaterStep);
+    this.#gate.refuseFull(mutation.isLaterStep === true);
+    return this.#commit(mutation, requestId, oldestIdMs, place);
+  }
+
+  /** Runs a call, and gives its place back. */
+  async #during<Value>(isLaterStep: boolean, work: (place: Place) => Promise<Value>): Promise<Value> {
     const place = new Place(this.#gate, isLaterStep);
-    return place.during(() => this.#commit(mutation, requestId, oldestIdMs, place));
+    this.#callCount += 1;
+    try {
+      return await work(place);
+    } finally {
+      place.leave();
+      this.#callCount -= 1;
+      if (this.#callCount === 0 && !this.#wasLookedFor) {
+        // Refused before that: there may be no such shop, and ids that somebody makes up must not stay.
+        this.#deps.onUnknown(this.id);
+      }
+    }
   }
 
   async #commit(mutation: Mutation, requestId: string, oldestIdMs: number, place: Place): Promise<Committed> {
@@ -299,16 +321,14 @@ export class Shop {
    * saw every commit that was acknowledged before. Where Redis acknowledges alone, that is so only for a read that goes on
    * in Postgres (`fromRecord`).
    */
-  async read(
+  read(
     script: Script,
     args: readonly (string | number)[],
     due: Due,
     caller: Caller,
     fromRecord = false,
   ): Promise<Observed> {
-    this.#gate.refuseFull(false);
-    const place = new Place(this.#gate, false);
-    return place.during(() => this.#read(script, args, due, caller, fromRecord, place));
+    return this.#during(false, (place) => this.#read(script, args, due, caller, fromRecord, place));
   }
 
   async #read(
@@ -319,6 +339,7 @@ export class Shop {
     fromRecord: boolean,
     place: Place,
   ): Promise<Observed> {
+    this.#gate.refuseFull(false);
     const tries = new Tries("");
     for (;;) {
       caller.throwIfEnded();
@@ -529,6 +550,7 @@ export class Shop {
     mode: RebuildMode = "keep all",
   ): Promise<ShopHead> {
     this.#isOpen = false;
+    this.#wasLookedFor = true;
     const onEstimate = (restMs: number): void => {
       const { readyAtMs, refusal } = this.#openingCallers.estimate(restMs);
       this.#flusher?.waiters.refuseLate(readyAtMs, refusal);

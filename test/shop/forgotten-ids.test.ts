@@ -266,6 +266,15 @@ describe("an id that carries a time of more than a minute from now", () => {
     expect(stock?.availableCount).toBe(1n);
   });
 
+  test("leaves nothing behind of a shop that somebody made up", async () => {
+    const { shops } = holdfast.server.store;
+    for (const shopId of ["made-up-1", "made-up-2"]) {
+      const call = holdfast.grpc.orders.placeOrder({ shopId, requestId: ids(60_001).requestId, lines, ...none });
+      expect(await refusalOf(call)).toMatchObject({ reason: "VALIDATION_FAILED" });
+    }
+    expect([...shops.served].map(({ id }) => id).filter((id) => id.startsWith("made-up"))).toEqual([]);
+  });
+
   test("is taken when it is a minute, and known for as long as others", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { a: 1000 } });
     const request = { shopId, ...ids(60_000), lines, ...none };
