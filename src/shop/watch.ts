@@ -91,7 +91,7 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
       bookmarkAt = performance.now() + bookmarkMs;
       yield { kind: "bookmark", position, commitId };
     } else if (newest === undefined) {
-      const untilBookmarkMs = bookmarkAt - performance.now();
+      const untilBookmarkMs = Math.max(0, bookmarkAt - performance.now());
       await hub.wait(behind ? Math.min(untilBookmarkMs, healingPollMs) : untilBookmarkMs, signal);
     }
   }

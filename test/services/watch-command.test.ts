@@ -1,0 +1,35 @@
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { expect, test } from "vitest";
+import { AdjustReason } from "../../gen/holdfast/v1/resources_pb.js";
+import { spawnHoldfast } from "../helpers/holdfast.ts";
+import { createShop } from "../helpers/shop.ts";
+import { useStores } from "../helpers/use-holdfast.ts";
+
+const stores = useStores();
+
+test("the command `watch` goes on where it was when the server ends its watch", async () => {
+  const settings = { HOLDFAST_MAX_CONNECTION_AGE_SECONDS: "1" };
+  const holdfast = await spawnHoldfast({ ...stores.urls, settings });
+  const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
+  const { shop } = await holdfast.grpc.admin.getShop({ shopId });
+  const target = ["--target", holdfast.grpcAddress, "--shop", shopId, "--after", String(shop?.headPosition)];
+  const child = spawn(process.execPath, ["src/main.ts", "watch", ...target], { stdio: ["ignore", "pipe", "inherit"] });
+  const printed: string[] = [];
+  createInterface(child.stdout).on("line", (line) => printed.push(JSON.parse(line).position));
+  const made: string[] = [];
+  try {
+    // A commit in every fifth of a second, over several ends.
+    for (const untilMs = Date.now() + 4000; Date.now() < untilMs; ) {
+      const adjust = { shopId, sku: "a", deltaCount: 1n, reason: AdjustReason.RESTOCK };
+      const { commit } = await holdfast.http.inventory.adjustStock(adjust);
+      made.push(String(commit?.position));
+      await expect.poll(() => printed, { timeout: 10_000 }).toEqual(made);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    expect(child.exitCode).toBeNull();
+  } finally {
+    child.kill();
+    await holdfast.kill();
+  }
+}, 30_000);
