@@ -37,6 +37,7 @@ abstract class GrpcCall extends Call implements Reader, PacedRefusal {
   protected readonly transport: ServerInterceptingCallInterface;
   #metadata: Metadata | undefined;
   #request: Buffer | undefined;
+  #hasArrived = false;
   #overload: Refusal | undefined;
 
   constructor(
@@ -85,6 +86,7 @@ abstract class GrpcCall extends Call implements Reader, PacedRefusal {
   }
 
   onReceiveHalfClose(): void {
+    this.#hasArrived = true;
     if (this.#request === undefined) {
       this.#refuseMessageCount("no");
     } else if (!this.ended) {
@@ -152,6 +154,10 @@ abstract class GrpcCall extends Call implements Reader, PacedRefusal {
       metadata.set("grpc-status-details-bin", Buffer.from(toStatusBytes(failure)));
     }
     this.transport.sendStatus({ code: Number(failure.code), details: failure.message, metadata });
+    if (!this.#hasArrived) {
+      // Nobody reads the rest; a stream that stays half open would hold its connection.
+      streamOf(this.transport)?.close(constants.NGHTTP2_NO_ERROR);
+    }
   }
 
   #refuseMessageCount(count: string): void {
@@ -274,7 +280,7 @@ export class GrpcStreamCall extends GrpcCall {
 }
 
 /** grpc-js keeps it to itself; undefined when there is none any more. */
-function streamOf(transport: ServerInterceptingCallInterface): ServerHttp2Stream | undefined {
+export function streamOf(transport: ServerInterceptingCallInterface): ServerHttp2Stream | undefined {
   return (transport as unknown as { readonly stream?: ServerHttp2Stream }).stream;
 }
 

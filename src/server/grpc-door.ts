@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import type { Http2Server, Http2Session, ServerOptions } from "node:http2";
+import { constants, type Http2Server, type Http2Session, type ServerOptions } from "node:http2";
 import {
   Server,
   ServerCredentials,
@@ -17,7 +17,7 @@ import { createAges } from "./ages.ts";
 import { type Connections, trackConnections } from "./connections.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Door } from "./door.ts";
-import { type GrpcCallDeps, GrpcStreamCall, GrpcUnaryCall } from "./grpc-call.ts";
+import { type GrpcCallDeps, GrpcStreamCall, GrpcUnaryCall, streamOf } from "./grpc-call.ts";
 import { expectSettings, http2Options } from "./http2-session.ts";
 import { letGoOfStreams } from "./let-go-of-streams.ts";
 import { formatAddress, listenError } from "./listen-error.ts";
@@ -138,7 +138,18 @@ function createEntrance(deps: GrpcCallDeps, otherCalls: Set<ServerInterceptingCa
       const call: ServerInterceptingCall = new ServerInterceptingCall(transport, {
         start: (next) => {
           otherCalls.add(call);
-          next({ onCancel: () => otherCalls.delete(call) });
+          const giveUp = () => streamOf(transport)?.close(constants.NGHTTP2_CANCEL);
+          const arrival = setTimeout(giveUp, deps.limits.arrivalMs);
+          next({
+            onReceiveMessage: (message, pass) => {
+              clearTimeout(arrival);
+              pass(message);
+            },
+            onCancel: () => {
+              clearTimeout(arrival);
+              otherCalls.delete(call);
+            },
+          });
         },
       });
       return call;

@@ -188,6 +188,24 @@ test("over gRPC a request of a stream that does not arrive in time ends the call
   expect(await readAll(arrived)).toHaveLength(1);
 });
 
+test.each([
+  ["of a unary call", "/holdfast.v1.InventoryService/GetStock", { "grpc-timeout": "100m" }, 0],
+  ["of health", "/grpc.health.v1.Health/Check", {}, 8],
+  ["of reflection", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", {}, 8],
+])("over gRPC a request %s that does not arrive whole holds no stream", async (_, path, headers, rstCode) => {
+  const doors = await openDoors({}, { limits: { arrivalMs: 200 } });
+  const session = connectHttp2(`http://${doors.grpcAddress}`);
+  onTestFinished(() => session.close());
+  const stream = session.request(
+    { ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers", ...headers },
+    { endStream: false },
+  );
+  stream.on("error", () => undefined).resume();
+  stream.write(Buffer.from([0, 0, 0, 0, 50, 1]));
+  await once(stream, "close");
+  expect(stream.rstCode).toBe(rstCode);
+});
+
 test("over HTTP a stream that has much to say lets others in between, however fast it is read", async () => {
   const { promise: isElsewhere, resolve: lookElsewhere } = Promise.withResolvers<number>();
   let askedCount = 0;
