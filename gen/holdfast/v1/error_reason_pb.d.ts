@@ -248,7 +248,7 @@ export enum ErrorReason {
   HOLD_COMMITTED = 30,
 
   /**
-   * FAILED_PRECONDITION. The hold already lasts until 24 h after it was made.
+   * FAILED_PRECONDITION. It would last longer than 24 h from when it was made.
    *
    * @generated from enum value: ERROR_REASON_HOLD_LIMIT_REACHED = 31;
    */
