@@ -186,6 +186,9 @@ describe("without Redis", () => {
       mend();
       await expectBack(shopId, `Redis ${what}`);
       await auditShop({ ...stores.urls, shopId });
+      // A connection that was asked nothing meanwhile is silent still.
+      redisProxy.cut();
+      await expectBack(shopId, "after a cut");
     },
     40_000,
   );
