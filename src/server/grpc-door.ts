@@ -139,7 +139,7 @@ function createEntrance(deps: GrpcCallDeps, otherCalls: Set<ServerInterceptingCa
         start: (next) => {
           otherCalls.add(call);
           const giveUp = () => streamOf(transport)?.close(constants.NGHTTP2_CANCEL);
-          const arrival = setTimeout(giveUp, deps.limits.arrivalMs);
+          const arrival = setTimeout(giveUp, deps.limits.arrivalMs).unref();
           next({
             onReceiveMessage: (message, pass) => {
               clearTimeout(arrival);

@@ -249,7 +249,6 @@ export class Shop {
         recordEpoch = epoch;
         // The read may have taken long: nobody may wait any more.
         caller.throwIfEnded();
-        this.#admit();
       }
       const args = [epoch, makeId(), requestId, oldestIdMs, lookedUp, this.#deps.memoryCount, this.#clock(), callText];
       // What Postgres did not know is good for one run: until the next one, somebody may flush what an earlier run did.
