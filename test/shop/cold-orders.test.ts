@@ -70,6 +70,8 @@ describe.each(["postgres", "redis"])("with durability in %s, an order that Redis
     await postgres.query("begin");
     await postgres.query("lock table orders in access exclusive mode");
     await expect(orders.refundOrder(it, { timeoutMs: 300 })).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+    // An answer on the same connection: by then the server has heard that the call before has ended.
+    await holdfast.grpc.admin.getShop({ shopId });
     await postgres.query("rollback");
     await postgres.end();
     // It reads its row after the one that had ended: a replay of that one, had that one gone on.
