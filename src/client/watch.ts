@@ -8,7 +8,7 @@ import {
   WatchEventsRequestSchema,
   type WatchEventsResponse,
 } from "../../gen/holdfast/v1/event_service_pb.js";
-import { isUndecided } from "./refusals.ts";
+import { isUndecided, refusalOf } from "./refusals.ts";
 import { eitherOf, longestTimerMs, type Patience, pauseAfter } from "./repeat.ts";
 
 /** A message of a watch, `batches` taken apart: a commit (`batch`), or where the watch stands (`bookmark`, `caughtUp`). */
@@ -34,11 +34,11 @@ interface Place {
 const leastSilenceMs = 15_000;
 
 /**
- * Watches until the signal is aborted, over lost connections, silent ones and servers that stop. It keeps: its user gets
- * every commit once, in order. After a drop it goes on after the last message, and has its identity checked.
+ * Watches until the signal is aborted, over lost connections, silent ones, servers that stop and credentials that expire.
+ * It keeps: its user gets every commit once, in order. After a drop it goes on after the last message, and has its identity checked.
  *
  * Throws RefusedError for what no other attempt mends: HISTORY_CHANGED, POSITION_TRIMMED, POSITION_AHEAD, CONSUMER_TAKEN,
- * SHOP_NOT_FOUND, SHOP_FENCED, VALIDATION_FAILED. As a consumer it takes its consumer again after a drop, and leaves out
+ * SHOP_NOT_FOUND, SHOP_FENCED, VALIDATION_FAILED, UNAUTHENTICATED when an attempt begins without valid credentials. As a consumer it takes its consumer again after a drop, and leaves out
  * what it gave already and was not acknowledged yet. `from_now` counts from the first message, a `caughtUp`.
  */
 export async function* watchCommits(
@@ -54,8 +54,10 @@ export async function* watchCommits(
   let pause: IBackoff<unknown> | undefined;
   for (;;) {
     let end: unknown;
+    let wasServed = false;
     try {
       for await (const message of watchOnce(events, request, last, longestMs, signal)) {
+        wasServed = true;
         pause = undefined;
         last = message.value;
         yield message;
@@ -64,7 +66,7 @@ export async function* watchCommits(
       end = error;
     }
     signal?.throwIfAborted();
-    if (end !== undefined && !isUndecided(end)) {
+    if (end !== undefined && !isUndecided(end) && !(wasServed && isUnauthenticated(end))) {
       throw end;
     }
     onRepeat(end);
@@ -73,6 +75,11 @@ export async function* watchCommits(
       signal?.throwIfAborted();
     });
   }
+}
+
+/** In the middle of a watch: its credentials have expired, and the next attempt brings those that are valid then. */
+function isUnauthenticated(error: unknown): boolean {
+  return refusalOf(error)?.reason === "UNAUTHENTICATED";
 }
 
 /** Watches until the stream ends or breaks. */

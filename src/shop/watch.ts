@@ -48,7 +48,8 @@ const aheadWaitMs = 10_000;
  *
  * The next commit is always `cursor + 1`, taken from the hub when it has it and from Postgres otherwise: there is no seam.
  * Every page from Postgres begins with the commit at the cursor, whose identity is compared: a history that went on
- * differently is noticed, never followed.
+ * differently is noticed, never followed. A watch that is ended from outside says last where it stands: behind a filter
+ * that may be far from what was sent.
  */
 export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep> {
   const { hub, bookmarkMs, cursor, signal } = options;
@@ -74,7 +75,7 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
         entries = await before(page, bookmarkAt, signal);
       }
       if (entries === undefined) {
-        return;
+        break;
       }
     }
     const newest = entries.at(-1);
@@ -95,6 +96,7 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
       await hub.wait(behind ? Math.min(untilBookmarkMs, healingPollMs) : untilBookmarkMs, signal);
     }
   }
+  yield { kind: "bookmark", position, commitId };
 }
 
 /** The commit to begin after; undefined when the watch ended while its position was waited for. */

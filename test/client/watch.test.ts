@@ -2,8 +2,15 @@ import type { Transport } from "@connectrpc/connect";
 import { Client } from "pg";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { EventBatch } from "../../gen/holdfast/v1/event_service_pb.js";
-import { createHoldfastClient, type HoldfastClient, RefusedError, type Watched } from "../../src/client/index.ts";
+import {
+  createGrpcTransport,
+  createHoldfastClient,
+  type HoldfastClient,
+  RefusedError,
+  type Watched,
+} from "../../src/client/index.ts";
 import { spawnHoldfast, startHoldfast } from "../helpers/holdfast.ts";
+import { audience, fromNow, issuer, signWithSecret } from "../helpers/issuer.ts";
 import { createShop } from "../helpers/shop.ts";
 import { until } from "../helpers/until.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
@@ -139,6 +146,44 @@ it("from now on sees what is committed after its first message, also while it is
   proxy.accept();
   await watch.reached(last);
   expect(watch.positions()).toEqual(upTo(last, Number(before) + 1));
+});
+
+describe("a watch with a token", () => {
+  const secret = "a secret of 32 characters, all of it";
+  const guarded = useHoldfast({
+    settings: { HOLDFAST_JWT_SECRET: secret, HOLDFAST_JWT_ISSUER: issuer, HOLDFAST_JWT_AUDIENCE: audience },
+  });
+
+  /** Gives each attempt the next of some tokens, which last so many seconds; all later ones get the last. */
+  function openWith(lifetimes: readonly number[]) {
+    const attempts: number[] = [];
+    const headers = async () => {
+      const lifetime = lifetimes[Math.min(attempts.length, lifetimes.length - 1)] as number;
+      attempts.push(lifetime);
+      // From now on to the full second after it, which is how tokens tell the time.
+      const token = await signWithSecret(secret, { exp: Math.ceil(fromNow(lifetime)) });
+      return { authorization: `Bearer ${token}` };
+    };
+    const transport = createGrpcTransport({ target: guarded.grpcAddress, headers });
+    cleanUp.defer(() => transport.close());
+    return { attempts, client: createHoldfastClient({ transport }) };
+  }
+
+  it("goes on with the next one when it expires", async () => {
+    const { attempts, client } = openWith([1, 3600]);
+    const watch = follow(client, { shopId: "default" });
+    await until("a second attempt is made", () => attempts.length === 2, 30_000);
+    const admin = openWith([3600]).client;
+    const { commit } = await admin.users.createUser({ userId: "ann" });
+    await watch.reached(commit?.position);
+    expect(watch.positions()).toEqual(upTo(commit?.position));
+  });
+
+  it("ends when there is no valid one any more", async () => {
+    const { attempts, client } = openWith([1, -60]);
+    const error = await follow(client, { shopId: "default" }).ended;
+    expect([(error as RefusedError).refusal.reason, attempts]).toEqual(["UNAUTHENTICATED", [1, -60]]);
+  });
 });
 
 it("leaves a connection that went silent", async () => {

@@ -267,7 +267,24 @@ describe("WatchEvents", () => {
       }
     })();
     await watching;
-    expect(seen).toEqual(["batch", "batch", "batch", "caughtUp"]);
+    expect(seen).toEqual(["batch", "batch", "batch", "caughtUp", "bookmark"]);
+    expect(await leaving.ended).toBe(0);
+  });
+
+  it("says last where it stands behind its filter when the server stops", async () => {
+    const leaving = await spawnHoldfast(first.urls);
+    const shopId = await createShop(first.grpc, { stock: { ps5: 5 } });
+    const watch = open({ shopId, eventTypes: ["order_placed"] }, leaving.grpc);
+    expect((await watch.next()).case).toBe("caughtUp");
+    const all = open({ shopId, start: { case: "fromNow", value: true } }, leaving.grpc);
+    expect((await all.next()).case).toBe("caughtUp");
+    const { commit } = await first.grpc.inventory.adjustStock({ shopId, sku: "ps5", deltaCount: 1n, reason: 1 });
+    expect((await all.next()).value).toMatchObject({ position: commit?.position });
+    leaving.signal("SIGTERM");
+    const { position, commitId } = commit as { position: bigint; commitId: string };
+    expect(await watch.next()).toMatchObject({ case: "bookmark", value: { position, commitId } });
+    watch.end();
+    all.end();
     expect(await leaving.ended).toBe(0);
   });
 

@@ -30,5 +30,6 @@ test("a watch that is to end while it waits for a page ends at once", async () =
   await steps.next();
   const next = steps.next();
   end.abort();
-  expect(await next).toEqual({ done: true, value: undefined });
+  expect((await next).value).toMatchObject({ kind: "bookmark", position: 0 });
+  expect(await steps.next()).toEqual({ done: true, value: undefined });
 });
