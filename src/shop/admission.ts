@@ -6,15 +6,19 @@ import { createFlowLimit, type FlowLimit } from "./flow-limit.ts";
  * line of their shop, and who does not fit in is refused at once, before anything was done.
  *
  * Invariants:
- * - a shop with less than its share in flight has nobody in line: however many calls others make, its own enter at once;
+ * - there are never more than `maxInFlight`, and what the flow limit leaves of these is for shops with less than their share;
+ * - such a shop has nobody in line unless all of these places are taken: however many calls others make, its own enter at once;
  * - a place that becomes free goes to later steps of purchases first, and from shop to shop in turn;
  * - who is in line enters, sooner or later, also when it has ended meanwhile: it then sees that, and leaves.
  */
 export class Admission {
   readonly #limit: FlowLimit;
+  readonly #maxInFlight: number;
   readonly #maxWaiting: number;
   /** Gates with somebody in line, the next one first. */
   readonly #lines = new Set<Gate>();
+  /** Of these, the ones that had less than their share when all places were taken: they are next. */
+  readonly #keptOut = new Set<Gate>();
   #inFlightCount = 0;
   /** Gates with somebody in flight. */
   #activeCount = 0;
@@ -22,7 +26,8 @@ export class Admission {
   #shedCount = 0;
 
   constructor({ maxInFlight, maxWaiting }: AdmissionOptions) {
-    this.#limit = createFlowLimit({ maxCount: maxInFlight });
+    this.#limit = createFlowLimit({ maxCount: maxInFlight - Math.floor(maxInFlight * calmPlaces) });
+    this.#maxInFlight = maxInFlight;
     this.#maxWaiting = maxWaiting;
   }
 
@@ -53,7 +58,9 @@ export class Admission {
 
   /** Whether a shop with so many calls in flight may have one more. */
   hasPlace(ofShop: number): boolean {
-    return this.#inFlightCount < this.#limit.current || this.hasShare(ofShop);
+    return (
+      this.#inFlightCount < this.#limit.current || (this.#inFlightCount < this.#maxInFlight && this.hasShare(ofShop))
+    );
   }
 
   /** Whether so many calls are less than a shop's share. */
@@ -72,6 +79,9 @@ export class Admission {
   /** Somebody waits at a gate. */
   lineUp(gate: Gate): void {
     this.#lines.add(gate);
+    if (gate.hasShare) {
+      this.#keptOut.add(gate);
+    }
     this.#waitingCount += 1;
   }
 
@@ -91,7 +101,19 @@ export class Admission {
     this.#inFlightCount -= 1;
     this.#activeCount -= isLast ? 1 : 0;
     if (this.#lines.has(gate) && gate.hasShare) {
-      this.#letIn(gate);
+      this.#keptOut.add(gate);
+    }
+    for (const next of this.#keptOut) {
+      if (this.#inFlightCount >= this.#maxInFlight) {
+        return;
+      }
+      this.#keptOut.delete(next);
+      if (next.hasShare) {
+        this.#letIn(next);
+        if (this.#lines.has(next)) {
+          this.#keptOut.add(next);
+        }
+      }
     }
     for (const next of this.#lines) {
       if (this.#inFlightCount >= this.#limit.current) {
@@ -117,7 +139,7 @@ export class Admission {
 
 /** What an admission needs. */
 export interface AdmissionOptions {
-  /** Calls that are let through at a time, at most. */
+  /** Calls that are let through at a time, at most. A quarter of these places is for shops with few of them. */
   readonly maxInFlight: number;
   /** Calls that wait in the line of a shop, at most. Later steps of purchases have a line of their own, as long. */
   readonly maxWaiting: number;
@@ -125,6 +147,8 @@ export interface AdmissionOptions {
 
 /** So few calls at a time are a calm shop's. */
 const calmCount = 4;
+/** What part of all places busy shops leave to those with less than their share. */
+const calmPlaces = 1 / 4;
 /** When to come back, in milliseconds. Spread, so that those who are refused at once do not come back at once. */
 const retryMs = { least: 100, most: 500 };
 

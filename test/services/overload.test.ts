@@ -9,7 +9,7 @@ import { readRefusal, refusalOf } from "../helpers/refusals.ts";
 import { createShop, uniqueId } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
 
-const settings = { HOLDFAST_MAX_CALLS_IN_FLIGHT: "4", HOLDFAST_MAX_CALLS_WAITING: "6" };
+const settings = { HOLDFAST_MAX_CALLS_IN_FLIGHT: "8", HOLDFAST_MAX_CALLS_WAITING: "6" };
 const stores = useStores();
 let postgres: TcpProxy;
 let holdfast: Holdfast;
@@ -49,10 +49,10 @@ async function fillHot() {
   const held = postgres.hold((request) => request.includes(requestId));
   const first = adjust(hot, holdfast.grpc, requestId);
   await held;
-  const others = [1, 2, 3].map(() => adjust(hot));
-  await countsAre(4, 0);
+  const others = [1, 2, 3, 4, 5].map(() => adjust(hot));
+  await countsAre(6, 0);
   const inLine = [0, 1, 2, 3, 4, 5].map((index) => adjust(hot, index % 2 === 0 ? holdfast.grpc : holdfast.http));
-  await countsAre(4, 6);
+  await countsAre(6, 6);
   for (const call of inLine) call.catch(() => {}); // looked at one after the other
   return { inFlight: [first, ...others], inLine };
 }
@@ -89,7 +89,7 @@ test("a calm shop is served while a hot one has all it may have", async () => {
     expect((await adjust(calm, clients)).commit?.durable).toBe(true);
     expect((await clients.inventory.getStock({ shopId: calm, sku: "ps5" })).stock?.heldCount).toBe(0n);
   }
-  await countsAre(4, 6);
+  await countsAre(6, 6);
   postgres.release();
   await Promise.all([...inFlight, ...inLine]);
 });
@@ -111,11 +111,11 @@ test("later steps of purchases go before calls that came first, and are taken wh
     inventory.releaseHold({ shopId: hot, holdId: holds[0] }),
     orders.placeOrder({ shopId: hot, holdId: holds[1], paymentMethod: PaymentMethod.NONE }),
   ];
-  await countsAre(4, 10);
+  await countsAre(6, 10);
   // These read from Postgres before their scripts run, and may be overtaken there.
   const refunded = orders.refundOrder({ shopId: hot, orderId: paid[0], reason: "broken", restock: true });
   const fulfilled = orders.fulfillOrder({ shopId: hot, orderId: paid[1], reference: "parcel" });
-  await countsAre(4, 12);
+  await countsAre(6, 12);
   postgres.release();
   await Promise.all([...inFlight, refunded, fulfilled]);
   const positions = async (calls: readonly Promise<{ commit?: { position: bigint } | undefined }>[]) =>
