@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Message } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
+import { AdminService } from "../../gen/holdfast/v1/admin_service_pb.js";
 import { type Reason, Refusal } from "../refusal.ts";
 import { isId, shopIdOf } from "../shop/ids.ts";
 import type { Call } from "./call.ts";
@@ -33,12 +34,16 @@ export function aboutCall(call: Call): Readonly<Record<string, unknown>> {
 
 /**
  * Logs mutations that were refused: for each reason one a second, with how many went unlogged since the one before. What a
- * caller wrote is not in it, unless it has the form of an id: a request that is refused may hold anything.
+ * caller wrote is not in it, unless it has the form of an id: a request that is refused may hold anything. Also logs who had a
+ * shop rebuilt, which no commit says.
  */
 export function createCallLog(logger: Logger): CallObserver {
   const samples = new Map<Reason, { atMs: number; unlogged: number }>();
   return {
     ended: (call, error) => {
+      if (call.method === AdminService.method.rebuildShop && !(error instanceof Refusal)) {
+        logger.info({ ...aboutCall(call), completed: error === undefined }, "a caller had a shop rebuilt");
+      }
       if (!call.endpoint.mutation || !(error instanceof Refusal)) {
         return;
       }

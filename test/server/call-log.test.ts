@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { Code, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { beforeAll, describe, expect, test } from "vitest";
+import { AdminService } from "../../gen/holdfast/v1/admin_service_pb.js";
 import { OrderService } from "../../gen/holdfast/v1/order_service_pb.js";
 import { UserService } from "../../gen/holdfast/v1/user_service_pb.js";
 import { readTraceParent, traceIdOf } from "../../src/server/trace-parent.ts";
@@ -34,7 +35,12 @@ async function clientsOf(sub: string) {
     httpVersion: "1.1",
     interceptors: [authorize],
   });
-  return { token, orders: createClient(OrderService, transport), users: createClient(UserService, transport) };
+  return {
+    token,
+    admin: createClient(AdminService, transport),
+    orders: createClient(OrderService, transport),
+    users: createClient(UserService, transport),
+  };
 }
 
 let alice: Awaited<ReturnType<typeof clientsOf>>;
@@ -80,6 +86,19 @@ describe("a refused mutation", () => {
     });
     const told = count().reduce((sum, { unlogged }) => sum + 1 + unlogged, 0);
     expect(told).toBe(calls);
+  });
+});
+
+test("who has a shop rebuilt is logged", async () => {
+  for await (const { done } of alice.admin.rebuildShop({})) if (done) break;
+  const logged = () => holdfast.logged.map((line) => JSON.parse(line));
+  await until("it is logged", () => logged().some(({ msg }) => msg === "a caller had a shop rebuilt"));
+  expect(logged().find(({ msg }) => msg === "a caller had a shop rebuilt")).toMatchObject({
+    level: 30,
+    rpc: "/holdfast.v1.AdminService/RebuildShop",
+    shop: "default",
+    principal: "alice",
+    trace: traceId,
   });
 });
 
