@@ -9,7 +9,7 @@ export function createShopGauges(registry: Registry, shops: Shops): void {
   const gauge = (name: string, help: string, read: GaugeOptions["read"], label?: string): void =>
     createGauge({ registry, name, help, read, ...(label === undefined ? {} : { label }) });
   const of = (value: (shop: Shop) => number): number[] => Array.from(shops.served, value);
-  const waiting = (): number[] => of(({ waitingCommitCount }) => waitingCommitCount);
+  const waiting = (): number[] => of(({ backlog }) => backlog.count);
 
   gauge("holdfast_shops", "Shops that this process has served since its start.", () => of(() => 1).length);
   gauge("holdfast_unflushed_commits", "Commits that wait for Postgres, of all shops.", () => sum(waiting()));
@@ -21,7 +21,7 @@ export function createShopGauges(registry: Registry, shops: Shops): void {
   gauge(
     "holdfast_unflushed_seconds",
     "How long commits have waited without any of their shop becoming durable, of the shop where that is longest.",
-    () => most(of(({ stalledMs }) => stalledMs)) / 1000,
+    () => most(of(({ backlog }) => backlog.stalledMs)) / 1000,
   );
   gauge("holdfast_waiting_calls", "Calls that wait until Postgres has what they saw.", () =>
     sum(of(({ waitingCallCount }) => waitingCallCount)),
@@ -58,7 +58,8 @@ export function createPoolGauges(registry: Registry, pool: PoolCounts): void {
 
 function countFenced({ served }: Shops): Record<string, number> {
   const counts = { commits_missing: 0, poison_commit: 0, redis_refuses: 0 };
-  for (const { alarm } of served) {
+  for (const { fence } of served) {
+    const { alarm } = fence;
     if (alarm !== undefined) {
       counts[alarm] += 1;
     }

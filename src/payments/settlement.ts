@@ -4,8 +4,8 @@ import { CancelOrderRequestSchema, ConfirmOrderRequestSchema } from "../../gen/h
 import { OrderSchema } from "../../gen/holdfast/v1/resources_pb.js";
 import { ownPrincipals } from "../auth/identity.ts";
 import type { PendingCharge, PendingRefund } from "../postgres/payments.ts";
+import type { Mutation } from "../shop/mutation.ts";
 import { orderChange } from "../shop/order-change.ts";
-import type { Mutation } from "../shop/shop.ts";
 import type { Shops } from "../shop/shops.ts";
 import type { Caller } from "../shop/waiters.ts";
 

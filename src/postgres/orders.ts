@@ -1,5 +1,5 @@
 import { type Kysely, type Selectable, sql } from "kysely";
-import type { StoredRecord } from "../shop/shop.ts";
+import type { StoredRecord } from "../shop/mutation.ts";
 import type { Database, OrderRow } from "./schema.ts";
 
 /** Reads one order. */

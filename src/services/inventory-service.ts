@@ -18,7 +18,7 @@ import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId, shopIdOf } from "../shop/ids.ts";
 import { loadLimits } from "../shop/load-limits.ts";
 import { toMs } from "../shop/messages.ts";
-import { LimitsMissing } from "../shop/shop.ts";
+import { LimitsMissing } from "../shop/mutation.ts";
 import type { Deps } from "./deps.ts";
 import { endedHold, holdPosition } from "./ended-hold.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";

@@ -4,7 +4,7 @@ import { type Commit, CommitSchema, type ReadPoint, ReadPointSchema } from "../.
 import type { CallContext } from "../server/call-context.ts";
 import { shopIdOf } from "../shop/ids.ts";
 import { messageFromLog } from "../shop/messages.ts";
-import type { Committed, Mutation } from "../shop/shop.ts";
+import type { Committed, Mutation } from "../shop/mutation.ts";
 import type { Shops } from "../shop/shops.ts";
 
 /** What a handler says of its mutation; the rest comes from the request and the call. */

@@ -127,7 +127,7 @@ async function readSnapshot<Value>(
   if (!shops.acksDurable) {
     await heal(shop, ctx);
   }
-  let leastPosition = shop.durablePosition;
+  let leastPosition = shop.backlog.durablePosition;
   for (;;) {
     const found = await around("read: Postgres", () => readAsOf(shops.db, shopId, (trx) => read(trx, shopId)));
     if (found === undefined) {

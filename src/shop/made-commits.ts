@@ -1,5 +1,6 @@
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { LogEntry } from "./log-entry.ts";
+import type { Reply } from "./reply.ts";
 import type { Waiter } from "./waiters.ts";
 
 /**
@@ -54,4 +55,15 @@ export function chainFrom(
     last = next.entry;
   }
   return chain.length === made.size ? chain : undefined;
+}
+
+/** The log's entry of a commit, from the reply of the script that made it. */
+export function madeCommit(
+  { position, commitId, timeMs, payload, previousCommitId }: Extract<Reply, { kind: "OK" }>,
+  epoch: number,
+  call: string,
+  before: Pick<MadeCommit, "redisGeneration" | "headReadCount">,
+): MadeCommit | undefined {
+  const entry = { position, commitId, epoch, timeMs, call, events: payload as string, private: "" };
+  return previousCommitId === undefined ? undefined : { entry, previousCommitId, ...before };
 }

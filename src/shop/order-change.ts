@@ -1,6 +1,6 @@
 import { OrderState } from "../../gen/holdfast/v1/resources_pb.js";
 import { readOrderRecord } from "../postgres/orders.ts";
-import type { Mutation } from "./shop.ts";
+import type { Mutation } from "./mutation.ts";
 
 /**
  * What every change of an order that exists has in common: the row that its script asks for, and the refusal of a state that

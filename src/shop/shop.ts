@@ -1,87 +1,35 @@
-import type { DescMessage } from "@bufbuild/protobuf";
 import type { Kysely } from "kysely";
 import type { Logger } from "pino";
 import { around, crashPoint } from "../crash-point.ts";
 import { ForgetfulMap } from "../forgetful-map.ts";
-import { findByRequestId, readCommit } from "../postgres/commits.ts";
 import type { FlushConnection } from "../postgres/connection.ts";
-import { isPostgresBusy, isPostgresDown } from "../postgres/errors.ts";
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import type { Database } from "../postgres/schema.ts";
-import { type Reason, Refusal } from "../refusal.ts";
+import { Refusal } from "../refusal.ts";
 import { type Admission, type Gate, overloaded, Place } from "./admission.ts";
-import { type Alarm, Fenced, isHalfDone, isReplyError, redisRefuses } from "./fence.ts";
+import { Backlog } from "./backlog.ts";
+import { answerWith, type EarlierCommitsOptions, earlierOf, lookUp } from "./earlier-commit.ts";
+import { Fenced, isHalfDone, isReplyError, redisRefuses } from "./fence.ts";
 import { createFlusher, type Flusher } from "./flusher.ts";
 import { idTimeMs, makeId } from "./ids.ts";
 import { type ShopKeys, shopKeys } from "./keys.ts";
-import { type Call, type LogEntry, parseEntry } from "./log-entry.ts";
-import type { MadeCommit } from "./made-commits.ts";
-import { firstDifference, requestJson } from "./messages.ts";
+import type { LogEntry } from "./log-entry.ts";
+import { type MadeCommit, madeCommit } from "./made-commits.ts";
+import { type Committed, callOf, LimitsMissing, type Mutation, refuseFutureIds } from "./mutation.ts";
 import { openShop, type RebuildMode } from "./open-shop.ts";
 import { OpeningCallers } from "./opening.ts";
 import type { RebuildProgress } from "./progress.ts";
-import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
-import { existsRefusal, refusalOf } from "./refusals.ts";
+import type { ScriptRunner } from "./redis.ts";
+import { refusalOf } from "./refusals.ts";
 import { type Answer, parseReply, type Reply } from "./reply.ts";
 import type { Script, Scripts } from "./scripts.ts";
+import { ShopFence } from "./shop-fence.ts";
 import type { ShopObserver } from "./shop-observer.ts";
 import type { StoreState } from "./store-state.ts";
+import { unavailable } from "./store-unavailable.ts";
+import { RecordArguments } from "./stored-record.ts";
+import { Tries } from "./tries.ts";
 import { type Caller, patientCaller } from "./waiters.ts";
-
-/** One mutating RPC on its way to a commit. */
-export interface Mutation {
-  /** The RPC's name, `PlaceOrder`. */
-  readonly rpc: string;
-  readonly script: Script;
-  readonly request: { readonly desc: DescMessage; readonly message: object };
-  /** The caller's request id; empty = one is made for this call. */
-  readonly requestId: string;
-  readonly principal: string;
-  /** The `traceparent` that the commit keeps; default none. */
-  readonly traceParent?: string;
-  /** What the script wants after the arguments every call has. */
-  readonly args: readonly (string | number)[];
-  /** Ids of the request that a thing which ended long ago may have used; they decide whether Postgres is asked. */
-  readonly ids?: readonly string[];
-  /** Finds in Postgres what those ids were used for: the position of the commit to answer with, or throws a Refusal. */
-  readonly lookUp?: (db: Kysely<Database>) => Promise<number | undefined>;
-  /** The refusal when the resource's id was used by another body, or its state was reached by another one. */
-  readonly existsReason?: Reason;
-  /** What that refusal says besides the field that differs: the resource's id, an order's state and as of when. */
-  readonly existsMetadata?: Readonly<Record<string, string>>;
-  /**
-   * Reads from Postgres what the script needs of a thing that Redis let go; the script asks for it with LOAD_FIRST, and gets
-   * `as_of_position` and `record` in front of `args`.
-   */
-  readonly record?: (db: Kysely<Database>) => Promise<StoredRecord>;
-  /** Reads the record before the first run: Redis hardly ever has it. */
-  readonly preloads?: boolean;
-  /** A later step of a purchase that has begun, which goes before those that have not. */
-  readonly isLaterStep?: boolean;
-  /** Who waits for the answer. */
-  readonly caller: Caller;
-}
-
-/** A row of Postgres, and the commit it is as of. */
-export interface StoredRecord {
-  /** The shop's durable head when the row was read. */
-  readonly asOf: number;
-  /** With the names of the events' JSON; null = there is none. */
-  readonly row: object | null;
-}
-
-/** What a mutation did, or once did. */
-export interface Committed {
-  readonly position: number;
-  readonly epoch: number;
-  readonly commitId: string;
-  readonly timeMs: number;
-  readonly requestId: string;
-  readonly replayed: boolean;
-  readonly durable: boolean;
-  /** The commit's events as in the log: `[{order_placed: {...}}]`. */
-  readonly events: readonly Record<string, object>[];
-}
 
 /** What a live read saw. */
 export interface Observed {
@@ -121,15 +69,6 @@ export interface ShopDeps {
   readonly logger: Logger;
 }
 
-/** How long a call whose outcome is unknown is repeated before the caller has to do it, in milliseconds. */
-const unknownOutcomeMs = 3000;
-
-/** How often a fence that lasts is logged again, in milliseconds. */
-const alarmMs = 60_000;
-
-/** How far a caller's clock may be ahead, in milliseconds; `lua/include/begin.lua` allows as much. */
-const clockSkewMs = 60_000;
-
 /**
  * One shop in this process: runs its scripts, keeps them in the right epoch, and answers only what Postgres has.
  * It holds nothing that outlives a request but where the shop stands.
@@ -137,29 +76,24 @@ const clockSkewMs = 60_000;
 export class Shop {
   readonly id: string;
   readonly keys: ShopKeys;
+  /** What waits for Postgres. */
+  readonly backlog = new Backlog();
+  /** Whether the shop stands still. */
+  readonly fence: ShopFence;
   readonly #deps: ShopDeps;
   readonly #connection: FlushConnection;
   readonly #gate: Gate;
+  readonly #earlierCommits: EarlierCommitsOptions;
   #flusher: Flusher | undefined;
   #opening: Promise<ShopHead> | undefined;
   readonly #openingCallers = new OpeningCallers();
   #isOpen = false;
   /** Whether a script that commits ended in its middle: its commit may be in the log while the rest of its writes is missing. */
   #isHalfDone = false;
-  /** Why this shop stands still, when it does; and when that was logged, in milliseconds. */
-  #fenced: Fenced | undefined;
-  #alarmedAtMs = Number.NEGATIVE_INFINITY;
-  #lastPosition = 0;
   /** Mutations and reads that are not over. */
   #callCount = 0;
   /** Whether an opening has begun, which tells when there is no such shop. */
   #wasLookedFor = false;
-  /** Mutations that were sent to Redis and have no reply yet: each may be a commit already. */
-  #decidingCount = 0;
-  /** The newest position known to be durable, whoever made it so. */
-  #durablePosition = 0;
-  /** When that last moved on, or when commits began to wait for it. */
-  #progressAtMs = 0;
   /** The newest commit known to be durable that Redis still had afterwards, over connections of which this is the number. */
   #confirmed: (Identity & { readonly redisGeneration: number }) | undefined;
   /** The events of commits that callers of this process wait for, by commit id. */
@@ -170,6 +104,8 @@ export class Shop {
     this.keys = shopKeys(id);
     this.#deps = deps;
     this.#connection = connection;
+    this.fence = new ShopFence({ ...deps, shopId: id });
+    this.#earlierCommits = { ...deps, shopId: id };
     this.#gate = deps.admission.openGate();
   }
 
@@ -183,7 +119,7 @@ export class Shop {
     const ids = [requestId, ...(mutation.ids ?? [])];
     const times = ids.map(idTimeMs);
     const oldestIdMs = times.length === 1 ? (times[0] as number) : Math.min(...times);
-    this.#refuseFuture(mutation, ids, times);
+    refuseFutureIds(mutation, ids, times, Math.max(Date.now(), this.#deps.clock?.() ?? 0));
     this.#gate.refuseFull(mutation.isLaterStep === true);
     return this.#commit(mutation, requestId, oldestIdMs, place);
   }
@@ -205,34 +141,20 @@ export class Shop {
   }
 
   async #commit(mutation: Mutation, requestId: string, oldestIdMs: number, place: Place): Promise<Committed> {
-    const { script, caller } = mutation;
-    const call: Call = {
-      rpc: mutation.rpc,
-      request_id: requestId,
-      principal: mutation.principal,
-      request: requestJson(mutation.request.desc, mutation.request.message, requestId),
-      ...traceOf(mutation.traceParent),
-    };
+    const { caller } = mutation;
+    const call = callOf(mutation, requestId);
     const callText = JSON.stringify(call);
     const tries = new Tries(requestId);
+    const record = new RecordArguments(mutation, this.#deps.db);
     let lookedUp = "0";
-    let record: readonly (string | number)[] = mutation.record === undefined ? [] : [0, ""];
-    let recordEpoch = 0;
     let hasRun = false;
     caller.throwIfEnded();
     this.#admit();
     for (;;) {
       caller.throwIfEnded();
-      const isOpen = this.#openFlusher !== undefined;
-      const flusher =
-        this.#openFlusher ?? (await tries.attempt(() => around("mutation: open", () => this.#ready(caller))));
+      const flusher = this.#openFlusher ?? (await this.#openFor(caller, tries, hasRun));
       if (flusher === undefined) {
         continue;
-      }
-      if (!isOpen && !hasRun) {
-        // An opening may take long: who was let in before it may be gone by now, or one too many.
-        caller.throwIfEnded();
-        this.#admit();
       }
       const turn = place.enter();
       if (turn !== undefined) {
@@ -243,10 +165,8 @@ export class Shop {
       hasRun = true;
       const { epoch, head, headReadCount } = flusher;
       const redisGeneration = this.#deps.redis.generation;
-      if (mutation.record !== undefined && recordEpoch !== epoch) {
-        // What was read in another epoch may be of a history that is gone.
-        record = mutation.preloads === true ? await this.#readRecord(mutation.record) : [0, ""];
-        recordEpoch = epoch;
+      if (!record.isOf(epoch)) {
+        await record.begin(epoch);
         // The read may have taken long: nobody may wait any more.
         caller.throwIfEnded();
       }
@@ -255,11 +175,8 @@ export class Shop {
       lookedUp = "0";
       crashPoint("before mutation: run script");
       const startedMs = performance.now();
-      const reply = this.#answer(
-        await tries.attempt(() => this.#decide(script, [...args, ...record, ...mutation.args])),
-        epoch,
-        head,
-      );
+      const decide = () => this.#decide(mutation.script, [...args, ...record.values, ...mutation.args]);
+      const reply = this.#answer(await tries.attempt(decide), epoch, head);
       crashPoint("after mutation: run script");
       if (reply === undefined) {
         continue;
@@ -278,41 +195,44 @@ export class Shop {
         continue;
       }
       place.took(performance.now() - startedMs);
-      if (reply.kind === "LOOK_UP") {
-        const found = await around("mutation: look up", () => this.#lookUp(mutation, requestId));
-        if (found !== undefined) {
-          return this.#answerFrom(found, mutation, call, true);
+      switch (reply.kind) {
+        case "OK": {
+          const { position, commitId, timeMs } = reply;
+          return { position, epoch, commitId, timeMs, requestId, replayed: false, durable: this.#acksDurable, events };
         }
-        lookedUp = "1";
-        continue;
-      }
-      if (reply.kind === "LOAD_FIRST") {
-        const { record: load } = mutation;
-        if (load === undefined) {
-          throw new Error(`${mutation.rpc} asked for a record that it does not have`);
+        case "REFUSED":
+          throw refusalOf(reply, reply.position, epoch);
+        case "LOAD_LIMITS":
+          throw new LimitsMissing();
+        case "LOAD_FIRST":
+          await record.load();
+          break;
+        case "LOOK_UP": {
+          const found = await around("mutation: look up", () => lookUp(this.#earlierCommits, mutation, requestId));
+          if (found !== undefined) {
+            return answerWith(found, mutation, call, true);
+          }
+          lookedUp = "1";
+          break;
         }
-        record = await around("mutation: load first", async () => recordArguments(await load(this.#deps.db)));
-        continue;
+        default: {
+          const earlier = await earlierOf(this.#earlierCommits, reply);
+          const isInPostgres = this.#acksDurable || earlier.entry.position <= (this.#flusher?.head?.position ?? 0);
+          return answerWith(earlier, mutation, call, isInPostgres);
+        }
       }
-      if (reply.kind === "LOAD_LIMITS") {
-        throw new LimitsMissing();
-      }
-      if (reply.kind === "OK") {
-        const { position, commitId, timeMs } = reply;
-        return { position, epoch, commitId, timeMs, requestId, replayed: false, durable: this.#acksDurable, events };
-      }
-      if (reply.kind === "REFUSED") {
-        throw refusalOf(reply, reply.position, epoch);
-      }
-      const entry =
-        reply.fields === undefined ? await this.#readCommit(reply.at) : parseEntry(String(reply.at), reply.fields);
-      return this.#answerFrom(
-        { entry, kind: reply.kind },
-        mutation,
-        call,
-        this.#acksDurable || entry.position <= (this.#flusher?.head?.position ?? 0),
-      );
     }
+  }
+
+  /** Opens the shop for a mutation; undefined: try again. */
+  async #openFor(caller: Caller, tries: Tries, hasRun: boolean): Promise<Flusher | undefined> {
+    const flusher = await tries.attempt(() => around("mutation: open", () => this.#ready(caller)));
+    if (flusher !== undefined && !hasRun) {
+      // An opening may take long: who was let in before it may be gone by now, or one too many.
+      caller.throwIfEnded();
+      this.#admit();
+    }
+    return flusher;
   }
 
   /**
@@ -342,7 +262,7 @@ export class Shop {
     const tries = new Tries("");
     for (;;) {
       caller.throwIfEnded();
-      this.#refuseFenced();
+      this.fence.refuse();
       if (!this.#deps.postgres.isUp && (this.#acksDurable || fromRecord)) {
         return fromRecord ? raise(unavailable("Postgres")) : await this.#readConfirmed(script, args);
       }
@@ -404,7 +324,7 @@ export class Shop {
 
   /** Commits the expiry of due holds: of one hold and some SKUs, or of the shop's oldest. Returns whether more may be due. */
   async expire(holdId: string, skus: readonly string[], caller = patientCaller): Promise<boolean> {
-    this.#refuseFenced();
+    this.fence.refuse();
     const flusher = await this.#ready(caller);
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#deps.memoryCount, this.#clock(), holdId, ...skus];
@@ -415,7 +335,7 @@ export class Shop {
 
   /** Commits the end of a due period: of one user, or of the shop's oldest (empty id). Returns whether more may be due. */
   async renew(userId: string, caller = patientCaller): Promise<boolean> {
-    this.#refuseFenced();
+    this.fence.refuse();
     const flusher = await this.#ready(caller);
     const { epoch, head } = flusher;
     const args = [epoch, makeId(), this.#clock(), userId];
@@ -445,7 +365,7 @@ export class Shop {
   /** Postgres was asked after the log was written, and has this commit; Redis still had it afterwards, over these connections. */
   confirm({ position, commitId }: Identity, redisGeneration: number): void {
     this.#confirmed = { position, commitId, redisGeneration };
-    this.noteDurable(position);
+    this.backlog.noteDurable(position);
   }
 
   /** The epoch that this process works in; undefined before it has opened the shop. */
@@ -453,42 +373,16 @@ export class Shop {
     return this.#flusher?.epoch;
   }
 
-  /** The newest position that this process knows to be durable. */
-  get durablePosition(): number {
-    return this.#durablePosition;
-  }
-
-  /** Somebody made this position durable. */
-  noteDurable(position: number): void {
-    if (Number.isSafeInteger(position) && position > this.#durablePosition) {
-      this.#durablePosition = position;
-      this.#progressAtMs = performance.now();
-    }
-  }
-
-  /** Commits that this process knows of and that are not known to be durable. */
-  get waitingCommitCount(): number {
-    return Math.max(0, this.#lastPosition - this.#durablePosition);
-  }
-
-  /**
-   * Postgres has, up to this position, all that Redis holds of this shop. Commits that this process saw beyond it are gone with
-   * a Redis that lost them: they would be taken for a backlog until the shop's next reply, and a full one lets no call get one.
-   */
-  nothingWaits(position: number): void {
-    if (this.#decidingCount === 0 && this.waitingCallCount === 0) {
-      this.#lastPosition = Math.min(this.#lastPosition, Math.max(position, this.#durablePosition));
-    }
-  }
-
-  /** How long commits have waited while none became durable, in milliseconds; 0 when none waits. */
-  get stalledMs(): number {
-    return this.waitingCommitCount === 0 ? 0 : performance.now() - this.#progressAtMs;
-  }
-
   /** Calls that wait for Postgres in this process. */
   get waitingCallCount(): number {
     return this.#flusher?.waiters.count ?? 0;
+  }
+
+  /** Postgres has, up to this position, all that Redis holds of this shop: see Backlog. Not while calls wait for more. */
+  nothingWaits(position: number): void {
+    if (this.waitingCallCount === 0) {
+      this.backlog.nothingWaits(position);
+    }
   }
 
   /** Postgres went away: who only looked need not wait for it. */
@@ -505,25 +399,6 @@ export class Shop {
   /** Whether this process has opened it, as far as it knows. */
   get isOpen(): boolean {
     return this.#isOpen;
-  }
-
-  /** Why this shop stands still until its stores agree again; undefined: it does not. */
-  get alarm(): Alarm | undefined {
-    return this.#fenced?.alarm;
-  }
-
-  /**
-   * Ends a fence whose commits are out of the way: Postgres has them, taken there by another process or by an opening of the
-   * shop, or Redis lost them and nothing waits to be recorded. Nobody commits to a fenced shop, so no flush would tell.
-   */
-  endFence(durablePosition: number, nothingWaits: boolean): void {
-    if (this.#fenced?.alarm === "redis_refuses") {
-      return; // only who reads the log knows that it can be read
-    }
-    const isPoison = this.#fenced?.alarm === "poison_commit";
-    if (nothingWaits || (isPoison && durablePosition >= (this.#fenced?.from ?? 0))) {
-      this.#fenced = undefined;
-    }
   }
 
   /** One flush round, for the sweeper. */
@@ -562,11 +437,8 @@ export class Shop {
       .then((head) => {
         this.#isHalfDone &&= !isForced;
         this.#isOpen = true;
-        this.#lastPosition = head.position;
-        this.#durablePosition = head.position;
-        if (force || this.#fenced?.alarm !== "poison_commit") {
-          this.#fenced = undefined;
-        }
+        this.backlog.opened(head.position);
+        this.fence.opened(force);
         if (this.#flusher !== undefined) {
           this.#flusher.epoch = head.epoch;
           this.#flusher.forgetHead();
@@ -576,7 +448,7 @@ export class Shop {
       .catch((error) => {
         const failure = isReplyError(error) ? redisRefuses(error) : error;
         if (failure instanceof Fenced) {
-          this.#fence(failure);
+          this.fence.raise(failure);
         }
         if (failure instanceof Refusal && failure.reason === "SHOP_NOT_FOUND") {
           this.#deps.onUnknown(this.id);
@@ -618,7 +490,7 @@ export class Shop {
 
   /** Runs a script that may commit. */
   async #decide(script: Script, args: readonly (string | number)[]): Promise<Reply> {
-    this.#decidingCount += 1;
+    this.backlog.beginDeciding();
     try {
       return await this.#run(script, args);
     } catch (error) {
@@ -629,7 +501,7 @@ export class Shop {
       }
       throw error;
     } finally {
-      this.#decidingCount -= 1;
+      this.backlog.endDeciding();
     }
   }
 
@@ -639,7 +511,7 @@ export class Shop {
 
   /** Refuses a mutation before it touches Redis when it could not become durable soon. */
   #admit(): void {
-    this.#refuseFenced();
+    this.fence.refuse();
     if (!this.#deps.postgres.isUp) {
       throw unavailable("Postgres");
     }
@@ -647,7 +519,7 @@ export class Shop {
       throw unavailable("Redis");
     }
     // Every reply tells the position that all processes together have reached; how far Postgres is, own flushes and others' hints.
-    if (this.#lastPosition + this.#decidingCount - this.#durablePosition >= this.#deps.maxBacklogCommits) {
+    if (this.backlog.isFull(this.#deps.maxBacklogCommits)) {
       throw overloaded("too many commits of this shop wait for Postgres");
     }
   }
@@ -658,7 +530,7 @@ export class Shop {
    */
   async #readConfirmed(script: Script, args: readonly (string | number)[]): Promise<Observed> {
     const [flusher, confirmed] = [this.#openFlusher, this.#confirmed];
-    if (flusher === undefined || confirmed === undefined || confirmed.position < this.#durablePosition) {
+    if (flusher === undefined || confirmed === undefined || confirmed.position < this.backlog.durablePosition) {
       throw unavailable("Postgres");
     }
     const { epoch } = flusher;
@@ -674,27 +546,6 @@ export class Shop {
       throw refusalOf(reply, reply.position, epoch);
     }
     return { position: reply.position, epoch, payload: reply.payload };
-  }
-
-  /**
-   * Whether Postgres is asked for an id is decided by the time it carries. One from the future would one day be younger than
-   * what was let go although it was used before that: it would take effect a second time.
-   */
-  #refuseFuture({ request }: Mutation, ids: readonly string[], times: readonly number[]): void {
-    const latestMs = Math.max(Date.now(), this.#deps.clock?.() ?? 0) + clockSkewMs;
-    const id = ids[times.findIndex((timeMs) => timeMs > latestMs)];
-    if (id !== undefined) {
-      const values = request.message as Readonly<Record<string, unknown>>;
-      const field = request.desc.fields.find(({ localName }) => values[localName] === id)?.name ?? "request_id";
-      const description = "carries a time of more than a minute from now";
-      throw new Refusal("VALIDATION_FAILED", `${field} ${description}`, { fieldViolations: [{ field, description }] });
-    }
-  }
-
-  #refuseFenced(): void {
-    if (this.#fenced !== undefined) {
-      throw this.#fenced;
-    }
   }
 
   /** The flusher of a shop that is open. */
@@ -730,35 +581,13 @@ export class Shop {
       reopen: async () => (await this.reopen()).epoch,
       eventsOf: (commitId) => this.#events.get(commitId),
       onDurable: (before, entries) => this.#deps.onDurable(this.id, before, entries),
-      onFenced: (fenced) => this.#fence(fenced),
+      onFenced: (fenced) => this.fence.raise(fenced),
       onRound: (durable, { position: logPosition, redisGeneration, isRead }) => {
-        const durablePosition = durable.position;
         this.confirm(durable, redisGeneration);
-        const from = this.#fenced?.alarm === "poison_commit" ? this.#fenced.from : 0;
-        // The log was read, so that what Redis refused to read is mended.
-        const isReadable = isRead && this.#fenced?.alarm === "redis_refuses";
-        if (isReadable || durablePosition >= from || logPosition < from) {
-          this.#fenced = undefined;
-        }
+        this.fence.roundEnded(durable.position, logPosition, isRead);
       },
       postgres: this.#deps.postgres,
     });
-  }
-
-  /** Nothing is skipped: the shop stops until an operator looked. Logged when it begins, and once a minute while it lasts. */
-  #fence(fenced: Fenced): void {
-    const known = this.#fenced;
-    this.#fenced = fenced;
-    const isKnown = known?.alarm === fenced.alarm && known.from === fenced.from;
-    if (isKnown && performance.now() - this.#alarmedAtMs < alarmMs) {
-      return;
-    }
-    this.#alarmedAtMs = performance.now();
-    const { alarm, facts, message } = fenced;
-    if (!isKnown) {
-      this.#deps.observer.fenced(alarm);
-    }
-    this.#deps.logger.error({ alarm, shop: this.id, ...facts }, `the shop is fenced: ${message}`);
   }
 
   /**
@@ -775,10 +604,7 @@ export class Shop {
       }
       return undefined;
     }
-    if (this.#lastPosition <= this.#durablePosition && reply.position > this.#durablePosition) {
-      this.#progressAtMs = performance.now();
-    }
-    this.#lastPosition = reply.position;
+    this.backlog.reached(reply.position);
     return reply.kind === "AGAIN" ? undefined : reply;
   }
 
@@ -818,115 +644,12 @@ export class Shop {
   async #end({ userId, holdId = "", skus = [] }: Due, caller: Caller): Promise<void> {
     await (userId === undefined ? this.expire(holdId, skus, caller) : this.renew(userId, caller));
   }
-
-  async #readRecord(read: NonNullable<Mutation["record"]>): Promise<readonly (string | number)[]> {
-    return recordArguments(await around("mutation: read record", () => read(this.#deps.db)));
-  }
-
-  /** What Postgres knows of a call's ids, which Redis let go. */
-  async #lookUp(mutation: Mutation, requestId: string): Promise<Known | undefined> {
-    const { db, requestRetentionMs } = this.#deps;
-    const replayed = await findByRequestId(db, this.id, requestId, requestRetentionMs);
-    if (replayed !== undefined) {
-      return { entry: replayed, kind: "REPLAYED" };
-    }
-    const at = await mutation.lookUp?.(db);
-    return at === undefined ? undefined : { entry: await this.#readCommit(at), kind: "EXISTS" };
-  }
-
-  async #readCommit(position: number): Promise<LogEntry> {
-    const entry = await around("mutation: read commit", () => readCommit(this.#deps.db, this.id, position));
-    if (entry === undefined) {
-      throw new Error(`commit ${position} of shop ${this.id} is neither in the log nor in Postgres`);
-    }
-    return entry;
-  }
-
-  /** Answers with an earlier commit, when it was made by the same request. */
-  #answerFrom({ entry, kind }: Known, mutation: Mutation, call: Call, durable: boolean): Committed {
-    const stored = JSON.parse(entry.call) as Call;
-    // Personal data is hashed with the first call's request id; the same salt makes the two comparable.
-    const { desc, message } = mutation.request;
-    const repeated =
-      stored.request_id === call.request_id ? call.request : requestJson(desc, message, stored.request_id);
-    const field = stored.rpc === call.rpc ? firstDifference(stored.request, repeated) : "rpc";
-    if (field !== undefined) {
-      const where = { position: String(entry.position), epoch: String(entry.epoch) };
-      if (kind === "REPLAYED") {
-        throw new Refusal(
-          "REQUEST_ID_REUSED",
-          `request id "${call.request_id}" was used by another call: "${field}" differs`,
-          {
-            metadata: { field, ...where },
-          },
-        );
-      }
-      const { existsReason = "REQUEST_ID_REUSED", existsMetadata } = mutation;
-      throw existsRefusal(existsReason, { field, ...where, ...existsMetadata });
-    }
-    return {
-      position: entry.position,
-      epoch: entry.epoch,
-      commitId: entry.commitId,
-      timeMs: entry.timeMs,
-      requestId: stored.request_id,
-      replayed: true,
-      durable,
-      events: JSON.parse(entry.events) as Record<string, object>[],
-    };
-  }
-}
-
-/** The log's entry of a commit, from the reply of the script that made it. */
-function madeCommit(
-  { position, commitId, timeMs, payload, previousCommitId }: Extract<Reply, { kind: "OK" }>,
-  epoch: number,
-  call: string,
-  before: Pick<MadeCommit, "redisGeneration" | "headReadCount">,
-): MadeCommit | undefined {
-  const entry = { position, commitId, epoch, timeMs, call, events: payload as string, private: "" };
-  return previousCommitId === undefined ? undefined : { entry, previousCommitId, ...before };
-}
-
-/** What a commit keeps of the trace it is part of: nothing where there is none, as before there were traces. */
-export function traceOf(traceParent: string | undefined): Pick<Call, "trace_parent"> {
-  return traceParent ? { trace_parent: traceParent } : {};
-}
-
-/** A record as scripts take it. */
-function recordArguments({ asOf, row }: StoredRecord): readonly (string | number)[] {
-  return [asOf, JSON.stringify(row)];
-}
-
-/** A call is refused because a store is away. */
-export class StoreUnavailable extends Refusal {
-  readonly store: "Postgres" | "Redis";
-
-  constructor(store: "Postgres" | "Redis", advice: string, metadata: Readonly<Record<string, string>> = {}) {
-    super("SHOP_UNAVAILABLE", `${store} does not answer; ${advice}`, { retryMs: 1000, metadata });
-    this.store = store;
-  }
-}
-
-/** Tells a caller, before anything was done, that a store is away. */
-export function unavailable(store: "Postgres" | "Redis"): StoreUnavailable {
-  return new StoreUnavailable(store, "nothing was changed");
-}
-
-function raise(error: unknown): never {
-  throw error;
 }
 
 /** A commit, by what it is told apart from others. */
 export interface Identity {
   readonly position: number;
   readonly commitId: string;
-}
-
-/** An earlier commit that answers a call. */
-interface Known {
-  readonly entry: LogEntry;
-  readonly kind: "REPLAYED" | "EXISTS";
 }
 
 /** Whose due holds, or whose due period, a read has to see ended. */
@@ -936,44 +659,6 @@ export interface Due {
   readonly userId?: string;
 }
 
-/** A product gets its first limit after it was sold: what users had of it has to be loaded first. */
-export class LimitsMissing extends Error {}
-
-/** Repeats what Redis did not answer. The request id makes a repeat harmless, so the caller need not see a lost reply. */
-class Tries {
-  readonly #requestId: string;
-  #unknownSinceMs: number | undefined;
-  #count = 0;
-
-  constructor(requestId: string) {
-    this.#requestId = requestId;
-  }
-
-  /** What `run` gives; undefined = try again; throws SHOP_UNAVAILABLE when the caller has to. */
-  async attempt<Value>(run: () => Promise<Value>): Promise<Value | undefined> {
-    try {
-      return await run();
-    } catch (error) {
-      if (!(error instanceof RedisUnavailable)) {
-        throw isPostgresDown(error) || isPostgresBusy(error) ? this.#unavailable("Postgres") : error;
-      }
-      if (error.outcome === "unknown") {
-        this.#unknownSinceMs ??= performance.now();
-      }
-      if (this.#unknownSinceMs === undefined || performance.now() - this.#unknownSinceMs > unknownOutcomeMs) {
-        throw this.#unavailable("Redis");
-      }
-      this.#count += 1;
-      await new Promise((resolve) => setTimeout(resolve, Math.min(5 * 2 ** this.#count, 200)));
-      return undefined;
-    }
-  }
-
-  #unavailable(store: "Postgres" | "Redis"): Refusal {
-    if (this.#unknownSinceMs === undefined) {
-      return unavailable(store);
-    }
-    const metadata = this.#requestId === "" ? {} : { request_id: this.#requestId };
-    return new StoreUnavailable(store, "repeat with the same request id to learn the outcome", metadata);
-  }
+function raise(error: unknown): never {
+  throw error;
 }

@@ -21,9 +21,10 @@ import { isStoreAway } from "./outage.ts";
 import { createPast, type Past } from "./past.ts";
 import { RedisUnavailable, type ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";
-import { Shop, StoreUnavailable, unavailable } from "./shop.ts";
+import { Shop } from "./shop.ts";
 import { type ShopObserver, silentShopObserver } from "./shop-observer.ts";
 import { createStoreState, type StoreState } from "./store-state.ts";
+import { StoreUnavailable, unavailable } from "./store-unavailable.ts";
 import { WatchHub } from "./watch-hub.ts";
 
 /** What the shops of a process need; every limit is explained where it is used, in `Shop` and `WatchHub`. */
@@ -188,7 +189,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
 
   const hints = await createHints(redis, (shopId, position) => {
     hubs.get(shopId)?.hint(position);
-    shops.get(shopId)?.noteDurable(position);
+    shops.get(shopId)?.backlog.noteDurable(position);
   });
 
   const consumers = await createConsumers({ db, redis, logger });
@@ -247,14 +248,15 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     ];
     const isAllDurable = logPosition === position && logCommitId === commitId;
     const known = shops.get(shopId);
-    known?.noteDurable(position);
+    known?.backlog.noteDurable(position);
     if (isAllDurable) {
       known?.confirm({ position, commitId }, redisGeneration);
     }
     // Flushes note it now and then only. What was durable is noted also when Postgres lost it meanwhile: OPEN fences the shop by it.
     // A log that ends before it lost its tail, or is of a history that began anew: how far that is, is for OPEN to say.
     // What a process knows of another epoch may be of a history that was given up.
-    const durablePosition = known !== undefined && String(known.epoch) === epoch ? known.durablePosition : position;
+    const durablePosition =
+      known !== undefined && String(known.epoch) === epoch ? known.backlog.durablePosition : position;
     if (flushed < durablePosition && durablePosition <= logPosition) {
       const trim = [epoch, durablePosition, deps.marginCommits];
       await around("sweep: trim", () => redis.aside(scripts.trimLog, keys, trim));
@@ -263,8 +265,8 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     if (isNothingWaiting) {
       known?.nothingWaits(position);
     }
-    known?.endFence(position, isNothingWaiting);
-    if (known?.alarm !== undefined) {
+    known?.fence.end(position, isNothingWaiting);
+    if (known?.fence.alarm !== undefined) {
       // Its stores may agree again: an opening or a flush tells, and nothing else is done to it.
       await around("sweep: flush fenced", () => known.sweep());
       return;

@@ -231,10 +231,10 @@ test("a commit that both stores lost, and whose caller has left, waits for nothi
   await expect(left).rejects.toMatchObject({ code: Code.DeadlineExceeded });
   await expect.poll(away, { timeout: 10_000 }).toBe("Postgres");
   await expect.poll(() => shop.waitingCallCount, { timeout: 10_000 }).toBe(0);
-  expect(shop.waitingCommitCount).toBe(1);
+  expect(shop.backlog.count).toBe(1);
   await direct.flushall();
   postgresProxy.accept();
-  await expect.poll(() => shop.waitingCommitCount, { timeout: 10_000 }).toBe(0);
+  await expect.poll(() => shop.backlog.count, { timeout: 10_000 }).toBe(0);
 }, 40_000);
 
 test("what was decided and recorded leaves its place to the next, however many there are", async () => {
@@ -283,7 +283,7 @@ test("the log of a shop stays within its limit while Postgres is slow, whoever c
   const watch = async (): Promise<void> => {
     while (performance.now() < until) {
       const [position, flushed] = await direct.hmget(`{${shopId}}:meta`, "position", "flushed");
-      const known = servers.map(({ server }) => server.store.shops.get(shopId).durablePosition);
+      const known = servers.map(({ server }) => server.store.shops.get(shopId).backlog.durablePosition);
       longest = Math.max(longest, Number(position) - Math.max(Number(flushed), ...known));
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
