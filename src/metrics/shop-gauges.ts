@@ -15,8 +15,13 @@ export function createShopGauges(registry: Registry, shops: Shops): void {
   gauge("holdfast_unflushed_commits", "Commits that wait for Postgres, of all shops.", () => sum(waiting()));
   gauge(
     "holdfast_unflushed_commits_worst_shop",
-    "Commits that wait for Postgres, of the shop with the most of them. At 8,000 a shop takes no more.",
+    "Commits that wait for Postgres, of the shop with the most of them.",
     () => most(waiting()),
+  );
+  gauge(
+    "holdfast_unflushed_commits_limit",
+    "Commits of a shop that wait for Postgres at which it takes no more: HOLDFAST_MAX_BACKLOG_COMMITS.",
+    () => shops.maxBacklogCommits,
   );
   gauge(
     "holdfast_unflushed_seconds",

@@ -82,6 +82,8 @@ export interface Shops {
   readonly requestRetentionMs: number;
   /** Whether callers are answered only when Postgres has their commit. */
   readonly acksDurable: boolean;
+  /** Commits of a shop that Postgres does not have yet, at which it takes no more. */
+  readonly maxBacklogCommits: number;
   /** Lets go of a shop that turned out not to exist. */
   forget(shopId: string): void;
   /** A store that did not answer the last time it was asked; undefined when both did. */
@@ -372,6 +374,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     scripts,
     requestRetentionMs: options.requestRetentionMs,
     acksDurable: options.durability === "postgres",
+    maxBacklogCommits: options.maxBacklogCommits,
     awayStore: () => (redisState.isUp ? (postgres.isUp ? undefined : "Postgres") : "Redis"),
     require: (store) => {
       if (!stateOf(store).isUp) {

@@ -41,7 +41,8 @@ beforeAll(async () => {
   redisProxy = await startProxy(stores.redis.url);
   postgresProxy = await startProxy(stores.database.url);
   const urls = { redisUrl: redisProxy.url, databaseUrl: postgresProxy.url };
-  holdfast = await startHoldfast({ ...urls, clock: () => clock.nowMs });
+  const settings = { HOLDFAST_MAX_BACKLOG_COMMITS: "7000" };
+  holdfast = await startHoldfast({ ...urls, settings, clock: () => clock.nowMs });
   first = parseMetrics(await (await fetch(`${holdfast.httpUrl}/metrics`)).text());
 });
 afterAll(async () => {
@@ -221,6 +222,10 @@ describe("what shops do", () => {
     expect(page.sum("holdfast_waiting_calls")).toBe(0);
     expect(page.sum("holdfast_negative_stock_total")).toBe(0);
     expect(page.sum("holdfast_redis_script_seconds_count", { script: "placeOrder" })).toBeGreaterThanOrEqual(20);
+  });
+
+  test("how many commits may wait is what the setting says", () => {
+    expect(first.sum("holdfast_unflushed_commits_limit")).toBe(7000);
   });
 
   test("holds and unpaid orders that expire are counted, with how late they were", async () => {
