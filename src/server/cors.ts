@@ -4,7 +4,9 @@ import { PUSHBACK } from "./errors.ts";
 import { REQUEST_ID_HEADER } from "./request-id-interceptor.ts";
 
 const ALLOWED_METHODS = cors.allowedMethods.join(", ");
-const ALLOWED_HEADERS = [...cors.allowedHeaders, REQUEST_ID_HEADER, "Authorization"].join(", ");
+/** By which a trace that begins in the browser goes on here. */
+const TRACE_HEADERS = ["traceparent", "tracestate"];
+const ALLOWED_HEADERS = [...cors.allowedHeaders, REQUEST_ID_HEADER, "Authorization", ...TRACE_HEADERS].join(", ");
 const EXPOSED_HEADERS = [...cors.exposedHeaders, PUSHBACK].join(", ");
 const MAX_AGE_SECONDS = 7200;
 

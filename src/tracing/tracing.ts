@@ -12,6 +12,7 @@ import {
   type Tracer,
   trace,
 } from "@opentelemetry/api";
+import { TraceState } from "@opentelemetry/core";
 import { Refusal } from "../refusal.ts";
 import type { Call } from "../server/call.ts";
 import type { CallObserver } from "../server/call-observer.ts";
@@ -39,8 +40,9 @@ const maxLinks = 128;
 const maxStatement = 1000;
 
 /**
- * A call's span continues its caller's trace. The commit keeps the `traceparent` of that span, so that whoever watches can link
- * to it; and the span of the flush, which many calls share, links to all of them.
+ * A call's span continues its caller's trace; it and all within it carry the caller's `tracestate` on. The commit keeps the
+ * `traceparent` of that span, so that whoever watches can link to it; and the span of the flush, which many calls share, links
+ * to all of them.
  */
 export function createTracing(tracer: Tracer): Tracing {
   const spans = new WeakMap<Call, Span>();
@@ -109,7 +111,7 @@ export function createTracing(tracer: Tracer): Tracing {
 function startCall(tracer: Tracer, call: Call): Span {
   const { method, path } = call.endpoint;
   const attributes = { "rpc.system": "grpc", "rpc.service": method.parent.typeName, "rpc.method": method.name };
-  const parent = parseTraceParent(call.traceParent);
+  const parent = parseTraceParent(call.traceParent, call.header("tracestate"));
   const context = parent === undefined ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, parent);
   return tracer.startSpan(path.slice(1), { kind: SpanKind.SERVER, attributes }, context);
 }
@@ -141,10 +143,17 @@ function isSampled({ traceFlags }: SpanContext): boolean {
   return (traceFlags & TraceFlags.SAMPLED) !== 0;
 }
 
-function parseTraceParent(text: string | undefined): SpanContext | undefined {
+/**
+ * `tracestate` says nothing without a `traceparent`. Members of it that are malformed are dropped, and those for which 32
+ * members or 512 characters leave no room.
+ */
+function parseTraceParent(text: string | undefined, tracestate?: string): SpanContext | undefined {
   const [, traceId = "", spanId = "", flags = "0"] = readTraceParent(text).split("-");
   const context = { traceId, spanId, traceFlags: Number.parseInt(flags, 16), isRemote: true };
-  return isSpanContextValid(context) ? context : undefined;
+  if (!isSpanContextValid(context)) {
+    return undefined;
+  }
+  return tracestate === undefined ? context : { ...context, traceState: new TraceState(tracestate) };
 }
 
 function formatTraceParent({ traceId, spanId, traceFlags }: SpanContext): string {

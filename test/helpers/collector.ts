@@ -9,6 +9,8 @@ export interface CollectedSpan {
   readonly traceId: string;
   readonly spanId: string;
   readonly parentId: string;
+  /** The `tracestate` that it carries; empty: none. */
+  readonly traceState: string;
   readonly attributes: Readonly<Record<string, string>>;
   /** `<trace>-<span>` */
   readonly links: readonly string[];
@@ -51,6 +53,7 @@ function spansOf(request: Uint8Array): CollectedSpan[] {
     .map((span) => ({
       traceId: hex(fieldsOf(span, 1)),
       spanId: hex(fieldsOf(span, 2)),
+      traceState: text(fieldsOf(span, 3)),
       parentId: hex(fieldsOf(span, 4)),
       name: text(fieldsOf(span, 5)),
       attributes: Object.fromEntries(

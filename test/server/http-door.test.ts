@@ -143,6 +143,7 @@ describe("CORS", () => {
     expect(allowed).toEqual(
       expect.arrayContaining(["content-type", "idempotency-key", "connect-protocol-version", "x-grpc-web"]),
     );
+    expect(allowed).toEqual(expect.arrayContaining(["authorization", "traceparent", "tracestate"]));
     expect(call.headers).toMatchObject({ vary: "Origin", "access-control-allow-origin": origin });
     expect(call.headers["access-control-expose-headers"]).toMatch(/grpc-status.*grpc-status-details-bin/i);
   });

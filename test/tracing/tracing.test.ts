@@ -69,6 +69,49 @@ describe("with a collector", () => {
     },
   );
 
+  test.each(["grpc", "http"] as const)(
+    "a call on %s carries its caller's tracestate on, down to its script, and no commit keeps it",
+    async (door) => {
+      const { holdfast, collector } = await startTraced();
+      const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
+      const tracestate = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE";
+      const requestId = uniqueId("request");
+      await buy(holdfast[door], shopId, requestId, { ...headers, tracestate });
+      const { traceParent } = await watchFor(holdfast.grpc, shopId, requestId);
+      expect(traceParent).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-01$`));
+      const [stored] = await holdfast.server.store.db
+        .selectFrom("commits")
+        .selectAll()
+        .where("request_id", "=", requestId)
+        .execute();
+      expect(JSON.stringify(stored)).not.toContain("congo");
+      await holdfast.stop();
+      const spans = collector.spans.filter((span) => span.traceId === traceId);
+      expect(spans.map((span) => [span.name, span.traceState]).sort()).toEqual([
+        ["holdfast.v1.OrderService/PlaceOrder", tracestate],
+        ["script placeOrder", tracestate],
+      ]);
+    },
+  );
+
+  test.each([
+    ["without a traceparent", "", "congo=1", ""],
+    ["of which a part is none", headers.traceparent, "congo=1,nonsense,rojo=2", "congo=1,rojo=2"],
+    [
+      "that is too long",
+      headers.traceparent,
+      `congo=${"x".repeat(256)},rojo=${"y".repeat(256)}`,
+      `congo=${"x".repeat(256)}`,
+    ],
+  ])("a tracestate %s is carried on as far as it says something", async (_which, traceparent, tracestate, carried) => {
+    const { holdfast, collector } = await startTraced();
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
+    await buy(holdfast.grpc, shopId, uniqueId("request"), { traceparent, tracestate });
+    await holdfast.stop();
+    const [call] = collector.spans.filter(({ name }) => name.endsWith("/PlaceOrder"));
+    expect(call?.traceState).toBe(carried);
+  });
+
   test("queries of a read are within its call, without their values, and calls of others are not mixed up", async () => {
     const { holdfast, collector } = await startTraced();
     const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
