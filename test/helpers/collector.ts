@@ -11,7 +11,10 @@ export interface CollectedSpan {
   readonly parentId: string;
   /** The `tracestate` that it carries; empty: none. */
   readonly traceState: string;
+  /** Those that are texts, and whole numbers in decimal; others are empty. */
   readonly attributes: Readonly<Record<string, string>>;
+  /** Whether its status is an error. */
+  readonly hasFailed: boolean;
   /** `<trace>-<span>` */
   readonly links: readonly string[];
 }
@@ -57,8 +60,9 @@ function spansOf(request: Uint8Array): CollectedSpan[] {
       parentId: hex(fieldsOf(span, 4)),
       name: text(fieldsOf(span, 5)),
       attributes: Object.fromEntries(
-        fieldsOf(span, 9).map((pair) => [text(fieldsOf(pair, 1)), text(fieldsOf(fieldsOf(pair, 2)[0] ?? pair, 1))]),
+        fieldsOf(span, 9).map((pair) => [text(fieldsOf(pair, 1)), attributeOf(fieldsOf(pair, 2)[0] ?? pair)]),
       ),
+      hasFailed: numberOf(fieldsOf(span, 15)[0], 3) === 2,
       links: fieldsOf(span, 13).map((link) => `${hex(fieldsOf(link, 1))}-${hex(fieldsOf(link, 2))}`),
     }));
 }
@@ -73,6 +77,22 @@ function fieldsOf(message: Uint8Array, wanted: number): Uint8Array[] {
     else reader.skip(type, field);
   }
   return found;
+}
+
+/** An attribute's value. */
+function attributeOf(value: Uint8Array): string {
+  return text(fieldsOf(value, 1)) || String(numberOf(value, 3) ?? "");
+}
+
+/** The value of a field that is a whole number, such as an enum; undefined where there is none. */
+function numberOf(message: Uint8Array | undefined, wanted: number): number | undefined {
+  const reader = new BinaryReader(message ?? new Uint8Array());
+  while (reader.pos < reader.len) {
+    const [field, type] = reader.tag();
+    if (field === wanted && type === 0) return Number(reader.int64());
+    reader.skip(type, field);
+  }
+  return undefined;
 }
 
 function hex([bytes]: Uint8Array[]): string {

@@ -5,7 +5,9 @@ import type { EventBatch } from "../../gen/holdfast/v1/event_service_pb.js";
 import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { type CollectedSpan, startCollector } from "../helpers/collector.ts";
 import { type Clients, startHoldfast } from "../helpers/holdfast.ts";
+import { refusalOf } from "../helpers/refusals.ts";
 import { createShop, uniqueId } from "../helpers/shop.ts";
+import { until } from "../helpers/until.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
 
 const stores = useStores();
@@ -44,6 +46,11 @@ async function watchFor({ events }: Clients, shopId: string, requestId: string):
     if (message.case === "batch" && message.value.requestId === requestId) return message.value;
   }
   throw new Error("the watch ended");
+}
+
+/** Takes the first message of a stream. */
+async function readFirst(messages: AsyncIterable<unknown>): Promise<void> {
+  await messages[Symbol.asyncIterator]().next();
 }
 
 describe("with a collector", () => {
@@ -135,6 +142,30 @@ describe("with a collector", () => {
       expect(JSON.stringify(within)).not.toContain(shopId);
     }
   });
+
+  test.each(["grpc", "http"] as const)(
+    "a stream on %s has one span too, which ends when and how the stream does, and none within it",
+    async (door) => {
+      const { holdfast, collector } = await startTraced();
+      const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
+      const { admin, events } = holdfast[door];
+      const leaving = new AbortController();
+      for await (const _ of admin.verifyShop({ shopId }, { headers }));
+      for await (const _ of admin.rebuildShop({ shopId }, { headers }));
+      await refusalOf(readFirst(admin.verifyShop({ shopId: "no-such-shop" }, { headers })));
+      await readFirst(events.watchEvents({ shopId }, { headers, signal: leaving.signal }));
+      leaving.abort();
+      await until("the watch is over", () => holdfast.server.store.shops.hub(shopId).watcherCount === 0);
+      await holdfast.stop();
+      const spans = collector.spans.filter((span) => span.traceId === traceId);
+      expect(spans.every(({ parentId }) => parentId === callerId)).toBe(true);
+      const told = spans.map(({ name, attributes: { "rpc.grpc.status_code": code, "holdfast.reason": reason } }) =>
+        [name.split("/").at(1), code, reason].join(" ").trim(),
+      );
+      expect(told.sort()).toEqual(["RebuildShop 0", "VerifyShop 0", "VerifyShop 5 SHOP_NOT_FOUND", "WatchEvents 1"]);
+      expect(spans.filter(({ hasFailed }) => hasFailed)).toEqual([]);
+    },
+  );
 
   test("a caller that does not sample is not traced, and its commits keep what it said", async () => {
     const { holdfast, collector } = await startTraced();
