@@ -107,7 +107,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     metrics.showShops(store.shops);
     rates = await openRateLimits({ ...options, rates: options.config.callsPerSecond });
     const doors = await openDoors(options, store, { metrics, rates, tracing });
-    const payments = startPayments(options, store, metrics);
+    const payments = startPayments(options, store, { metrics, tracing });
     const watch = startWatching(options, store, metrics);
     return {
       ...doors,
@@ -182,13 +182,16 @@ function startWatching({ config, logger }: ServerOptions, { shops, db }: Store, 
 function startPayments(
   { config, databaseUrl, clock, logger }: ServerOptions,
   { shops }: Store,
-  { payments }: Metrics,
+  { metrics: { payments }, tracing }: Readonly<{ metrics: Metrics; tracing: Tracing | undefined }>,
 ): PaymentWorker {
   const onError = (error: Error): void => logger.debug({ err: error }, "the payment worker's connection failed");
   const { retryMs } = config.payments;
   return startPaymentWorker({
     gateway: openGateway(config.payments, payments),
-    onAsked: payments.asked,
+    onAsked: (...asked) => {
+      payments.asked(...asked);
+      tracing?.asked(...asked);
+    },
     shops,
     connection: openFlushConnection({ url: databaseUrl, onError }),
     logger,

@@ -13,6 +13,7 @@ import {
   trace,
 } from "@opentelemetry/api";
 import { TraceState } from "@opentelemetry/core";
+import type { PaymentObserver, PaymentOutcome } from "../metrics/payment-metrics.ts";
 import { Refusal } from "../refusal.ts";
 import type { Call } from "../server/call.ts";
 import type { CallObserver } from "../server/call-observer.ts";
@@ -21,7 +22,7 @@ import { readTraceParent } from "../server/trace-parent.ts";
 import { type LogEntry, traceParentOf } from "../shop/log-entry.ts";
 import type { ScriptRunner } from "../shop/redis.ts";
 
-/** Makes spans of what a server does: of calls, and within them of their scripts and queries; and of flushes. */
+/** Makes spans of what a server does: of calls, and within them of their scripts and queries; of flushes; of payments. */
 export interface Tracing {
   readonly calls: CallObserver;
   /** Does what a call asks for: scripts and queries belong to its span. Those of streams belong to none. */
@@ -32,10 +33,14 @@ export interface Tracing {
   readonly queried: (ms: number, sql: string) => void;
   /** A statement made these commits durable, and took so many milliseconds. */
   readonly flushed: (entries: readonly LogEntry[], ms: number) => void;
+  /** The payment gateway was asked, for so many milliseconds; undefined: it was not, and there is no span. */
+  readonly asked: PaymentObserver["asked"];
 }
 
 /** Links of one span at most; OpenTelemetry drops more. */
 const maxLinks = 128;
+/** What the gateway may say of a payment; after anything else it is asked again. */
+const outcomesKnown: ReadonlySet<PaymentOutcome> = new Set(["charged", "declined", "refunded"]);
 /** Characters of a statement that a span tells; values are never in it. */
 const maxStatement = 1000;
 
@@ -103,6 +108,18 @@ export function createTracing(tracer: Tracer): Tracing {
             links: links.slice(0, maxLinks).map((context) => ({ context: context as SpanContext })),
           })
           .end();
+      }
+    },
+    asked: (kind, outcome, ms) => {
+      if (ms !== undefined) {
+        const options = {
+          kind: SpanKind.CLIENT,
+          startTime: Date.now() - ms,
+          attributes: { "holdfast.outcome": outcome },
+        };
+        const span = tracer.startSpan(`payment ${kind}`, options, ROOT_CONTEXT);
+        span.setStatus({ code: outcomesKnown.has(outcome) ? SpanStatusCode.UNSET : SpanStatusCode.ERROR });
+        span.end();
       }
     },
   };

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { EventBatch } from "../../gen/holdfast/v1/event_service_pb.js";
-import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
+import { OrderState, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { type CollectedSpan, startCollector } from "../helpers/collector.ts";
 import { type Clients, startHoldfast } from "../helpers/holdfast.ts";
 import { refusalOf } from "../helpers/refusals.ts";
@@ -166,6 +166,22 @@ describe("with a collector", () => {
       expect(spans.filter(({ hasFailed }) => hasFailed)).toEqual([]);
     },
   );
+
+  test("what the payment worker asks the gateway is a trace of its own, without ids", async () => {
+    const { holdfast, collector } = await startTraced();
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
+    const lines = [{ sku: "a", quantity: 1 }];
+    const { order } = await holdfast.grpc.orders.placeOrder({ shopId, lines, paymentMethod: PaymentMethod.GATEWAY });
+    const orderId = order?.orderId as string;
+    const stateOf = async () => (await holdfast.grpc.orders.getOrder({ shopId, orderId })).order?.state;
+    await until("it is charged", async () => (await stateOf()) === OrderState.PAID);
+    await holdfast.stop();
+    const payments = collector.spans.filter(({ name }) => name.startsWith("payment "));
+    expect(payments).toMatchObject([
+      { name: "payment charge", parentId: "", attributes: { "holdfast.outcome": "charged" }, hasFailed: false },
+    ]);
+    expect(JSON.stringify(payments)).not.toContain(orderId);
+  });
 
   test("a caller that does not sample is not traced, and its commits keep what it said", async () => {
     const { holdfast, collector } = await startTraced();
