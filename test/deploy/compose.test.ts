@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
+import { loadConfig } from "../../src/config.ts";
 import { expectSettings } from "./settings.ts";
 
 const project = fileURLToPath(new URL("../..", import.meta.url));
@@ -59,6 +60,13 @@ test("nothing is published but on loopback", () => {
   expect(ports.filter((port) => !port.startsWith("127.0.0.1:"))).toEqual([]);
 });
 
+test("metrics are shown to Prometheus where nothing is published", () => {
+  const { environment = {}, ports = [] } = services.holdfast ?? {};
+  const { metricsAddress } = loadConfig(environment);
+  expect(metricsAddress?.host).toBe("0.0.0.0");
+  expect(ports.filter((port) => port.endsWith(`:${metricsAddress?.port}`))).toEqual([]);
+});
+
 test("every image has a version, every volume is declared, and every file that is mounted is there", () => {
   const all = Object.values(services);
   const foreign = all.flatMap(({ image, build }) => (build === undefined ? (image ?? []) : []));
@@ -75,7 +83,8 @@ test("Prometheus, Grafana and the Alertmanager find each other, their files and 
     readonly scrape_configs: readonly Targets[];
   };
   const hosts = [...places.alerting.alertmanagers, ...places.scrape_configs].flatMap(targetsOf);
-  expect(hosts).toEqual(["alertmanager:9093", "holdfast:8080"]);
+  const { metricsAddress } = loadConfig(services.holdfast?.environment ?? {});
+  expect(hosts).toEqual(["alertmanager:9093", `holdfast:${metricsAddress?.port}`]);
   const [{ url }] = (await read("deploy/grafana/provisioning/datasources/prometheus.yml")).datasources;
   const names = [...hosts, new URL(url).host].map((host) => host.split(":")[0] ?? "");
   expect(names.filter((name) => !(name in services))).toEqual([]);

@@ -84,11 +84,11 @@ describe("a pod", () => {
   });
 
   test("has the doors where its ports, probes and services say", () => {
-    const { grpcAddress, httpAddress } = loadConfig(environmentOf(deployment));
+    const { grpcAddress, httpAddress, metricsAddress } = loadConfig(environmentOf(deployment));
     const ports = Object.fromEntries(
       container.ports.map(({ name, containerPort }: { name: string; containerPort: number }) => [name, containerPort]),
     );
-    expect(ports).toEqual({ grpc: grpcAddress.port, http: httpAddress.port });
+    expect(ports).toEqual({ grpc: grpcAddress.port, http: httpAddress.port, metrics: metricsAddress?.port });
     for (const { httpGet } of [container.livenessProbe, container.readinessProbe]) {
       expect(httpGet).toMatchObject({ port: "http", scheme: "HTTPS" });
     }
@@ -97,6 +97,22 @@ describe("a pod", () => {
       expect(selector).toEqual(deployment.spec.template.metadata.labels);
       for (const { name: port, targetPort } of served) expect([targetPort, targetPort in ports]).toEqual([port, true]);
     }
+  });
+
+  test("shows its metrics to Prometheus where no Service leads", () => {
+    const { metricsAddress } = loadConfig(environmentOf(deployment));
+    expect(deployment.spec.template.metadata.annotations).toEqual({
+      "prometheus.io/scrape": "true",
+      "prometheus.io/scheme": "http",
+      "prometheus.io/port": String(metricsAddress?.port),
+      "prometheus.io/path": "/metrics",
+    });
+    const services = manifests.filter(({ manifest }) => manifest.kind === "Service");
+    expect(services.length).toBeGreaterThan(1);
+    const served = services.flatMap(({ manifest }) => manifest.spec.ports);
+    expect(served.filter(({ port, targetPort }) => targetPort === "metrics" || port === metricsAddress?.port)).toEqual(
+      [],
+    );
   });
 
   test("finds its certificate where its secret is mounted", () => {
