@@ -1,7 +1,7 @@
 import type { Registry } from "prom-client";
+import type { EventJson, StockJson } from "../shop/event-json.ts";
 import type { Alarm } from "../shop/fence.ts";
 import type { LogEntry } from "../shop/log-entry.ts";
-import type { EventJson, StockJson } from "../shop/projection.ts";
 import type { Opening, ShopObserver } from "../shop/shop-observer.ts";
 import { secondsBuckets } from "./buckets.ts";
 import { type Count, createCounter, createHistogram, type Distribution } from "./series.ts";

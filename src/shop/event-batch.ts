@@ -1,9 +1,9 @@
 import { create } from "@bufbuild/protobuf";
 import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { type Event, type EventBatch, EventBatchSchema, EventSchema } from "../../gen/holdfast/v1/event_service_pb.js";
+import type { LineJson } from "./event-json.ts";
 import type { Call, LogEntry } from "./log-entry.ts";
 import { messageFromLog } from "./messages.ts";
-import type { LineJson } from "./projection.ts";
 
 /** Which events a caller wants; an empty list = all. An event passes when its type and one of its subjects are listed. */
 export interface EventFilter {

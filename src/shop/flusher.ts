@@ -5,12 +5,12 @@ import { isConnectionLost, isLockTimeout, isPostgresBusy, isPostgresDown } from 
 import type { ShopHead } from "../postgres/flush-statement.ts";
 import { readDurableHead } from "../postgres/shops.ts";
 import { Refusal } from "../refusal.ts";
+import type { StockJson } from "./event-json.ts";
 import { Fenced, isReplyError, poisonCommit, redisRefuses } from "./fence.ts";
 import type { ShopKeys } from "./keys.ts";
 import { type LogEntry, parseEntries, type ReadEntries } from "./log-entry.ts";
 import { chainFrom, type MadeCommit } from "./made-commits.ts";
 import { isStoreAway } from "./outage.ts";
-import type { StockJson } from "./projection.ts";
 import { appendRecordable, projectReadable } from "./recordable.ts";
 import type { ScriptRunner } from "./redis.ts";
 import type { Scripts } from "./scripts.ts";

@@ -1,6 +1,6 @@
+import type { StockJson } from "./event-json.ts";
 import type { Alarm } from "./fence.ts";
 import type { LogEntry } from "./log-entry.ts";
-import type { StockJson } from "./projection.ts";
 
 /**
  * What an opening did. `kept`: Redis had everything. `caught up`: what Redis had lost at the end was reloaded. `rebuilt`: all

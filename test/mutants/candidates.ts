@@ -4,8 +4,10 @@ import { projectFolder } from "./tree.ts";
 
 /** What the tests of a file of `src/shop/` are about; the longer lists of all files follow in any case. */
 const own: Readonly<Record<string, readonly string[]>> = {
+  "backlog.ts": ["services/outages", "services/overload", "shop/redis-loss"],
   "consumers.ts": ["services/consumers"],
   "default-shop.ts": ["shop/start", "services/admin-service"],
+  "earlier-commit.ts": ["shop/replay", "shop/forgotten-ids"],
   "event-batch.ts": ["services/event-service", "services/watch-events"],
   "fence.ts": ["services/fences"],
   "flusher.ts": [
@@ -22,6 +24,7 @@ const own: Readonly<Record<string, readonly string[]>> = {
   "log-entry.ts": ["shop/rebuilt-shop", "shop/replay"],
   "messages.ts": ["shop/messages", "shop/replay", "services/user-service"],
   "open-shop.ts": ["shop/redis-loss", "shop/postgres-loss", "services/availability", "services/admin-service"],
+  "mutation.ts": ["shop/replay", "shop/forgotten-ids"],
   "opening.ts": ["shop/slow-rebuild"],
   "order-change.ts": ["shop/cold-orders", "services/order-life-cycles"],
   "outage.ts": ["services/availability", "shop/lost-answers"],
@@ -51,8 +54,11 @@ const own: Readonly<Record<string, readonly string[]>> = {
     "services/availability",
     "services/outages",
   ],
+  "shop-fence.ts": ["services/fences"],
   "shops.ts": ["shop/postgres-loss", "shop/processes", "shop/hold-expiry", "services/admin-service"],
   "store-state.ts": ["services/outages", "services/availability", "shop/start"],
+  "stored-record.ts": ["shop/cold-orders"],
+  "tries.ts": ["shop/lost-answers", "services/outages"],
   "units.ts": ["services/order-life-cycles", "shop/rebuilt-shop"],
   "waiters.ts": ["shop/redis-loss", "shop/lost-answers", "services/availability"],
   "watch-hub.ts": ["services/watch-events"],
