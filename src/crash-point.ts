@@ -47,6 +47,7 @@ export const crashSteps = [
   "open: commit",
   "open: keep",
   "open: finish",
+  "rebuild: ask for memory",
   "rebuild: lock again",
   "rebuild: look back",
   "rebuild: read lost",

@@ -411,6 +411,10 @@ export class Shop {
     while (this.#opening !== undefined) {
       await this.#opening.catch(() => undefined);
     }
+    // A full Redis takes nothing that is loaded, and would leave the shop sealed: it is asked first, by a load of nobody's.
+    const { redis, scripts } = this.#deps;
+    const load = () => redis.run(scripts.load, this.keys, [makeId(), 0, -1, "clear", "1"]);
+    await around("rebuild: ask for memory", load).catch((error) => isReplyError(error) || raise(error));
     return this.reopen(true, onProgress, mode);
   }
 

@@ -236,6 +236,7 @@ export const reaches: Readonly<Record<CrashStep, Reach>> = {
   "open: commit": by("emptied", 2),
   "open: keep": by("olderEpoch"),
   "open: finish": by("emptied"),
+  "rebuild: ask for memory": by("forced"),
   "rebuild: lock again": by("emptied"),
   "rebuild: look back": by("lostTail"),
   "rebuild: read lost": by("lostTail"),

@@ -10,6 +10,7 @@ import { loadConfig } from "../../src/config.ts";
 import { openStore } from "../../src/store.ts";
 import { runHoldfast, spawnHoldfast, startHoldfast } from "../helpers/holdfast.ts";
 import { startProxy } from "../helpers/proxy.ts";
+import { refusalOf } from "../helpers/refusals.ts";
 import {
   administrate,
   createDatabase,
@@ -19,6 +20,7 @@ import {
 } from "../helpers/servers.ts";
 import { createShop } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
+import { readAll } from "../server/clients.ts";
 
 const stores = useStores();
 const databases: TestDatabase[] = [];
@@ -348,6 +350,26 @@ test("a server that starts while Redis is full takes the calls that free memory,
   } finally {
     client.disconnect();
     await second.stop();
+    await redis.stop();
+  }
+}, 30_000);
+
+test("a rebuild that is asked for while Redis is full is refused, and leaves the shop at work", async () => {
+  const [redis, database] = await Promise.all([startRedis(), freshDatabase("schema")]);
+  const client = new Redis(redis.url);
+  const { grpc, stop } = await startHoldfast({ redisUrl: redis.url, databaseUrl: database.url });
+  try {
+    const shopId = await createShop(grpc, { stock: { a: 9 } });
+    await grpc.inventory.holdStock({ shopId, holdId: "kept", lines: [{ sku: "a", quantity: 1 }] });
+    await client.config("SET", "maxmemory", "1");
+    expect(await refusalOf(readAll(grpc.admin.rebuildShop({ shopId })))).toMatchObject({ reason: "SHOP_UNAVAILABLE" });
+    const released = await grpc.inventory.releaseHold({ shopId, holdId: "kept" });
+    expect(released.stocks).toMatchObject([{ availableCount: 9n }]);
+    await client.config("SET", "maxmemory", "0");
+    expect((await readAll(grpc.admin.rebuildShop({ shopId }))).at(-1)).toMatchObject({ done: true });
+  } finally {
+    client.disconnect();
+    await stop();
     await redis.stop();
   }
 }, 30_000);
