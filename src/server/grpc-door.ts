@@ -132,22 +132,34 @@ function openServer(limits: DoorLimits, entrance: ServerInterceptor): Server {
  * other services go on to their handlers; they are kept in mind, because health watches never end by themselves.
  */
 function createEntrance(deps: GrpcCallDeps, otherCalls: Set<ServerInterceptingCall>): ServerInterceptor {
-  return ({ path, responseStream }, transport) => {
+  return ({ path, requestStream, responseStream }, transport) => {
     const endpoint = deps.dispatcher.endpoints.get(path);
     if (endpoint === undefined) {
       const call: ServerInterceptingCall = new ServerInterceptingCall(transport, {
         start: (next) => {
           otherCalls.add(call);
+          let hasArrived = false;
           const giveUp = () => streamOf(transport)?.close(constants.NGHTTP2_CANCEL);
-          const arrival = setTimeout(giveUp, deps.limits.arrivalMs).unref();
+          let arrival = setTimeout(giveUp, deps.limits.arrivalMs).unref();
           next({
             onReceiveMessage: (message, pass) => {
-              clearTimeout(arrival);
+              if (requestStream) {
+                clearTimeout(arrival); // who asks reflection may ask more, whenever it likes
+              }
               pass(message);
             },
-            onCancel: () => {
+            onReceiveHalfClose: (pass) => {
+              hasArrived = true;
               clearTimeout(arrival);
+              pass();
+            },
+            onCancel: () => {
               otherCalls.delete(call);
+              clearTimeout(arrival);
+              if (!hasArrived && streamOf(transport)?.closed === false) {
+                // Answered, as at its deadline: the peer has to end it too. At once, the answer might be lost.
+                arrival = setTimeout(giveUp, deps.limits.arrivalMs).unref();
+              }
             },
           });
         },

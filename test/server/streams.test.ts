@@ -188,11 +188,24 @@ test("over gRPC a request of a stream that does not arrive in time ends the call
   expect(await readAll(arrived)).toHaveLength(1);
 });
 
+const [unary, health, reflection] = [
+  "/holdfast.v1.InventoryService/GetStock",
+  "/grpc.health.v1.Health/Check",
+  "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
+const deadline = { "grpc-timeout": "100m" };
+const halfMessage = [0, 0, 0, 0, 50, 1];
+const wholeMessage = [0, 0, 0, 0, 0];
+
 test.each([
-  ["of a unary call", "/holdfast.v1.InventoryService/GetStock", { "grpc-timeout": "100m" }, 0],
-  ["of health", "/grpc.health.v1.Health/Check", {}, 8],
-  ["of reflection", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", {}, 8],
-])("over gRPC a request %s that does not arrive whole holds no stream", async (_, path, headers, rstCode) => {
+  ["half a request of a unary call", unary, deadline, halfMessage, 0],
+  ["half a request of health", health, {}, halfMessage, 8],
+  ["half a request of health with a deadline", health, deadline, halfMessage, 8],
+  ["a request of health whose end never comes", health, {}, wholeMessage, 8],
+  ["a request of health whose end never comes, with a deadline,", health, deadline, wholeMessage, 8],
+  ["half a request of reflection", reflection, {}, halfMessage, 8],
+  ["a malformed request of reflection whose end never comes", reflection, {}, [0, 0, 0, 0, 1, 255], 8],
+])("over gRPC %s holds no stream", async (_, path, headers, bytes, rstCode) => {
   const doors = await openDoors({}, { limits: { arrivalMs: 200 } });
   const session = connectHttp2(`http://${doors.grpcAddress}`);
   onTestFinished(() => session.close());
@@ -201,9 +214,24 @@ test.each([
     { endStream: false },
   );
   stream.on("error", () => undefined).resume();
-  stream.write(Buffer.from([0, 0, 0, 0, 50, 1]));
+  stream.write(Buffer.from(bytes));
   await once(stream, "close");
   expect(stream.rstCode).toBe(rstCode);
+});
+
+test("over gRPC reflection is asked again also when its last answer was a while ago", async () => {
+  const doors = await openDoors({}, { limits: { arrivalMs: 200 } });
+  const keep = (value: Buffer): Buffer => value;
+  const call = openGrpcClient(doors.grpcAddress).makeBidiStreamRequest(reflection, keep, keep);
+  const listServices = Buffer.from([0x3a, 0]);
+  call.write(listServices);
+  const first = await once(call, "data");
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  call.write(listServices);
+  expect(await once(call, "data")).toEqual(first);
+  const ended = once(call, "status");
+  call.end();
+  expect(await ended).toMatchObject([{ code: 0 }]);
 });
 
 test("over HTTP a stream that has much to say lets others in between, however fast it is read", async () => {
