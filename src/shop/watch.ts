@@ -63,7 +63,9 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
   let behind = true;
   let bookmarkAt = performance.now() + bookmarkMs;
   while (!signal.aborted) {
-    requireSameHistory(hub.writerOf(position), commitId);
+    if (isAnother(hub.writerOf(position), commitId)) {
+      throw await historyChanged(options);
+    }
     let entries = hub.after(position, heldCommits);
     if (entries === undefined) {
       const page = pageAfter(options, position, commitId);
@@ -100,13 +102,8 @@ export async function* watchLog(options: WatchOptions): AsyncGenerator<WatchStep
 }
 
 /** The commit to begin after; undefined when the watch ended while its position was waited for. */
-async function startingPoint({
-  shopId,
-  db,
-  hub,
-  start,
-  signal,
-}: WatchOptions): Promise<{ position: number; commitId: string } | undefined> {
+async function startingPoint(options: WatchOptions): Promise<{ position: number; commitId: string } | undefined> {
+  const { shopId, db, hub, start, signal } = options;
   const head = await readDurableHead(db, shopId);
   if (head === undefined) {
     throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
@@ -121,7 +118,9 @@ async function startingPoint({
   for (;;) {
     const entry = await readCommit(db, shopId, start.after);
     if (entry !== undefined) {
-      requireSameHistory(entry.commitId, start.afterCommitId);
+      if (isAnother(entry.commitId, start.afterCommitId)) {
+        throw await historyChanged(options);
+      }
       return { position: entry.position, commitId: entry.commitId };
     }
     if (signal.aborted) {
@@ -130,7 +129,7 @@ async function startingPoint({
     const left = deadline - performance.now();
     if (left <= 0) {
       throw new Refusal("POSITION_AHEAD", `position ${start.after} is beyond the durable head`, {
-        metadata: { position: String((await readDurableHead(db, shopId))?.position ?? 0) },
+        metadata: await standing(options),
       });
     }
     await hub.wait(Math.min(left, 1000), signal);
@@ -156,11 +155,8 @@ async function before<Value>(promise: Promise<Value>, atMs: number, signal: Abor
 }
 
 /** The commits after a position to the end of its page, read together with the commit at it. */
-async function pageAfter(
-  { past, shopId, signal }: WatchOptions,
-  position: number,
-  commitId: string,
-): Promise<readonly LogEntry[]> {
+async function pageAfter(options: WatchOptions, position: number, commitId: string): Promise<readonly LogEntry[]> {
+  const { past, shopId, signal } = options;
   let page = await past.from(shopId, position, signal);
   if (position === 0) {
     return page;
@@ -173,15 +169,27 @@ async function pageAfter(
   if (at?.position !== position) {
     return []; // Postgres lost its tail and is being healed: nothing is sent until it has this position again
   }
-  requireSameHistory(at.commitId, commitId);
+  if (isAnother(at.commitId, commitId)) {
+    throw await historyChanged(options);
+  }
   return after;
 }
 
-function requireSameHistory(found: string | undefined, known: string): void {
-  if (found !== undefined && known !== "" && found !== known) {
-    throw new Refusal(
-      "HISTORY_CHANGED",
-      "the commit at this position is not the one the watcher knew: another commit stands there now",
-    );
-  }
+/** Whether the commit that was found at a position is not the one that the watcher knew; undefined and empty: nobody knows. */
+function isAnother(found: string | undefined, known: string): boolean {
+  return found !== undefined && known !== "" && found !== known;
+}
+
+async function historyChanged(options: WatchOptions): Promise<Refusal> {
+  return new Refusal(
+    "HISTORY_CHANGED",
+    "the commit at this position is not the one the watcher knew: another commit stands there now",
+    { metadata: await standing(options) },
+  );
+}
+
+/** Where the log ends, for a refusal; it says so too when Postgres went away meanwhile, but not where. */
+async function standing({ db, shopId }: WatchOptions): Promise<Record<string, string>> {
+  const head = await readDurableHead(db, shopId).catch(() => undefined);
+  return head === undefined ? {} : { position: String(head.position), epoch: String(head.epoch) };
 }
