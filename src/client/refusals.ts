@@ -82,11 +82,12 @@ export const valueKinds = {
 
 type ValueOf<Kind> = Kind extends "text" | "text?" ? string : bigint;
 
+/** With what the contract does not list, or a newer one does, as it was sent. */
 type ValuesOf<Kinds> = {
   readonly [Name in keyof Kinds as Kinds[Name] extends `${string}?` ? never : Name]: ValueOf<Kinds[Name]>;
 } & {
   readonly [Name in keyof Kinds as Kinds[Name] extends `${string}?` ? Name : never]?: ValueOf<Kinds[Name]>;
-};
+} & { readonly [name: string]: string | bigint | undefined };
 
 /** One SKU of a cart that could not be served. */
 export interface CartViolation {
@@ -204,9 +205,11 @@ function decode({ reason, metadata }: ErrorInfo, error: ConnectError): Refusal {
   if (kinds === undefined) {
     return { reason: "UNSPECIFIED", name: reason, metadata, ...circumstances };
   }
-  const values = Object.entries(kinds).flatMap(([name, kind]) => {
-    const value = metadata[name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)];
-    return value === undefined ? [] : [[name, kind.startsWith("integer") ? BigInt(value) : value]];
+  const { position: _position, epoch: _epoch, ...sent } = metadata;
+  const values = Object.entries(sent).map(([field, value]) => {
+    const name = field.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    const isInteger = Object.hasOwn(kinds, name) && kinds[name]?.startsWith("integer");
+    return [name, isInteger ? BigInt(value) : value];
   });
   return { reason, metadata: Object.fromEntries(values), ...circumstances } as KnownRefusal;
 }

@@ -80,6 +80,15 @@ describe("the values of a refusal", () => {
     expect(refusalOf(sent("toString"))).toMatchObject({ reason: "UNSPECIFIED", name: "toString" });
   });
 
+  it("that this client does not know come as they were sent", () => {
+    const refusal = refusalOf(
+      sent("NOT_ON_SALE", { sku: "ps5", sale_start_time: "2026-12-01T00:00:00Z", position: "7" }),
+    );
+    expect(refusal?.metadata).toEqual({ sku: "ps5", saleStartTime: "2026-12-01T00:00:00Z" });
+    const left = refusal?.reason === "NOT_ON_SALE" ? refusal.metadata["saleStartTime"] : undefined;
+    expect(left).toBe("2026-12-01T00:00:00Z");
+  });
+
   it("of POSITION_TRIMMED are positions", () => {
     const metadata = { oldest_position: "5", head_position: "9" };
     expect(refusalOf(sent("POSITION_TRIMMED", metadata))?.metadata).toEqual({ oldestPosition: 5n, headPosition: 9n });
