@@ -123,11 +123,11 @@ async function readSnapshot<Value>(
   const shopId = shopIdOf(req);
   ctx.throwIfEnded();
   shops.require("Postgres");
-  const shop = shops.get(shopId);
   if (!shops.acksDurable) {
-    await heal(shop, ctx);
+    await heal(shops.get(shopId), ctx);
   }
-  let leastPosition = shop.backlog.durablePosition;
+  // Not with `get`: when Postgres does not answer, nobody knows whether there is such a shop.
+  let leastPosition = shops.find(shopId)?.backlog.durablePosition ?? 0;
   for (;;) {
     const found = await around("read: Postgres", () => readAsOf(shops.db, shopId, (trx) => read(trx, shopId)));
     if (found === undefined) {
@@ -138,7 +138,7 @@ async function readSnapshot<Value>(
       return found;
     }
     shops.require("Redis");
-    leastPosition = await heal(shop, ctx);
+    leastPosition = await heal(shops.get(shopId), ctx);
   }
 }
 

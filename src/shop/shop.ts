@@ -92,8 +92,8 @@ export class Shop {
   #isHalfDone = false;
   /** Mutations and reads that are not over. */
   #callCount = 0;
-  /** Whether an opening has begun, which tells when there is no such shop. */
-  #wasLookedFor = false;
+  /** Whether it was opened or fenced here, and so exists. */
+  #wasFound = false;
   /** The newest commit known to be durable that Redis still had afterwards, over connections of which this is the number. */
   #confirmed: (Identity & { readonly redisGeneration: number }) | undefined;
   /** The events of commits that callers of this process wait for, by commit id. */
@@ -133,10 +133,14 @@ export class Shop {
     } finally {
       place.leave();
       this.#callCount -= 1;
-      if (this.#callCount === 0 && !this.#wasLookedFor) {
-        // Refused before that: there may be no such shop, and ids that somebody makes up must not stay.
-        this.#deps.onUnknown(this.id);
-      }
+      this.#forgetUnlessFound();
+    }
+  }
+
+  /** Nobody knows whether there is such a shop when its calls were refused before it was opened: ids that somebody makes up must not stay. */
+  #forgetUnlessFound(): void {
+    if (!this.#wasFound && this.#callCount === 0 && this.#opening === undefined) {
+      this.#deps.onUnknown(this.id);
     }
   }
 
@@ -428,7 +432,6 @@ export class Shop {
     mode: RebuildMode = "keep all",
   ): Promise<ShopHead> {
     this.#isOpen = false;
-    this.#wasLookedFor = true;
     const onEstimate = (restMs: number): void => {
       const { readyAtMs, refusal } = this.#openingCallers.estimate(restMs);
       this.#flusher?.waiters.refuseLate(readyAtMs, refusal);
@@ -441,6 +444,7 @@ export class Shop {
       .then((head) => {
         this.#isHalfDone &&= !isForced;
         this.#isOpen = true;
+        this.#wasFound = true;
         this.backlog.opened(head.position);
         this.fence.opened(force);
         if (this.#flusher !== undefined) {
@@ -452,6 +456,7 @@ export class Shop {
       .catch((error) => {
         const failure = isReplyError(error) ? redisRefuses(error) : error;
         if (failure instanceof Fenced) {
+          this.#wasFound = true;
           this.fence.raise(failure);
         }
         if (failure instanceof Refusal && failure.reason === "SHOP_NOT_FOUND") {
@@ -462,6 +467,7 @@ export class Shop {
       .finally(() => {
         this.#opening = undefined;
         this.#openingCallers.end();
+        this.#forgetUnlessFound();
       });
     return this.#opening;
   }

@@ -62,6 +62,8 @@ export interface ShopsOptions {
 export interface Shops {
   /** A shop by id; whether it exists shows with its first use. */
   get(shopId: string): Shop;
+  /** A shop that this process has served; undefined = it has not, whether it exists or not. */
+  find(shopId: string): Shop | undefined;
   /** The watchers' side of a shop. */
   hub(shopId: string): WatchHub;
   /** What watchers read that are behind their hub. */
@@ -351,6 +353,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
 
   return {
     get,
+    find: (shopId) => shops.get(shopId),
     forget: deps.onUnknown,
     hub: (shopId) => {
       let hub = hubs.get(shopId);

@@ -297,3 +297,19 @@ test("nothing is let go before it is 10 minutes old, however many ids there are"
   expect(found).toContain(1);
   expect(await holdfast.grpc.orders.placeOrder(request)).toEqual(replayed(answer));
 });
+
+test("calls of shops that somebody made up leave nothing behind when Postgres goes silent", async () => {
+  const { shops } = holdfast.server.store;
+  const madeUp = () => [...shops.served].filter(({ id }) => id.startsWith("made-up"));
+  postgres.swallow();
+  const calls = Array.from({ length: 15 }, (_, number) => [
+    holdfast.grpc.orders.placeOrder({ shopId: `made-up-${number}`, lines, ...none }, { timeoutMs: 500 }),
+    holdfast.grpc.events.listEvents({ shopId: `made-up-too-${number}` }, { timeoutMs: 500 }),
+  ]).flat();
+  await expect.poll(() => shops.awayStore(), { timeout: 10_000 }).toBe("Postgres");
+  expect(madeUp().length).toBeGreaterThan(0);
+  await Promise.allSettled(calls);
+  postgres.accept();
+  await expect.poll(madeUp, { timeout: 10_000 }).toEqual([]);
+  await expect.poll(() => shops.awayStore(), { timeout: 10_000 }).toBe(undefined);
+}, 40_000);
