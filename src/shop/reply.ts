@@ -78,7 +78,9 @@ export function parseReply(raw: unknown): Reply {
 
 /** Reads what `lua/include/accepted.lua` writes. */
 function parseAccepted(text: string): Reply {
-  const [position, commitId, timeMs, previous] = text.split(" ", 4) as [string, string, string, string];
+  const [position, id, timeMs, previous] = text.split(" ", 4) as [string, string, string, string];
+  // A copy: V8 keeps the whole text for a part of it, and the head of a shop stays.
+  const commitId = Buffer.from(id, "latin1").toString("latin1");
   return {
     kind: "OK",
     position: Number(position),
