@@ -5,6 +5,7 @@ import { runDemo } from "./demo/run-demo.ts";
 import { startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
 import { startPrivateRedis } from "./dev/private-redis.ts";
 import { createLogger } from "./logger.ts";
+import { explainMissingRight } from "./missing-right.ts";
 import { openDatabase } from "./postgres/connection.ts";
 import { migrate } from "./postgres/migrate.ts";
 import { startProcesses } from "./processes/start-processes.ts";
@@ -192,7 +193,8 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
 };
 
 /** The one place where the process ends on an error: one line for what the operator can mend, the stack for our faults. */
-function fail(error: unknown): never {
+function fail(thrown: unknown): never {
+  const error = explainMissingRight(thrown);
   const isExpected =
     [StartError, ConfigError, ConnectError].some((kind) => error instanceof kind) || isUsageError(error);
   const text =

@@ -1,5 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import { type Migration, Migrator } from "kysely/migration";
+import { postgresRefuses } from "../missing-right.ts";
 import { StartError } from "../start-error.ts";
 import * as first from "./migrations/0001-first.ts";
 import * as wholeContract from "./migrations/0002-whole-contract.ts";
@@ -28,10 +29,13 @@ export async function requireCurrentSchema(db: Kysely<Database>): Promise<void> 
 
 /** The names of the migrations that were applied; throws when one of them is from a newer version. */
 async function refuseNewerSchema(db: Kysely<Database>): Promise<ReadonlySet<string>> {
-  const { rows: tables } = await sql<{
-    found: string | null;
-  }>`select to_regclass('kysely_migration')::text as found`.execute(db);
-  if (tables[0]?.found == null) {
+  const { rows: tables } = await sql<{ schema: string | null; found: string | null }>`
+    select current_schema() as schema, to_regclass('kysely_migration')::text as found`.execute(db);
+  if (tables[0]?.schema == null) {
+    // Without the right nothing in it is found: the migrations would seem to be missing.
+    throw postgresRefuses("it may use no schema of its search_path, such as public");
+  }
+  if (tables[0].found == null) {
     return new Set();
   }
   const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(db);

@@ -2,6 +2,7 @@
 // when the process that started it is gone.
 import { once } from "node:events";
 import { createLogger } from "../logger.ts";
+import { explainMissingRight } from "../missing-right.ts";
 import { startServer } from "../serve.ts";
 import { StartError } from "../start-error.ts";
 import type { Order, Report, Task } from "./messages.ts";
@@ -47,7 +48,8 @@ try {
     logger.error({ err: error }, `process ${number} could not stop as it should`);
     process.exitCode = 1;
   });
-} catch (error) {
+} catch (thrown) {
+  const error = explainMissingRight(thrown);
   const isExpected = error instanceof StartError;
   report({ failure: isExpected ? error.message : String((error as Error | undefined)?.stack ?? error) });
 }

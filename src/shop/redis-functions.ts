@@ -140,7 +140,7 @@ export async function exchangeLibraries(client: Redis, library: Library): Promis
     // A full Redis has to be cured, not left alone: the scripts that free memory run in any case.
     if (!message.startsWith("OOM")) {
       throw new StartError(
-        `Redis does not take Holdfast's functions: ${message}. Its user needs the commands FCALL, EVAL and FUNCTION`,
+        `Redis does not take Holdfast's functions: ${message}. Its user needs FCALL, EVAL and FUNCTION (deploy/redis/users.acl)`,
       );
     }
   }

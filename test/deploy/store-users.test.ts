@@ -180,10 +180,64 @@ describe("the role of a server", () => {
     const settings = { HOLDFAST_MIGRATE_ON_START: "0" };
     const options = { redisUrl: redis.url, databaseUrl: urlFor("holdfast_server"), settings };
     const owner = await connect("holdfast_owner");
-    await owner.query("delete from kysely_migration where name = '0002-whole-contract'");
+    const { rows } = await owner.query(
+      "delete from kysely_migration where name = '0002-whole-contract' returning name, timestamp",
+    );
     const { code, stderr } = await runHoldfast(["serve"], options);
     expect([code, stderr]).toEqual([1, expect.stringContaining('run "holdfast migrate" first')]);
-    expect((await runHoldfast(["migrate"], options)).code).toBe(1);
+    const migrated = await runHoldfast(["migrate"], options);
+    expect(migrated).toMatchObject({ code: 1, stderr: expect.stringMatching(refusal("PostgreSQL")) });
+    await owner.query("insert into kysely_migration (name, timestamp) values ($1, $2)", [
+      rows[0].name,
+      rows[0].timestamp,
+    ]);
     await owner.end();
+  });
+});
+
+/** One line, and no stack. */
+function refusal(store: "PostgreSQL" | "Redis", what = ".+"): RegExp {
+  const file = { PostgreSQL: "deploy/postgres/grants.sql", Redis: "deploy/redis/users.acl" }[store];
+  return new RegExp(`^holdfast: ${store} refuses the (role|user) of \\w+: ${what}\\. ${file} [^\\n]+\\n$`);
+}
+
+describe("a start without a right says which, and where it is described:", () => {
+  const settings = { HOLDFAST_MIGRATE_ON_START: "0" };
+
+  test.each([
+    [
+      "a table that it may not read",
+      "revoke select on kysely_migration",
+      "permission denied for table kysely_migration",
+    ],
+    ["a table that it may not write", "revoke insert, update on shops", "permission denied for table shops"],
+    [
+      "a schema that it may not use",
+      "revoke usage on schema public",
+      "it may use no schema of its search_path, such as public",
+    ],
+  ])("%s", async (_name, revoke, says) => {
+    await databaseAdmin.query("revoke usage on schema public from public");
+    await databaseAdmin.query("delete from shops where shop_id = 'default'");
+    await databaseAdmin.query(`${revoke} from holdfast_server`);
+    const options = { redisUrl: redis.url, databaseUrl: urlFor("holdfast_server"), settings };
+    const { code, stderr } = await runHoldfast(["serve"], options);
+    await runFile(databaseAdmin, "deploy/postgres/grants.sql");
+
+    expect(stderr).toMatch(refusal("PostgreSQL", says));
+    expect(code).toBe(1);
+  });
+
+  test.each([
+    ["a command that it may not run", "+subscribe", "NOPERM .*subscribe.*"],
+    ["channels that are not its own", "&holdfast:*", "NOPERM .*channels.*"],
+  ])("%s", async (_name, without, says) => {
+    const user = rules.filter((rule) => rule !== without).map((rule) => rule.replace(/^>.*/, `>${password}`));
+    await redisAdmin.call("ACL", "SETUSER", "limited", ...user);
+    const redisUrl = redis.url.replace(/:\/\/[^@]*@/, `://limited:${password}@`);
+    const { code, stderr } = await runHoldfast(["serve"], { redisUrl, databaseUrl: urlFor() });
+
+    expect(stderr).toMatch(refusal("Redis", says));
+    expect(code).toBe(1);
   });
 });
