@@ -1,4 +1,4 @@
-import { X509Certificate } from "node:crypto";
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext, type PeerCertificate, TLSSocket } from "node:tls";
 import type { Logger } from "pino";
@@ -33,7 +33,7 @@ export interface TlsFiles {
 /** Reads the files, and again from time to time. Throws a StartError when they cannot be used. */
 export async function openTlsFiles(config: TlsConfig, logger: Logger): Promise<TlsFiles> {
   let current = await readMaterial(config).catch((error: Error) => {
-    throw new StartError(`HOLDFAST_TLS_CERT, _KEY or _CLIENT_CA cannot be used: ${error.message}`);
+    throw new StartError(error.message);
   });
   const listeners: ((material: TlsMaterial) => void)[] = [];
 
@@ -75,22 +75,60 @@ export async function openTlsFiles(config: TlsConfig, logger: Logger): Promise<T
 
 async function readMaterial({ certFile, keyFile, clientCaFile }: TlsConfig): Promise<TlsMaterial> {
   const [cert, key, ca] = await Promise.all([
-    readFile(certFile),
-    readFile(keyFile),
-    clientCaFile === undefined ? undefined : readFile(clientCaFile),
+    asSetting("HOLDFAST_TLS_CERT", () => readFile(certFile)),
+    asSetting("HOLDFAST_TLS_KEY", () => readFile(keyFile)),
+    clientCaFile === undefined ? undefined : asSetting("HOLDFAST_TLS_CLIENT_CA", () => readFile(clientCaFile)),
   ]);
+  if (ca !== undefined) {
+    await asSetting("HOLDFAST_TLS_CLIENT_CA", () => checkCertificates(ca, `${clientCaFile}`));
+  }
   const material = { cert, key, ...(ca === undefined ? {} : { ca }) };
-  // Throws when the parts are not what they should be, or do not belong together.
-  createSecureContext(material);
-  if (ca !== undefined) checkAuthority(ca);
+  try {
+    // Throws when the parts are not what they should be, or do not belong together.
+    createSecureContext(material);
+  } catch (error) {
+    await asSetting("HOLDFAST_TLS_CERT", () => checkCertificates(cert, certFile));
+    await asSetting("HOLDFAST_TLS_KEY", () => checkKey(key, keyFile, new X509Certificate(cert), certFile));
+    throw cannotBeUsed("HOLDFAST_TLS_CERT, _KEY or _CLIENT_CA", error);
+  }
   return material;
 }
 
-/** Throws when a file holds no certificate, or one that is none: TLS would leave it out, and refuse every client. */
-function checkAuthority(pem: Buffer): void {
+/** What `use` gives; an error of it says which setting is wrong. */
+async function asSetting<Value>(name: string, use: () => Value | Promise<Value>): Promise<Value> {
+  try {
+    return await use();
+  } catch (error) {
+    throw cannotBeUsed(name, error);
+  }
+}
+
+function cannotBeUsed(name: string, error: unknown): Error {
+  return new Error(`${name} cannot be used: ${error instanceof Error ? error.message : error}`, { cause: error });
+}
+
+/** Throws when a file holds no certificate, or one that is none: of a CA, TLS would leave it out, and refuse every client. */
+function checkCertificates(pem: Buffer, file: string): void {
   const certificates = pem.toString().match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
-  if (certificates.length === 0) throw new Error("the file of client CAs holds no certificate");
-  for (const certificate of certificates) new X509Certificate(certificate);
+  if (certificates.length === 0) throw new Error(`${file} holds no certificate in PEM`);
+  for (const [index, certificate] of certificates.entries()) {
+    try {
+      new X509Certificate(certificate);
+    } catch (error) {
+      throw new Error(`certificate ${index + 1} in ${file} is none`, { cause: error });
+    }
+  }
+}
+
+/** Throws when a file holds no private key in the clear, or that of another certificate. */
+function checkKey(pem: Buffer, file: string, certificate: X509Certificate, certFile: string): void {
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(pem);
+  } catch (error) {
+    throw new Error(`${file} holds no private key in PEM, or one with a passphrase`, { cause: error });
+  }
+  if (!certificate.checkPrivateKey(key)) throw new Error(`${file} is not the key of the certificate in ${certFile}`);
 }
 
 function isSame(left: TlsMaterial, right: TlsMaterial): boolean {

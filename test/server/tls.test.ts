@@ -285,10 +285,32 @@ test("files that cannot be used do not let the server start", async () => {
   const broken = join(authority.folder, "broken-ca.pem");
   await writeFile(broken, `${authority.ca}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`);
 
-  await expect(openWithAuthority(server.keyFile)).rejects.toThrow(/_CLIENT_CA cannot be used: .+ no certificate/);
-  await expect(openWithAuthority(broken)).rejects.toThrow(/_CLIENT_CA cannot be used/);
-  await expect(open(server.certFile, berlin.keyFile)).rejects.toThrow(/HOLDFAST_TLS_CERT.+cannot be used/);
-  await expect(open("nowhere.pem", server.keyFile)).rejects.toThrow(/HOLDFAST_TLS_CERT.+cannot be used.+nowhere\.pem/);
+  const says = (setting: string, what: string) =>
+    expect.objectContaining({
+      name: "StartError",
+      message: expect.stringMatching(new RegExp(`^${setting} cannot be used: ${what}$`)),
+    });
+  await expect(openWithAuthority(server.keyFile)).rejects.toEqual(
+    says("HOLDFAST_TLS_CLIENT_CA", "/.+ holds no certificate in PEM"),
+  );
+  await expect(openWithAuthority(broken)).rejects.toEqual(
+    says("HOLDFAST_TLS_CLIENT_CA", "certificate 2 in /.+ is none"),
+  );
+  await expect(open(server.certFile, berlin.keyFile)).rejects.toEqual(
+    says("HOLDFAST_TLS_KEY", `${berlin.keyFile} is not the key of the certificate in ${server.certFile}`),
+  );
+  await expect(open(server.keyFile, server.certFile)).rejects.toEqual(
+    says("HOLDFAST_TLS_CERT", `${server.keyFile} holds no certificate in PEM`),
+  );
+  await expect(open(server.certFile, server.certFile)).rejects.toEqual(
+    says("HOLDFAST_TLS_KEY", `${server.certFile} holds no private key in PEM, or one with a passphrase`),
+  );
+  await expect(open("nowhere.pem", server.keyFile)).rejects.toEqual(
+    says("HOLDFAST_TLS_CERT", "ENOENT.+nowhere\\.pem.+"),
+  );
+  await expect(open(server.certFile, "nowhere.key")).rejects.toEqual(
+    says("HOLDFAST_TLS_KEY", "ENOENT.+nowhere\\.key.+"),
+  );
 });
 
 test("what a door does not take is tried again, and two looks at the files are one", async () => {
