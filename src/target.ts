@@ -1,8 +1,9 @@
-import { ConnectError, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { type Config, isLoopback } from "./config.ts";
 import { formatAddress } from "./server/listen-error.ts";
 import { StartError } from "./start-error.ts";
+import { tellCertificate } from "./untrusted-certificate.ts";
 
 /** Reads `--target`: `host:port`, or `http://host:port`; returns `host:port`. Throws StartError. */
 export function parseTarget(target: string): string {
@@ -54,11 +55,21 @@ export function openTarget(target: string, { tls, token }: TargetOptions): Trans
   });
 }
 
-/** The error of a call, or when nobody was there to answer it, where a server was looked for. */
+/** The error of a call; when nobody was there to answer it, or spoke otherwise, a StartError that says so. */
 export function explainTarget(error: unknown, target: string): unknown {
-  const code = error instanceof ConnectError ? (error.cause as { code?: unknown } | undefined)?.code : undefined;
-  if (!/^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT)$/.test(String(code))) {
-    return error;
+  if (!(error instanceof ConnectError)) return error;
+  const cause = error.cause instanceof Error ? error.cause : undefined;
+  const code = String((cause as { code?: unknown } | undefined)?.code);
+  if (/^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT)$/.test(code)) {
+    return new StartError(`no Holdfast answers gRPC on ${target} (${code}): start one, or name another with --target`);
   }
-  return new StartError(`no Holdfast answers gRPC on ${target} (${code}): start one, or name another with --target`);
+  if (code === "ERR_SSL_WRONG_VERSION_NUMBER") {
+    return new StartError(`the server at ${target} does not speak TLS: call it without --tls`);
+  }
+  if (error.code === Code.Canceled) {
+    // Nobody here cancels: it is how a door with TLS ends what is not TLS.
+    return new StartError(`the server at ${target} broke the call off: one that speaks TLS is called with --tls`);
+  }
+  const told = cause && tellCertificate(cause);
+  return told === cause?.message ? error : new StartError(`the server at ${target} is not trusted: ${told}`);
 }

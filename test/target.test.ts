@@ -1,5 +1,10 @@
+import { once } from "node:events";
+import { createServer } from "node:http2";
+import type { AddressInfo } from "node:net";
+import { createClient } from "@connectrpc/connect";
 import { expect, test } from "vitest";
-import { checkToken } from "../src/target.ts";
+import { AdminService } from "../gen/holdfast/v1/admin_service_pb.js";
+import { checkToken, explainTarget, openTarget } from "../src/target.ts";
 
 test.each([
   ["shop.example:50051", false, "token", true],
@@ -14,4 +19,18 @@ test.each([
   const check = () => checkToken(target, { tls, token });
   if (refused) expect(check).toThrow(`HOLDFAST_TOKEN would go to ${target} unencrypted: add --tls`);
   else expect(check).not.toThrow();
+});
+
+test("a server without TLS that is called with it is named", async () => {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const target = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const admin = createClient(AdminService, openTarget(target, { tls: true, token: undefined }));
+  const error = await admin.listShops({}).catch((failure: unknown) => failure);
+  server.close();
+
+  expect(explainTarget(error, target)).toMatchObject({
+    name: "StartError",
+    message: `the server at ${target} does not speak TLS: call it without --tls`,
+  });
 });

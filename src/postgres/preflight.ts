@@ -1,5 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import { StartError } from "../start-error.ts";
+import { tellCertificate } from "../untrusted-certificate.ts";
 import type { Database } from "./schema.ts";
 
 /** The oldest server that is supported: the one the traps of this project were measured on. */
@@ -60,5 +61,5 @@ function reasonOf(error: unknown): string {
   if (error instanceof AggregateError) {
     return error.errors.map((each) => reasonOf(each)).join(", ");
   }
-  return error instanceof Error ? error.message : String(error);
+  return error instanceof Error ? tellCertificate(error) : String(error);
 }

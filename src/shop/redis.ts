@@ -1,5 +1,6 @@
 import { Redis } from "ioredis";
 import { StartError } from "../start-error.ts";
+import { tellCertificate } from "../untrusted-certificate.ts";
 import type { ShopKeys } from "./keys.ts";
 import { connectCluster } from "./redis-cluster.ts";
 import {
@@ -101,7 +102,7 @@ export async function connectRedis(options: RedisOptions): Promise<ScriptRunner>
       client.disconnect();
       // connect() itself only says that the connection was closed; why is in the event before.
       throw new StartError(
-        `Redis cannot be reached: ${lastError?.message ?? error.message}. Check REDIS_URL, or leave it unset for a private one`,
+        `Redis cannot be reached: ${tellCertificate(lastError ?? error)}. Check REDIS_URL, or leave it unset for a private one`,
       );
     });
     return client;

@@ -149,9 +149,37 @@ test("verify calls a server over TLS, with a token", async () => {
   expect(unknown).toMatchObject({ code: 2, stderr: expect.stringContaining("the token is not valid") });
 });
 
-test("does not start on stores whose certificates it cannot check", async () => {
-  const { code, stderr } = await runHoldfast(["serve"], stores.urls);
+test.each([
+  [
+    "without --tls",
+    [],
+    { NODE_EXTRA_CA_CERTS: authority.caFile },
+    /broke the call off: one that speaks TLS is called with --tls/,
+  ],
+  [
+    "that does not know its CA",
+    ["--tls"],
+    {},
+    /is not trusted: .+ \(name the file of its CA with NODE_EXTRA_CA_CERTS\)/,
+  ],
+] as const)("verify %s is told what to do", async (_name, flags, settings, says) => {
+  const target = `localhost:${holdfast.grpcAddress.split(":")[1]}`;
+  const { code, stderr } = await runHoldfast(["verify", ...flags, "--target", target], { ...stores.urls, settings });
 
-  expect(code).toBe(1);
-  expect(stderr).toMatch(/certificate/);
+  expect(stderr).toMatch(says);
+  expect(stderr).toMatch(/^holdfast: [^\n]+\n$/);
+  expect(code).toBe(2);
+});
+
+const unknownCa = (store: string) =>
+  new RegExp(`^holdfast: ${store}: .+ \\(name the file of its CA with NODE_EXTRA_CA_CERTS\\)`, "m");
+
+test("does not start on stores whose certificates it cannot check", async () => {
+  const { urls } = stores;
+  const plain = { ...urls, databaseUrl: urls.databaseUrl.replace("require", "disable") };
+  const [postgres, redis] = await Promise.all([runHoldfast(["serve"], urls), runHoldfast(["serve"], plain)]);
+
+  expect([postgres.code, redis.code]).toEqual([1, 1]);
+  expect(postgres.stderr).toMatch(unknownCa("PostgreSQL cannot be used"));
+  expect(redis.stderr).toMatch(unknownCa("Redis cannot be reached"));
 });
