@@ -1,5 +1,6 @@
 import { Cluster, Redis } from "ioredis";
 import { Client } from "pg";
+import { connectionStringOf } from "../postgres/connection-string.ts";
 import { sku } from "./flash-sale.ts";
 
 /** What both stores say about a sale, read past Holdfast's own code. */
@@ -39,7 +40,7 @@ export interface StoreAddresses {
 
 /** Reads both stores with plain SQL and plain Redis commands. */
 export async function readStores({ redisUrl, databaseUrl, shopId }: StoreAddresses): Promise<StoreRecords> {
-  const client = new Client({ connectionString: databaseUrl });
+  const client = new Client({ connectionString: connectionStringOf(databaseUrl) });
   const redis = await openRedis(redisUrl);
   // Commands report a lost connection to their callers.
   redis.on("error", () => {});

@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { Kysely, type LogEvent, PostgresDialect, type PostgresPool, type PostgresPoolClient } from "kysely";
 import pg from "pg";
 import { createAppendQueue, flushConnectionLost } from "./append-queue.ts";
+import { connectionStringOf } from "./connection-string.ts";
 import type { Append } from "./flush-statement.ts";
 import type { Database } from "./schema.ts";
 import type { Sockets } from "./sockets.ts";
@@ -52,7 +53,7 @@ export interface PoolCounts {
 export function openDatabase(options: PoolOptions): Kysely<Database> {
   const { url, size, onError, onQuery, onPool, sockets } = options;
   const pool = new pg.Pool({
-    connectionString: url,
+    connectionString: connectionStringOf(url),
     max: size,
     types,
     options: sessionOptions,
@@ -119,7 +120,7 @@ export function openFlushConnection({ url, onError, sockets }: FlushConnectionOp
 
   const connect = async (): Promise<number> => {
     const client = new pg.Client({
-      connectionString: url,
+      connectionString: connectionStringOf(url),
       types,
       options: flushOptions,
       connectionTimeoutMillis: 5000,

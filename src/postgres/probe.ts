@@ -1,4 +1,5 @@
 import pg from "pg";
+import { connectionStringOf } from "./connection-string.ts";
 import type { Sockets } from "./sockets.ts";
 
 /** Asks Postgres whether it is there, over a connection of its own. */
@@ -29,7 +30,7 @@ export function createPostgresProbe({ url, sockets }: PostgresProbeOptions): Pos
   let givenUpCount = 0;
   const connect = async (): Promise<pg.Client> => {
     const fresh = new pg.Client({
-      connectionString: url,
+      connectionString: connectionStringOf(url),
       connectionTimeoutMillis: connectMs,
       application_name: "holdfast-probe",
       stream: () => sockets.open(),

@@ -172,7 +172,7 @@ test.each([
 });
 
 const unknownCa = (store: string) =>
-  new RegExp(`^holdfast: ${store}: .+ \\(name the file of its CA with NODE_EXTRA_CA_CERTS\\)`, "m");
+  new RegExp(`^holdfast: ${store}: .+ \\(name the file of its CA with NODE_EXTRA_CA_CERTS\\)[^\\n]+\\n$`);
 
 test("does not start on stores whose certificates it cannot check", async () => {
   const { urls } = stores;
