@@ -3,6 +3,7 @@ import { ConnectError, type Transport } from "@connectrpc/connect";
 import { type Config, ConfigError, loadConfig, withProcesses } from "./config.ts";
 import { runDemo } from "./demo/run-demo.ts";
 import { startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
+import { DataFolderInUse } from "./dev/lock-data-folder.ts";
 import { startPrivateRedis } from "./dev/private-redis.ts";
 import { createLogger } from "./logger.ts";
 import { explainMissingRight } from "./missing-right.ts";
@@ -110,8 +111,15 @@ function stopSignal(): Promise<string> {
   });
 }
 
+/** As `openStores`, for a command that is meant for the stores of the server that has them now: others would be of no use. */
+async function openStoresOf(config: Config, way: string) {
+  return openStores(config).catch((error: unknown) => {
+    throw error instanceof DataFolderInUse ? new StartError(`${error.what}, whose stores are meant: ${way}`) : error;
+  });
+}
+
 async function migrateOnce(config: Config): Promise<void> {
-  const stores = await openStores({ ...config, redisUrls: ["unused"] });
+  const stores = await openStoresOf({ ...config, redisUrls: ["unused"] }, "stop it, and let its next start migrate");
   const db = openDatabase({ url: stores.databaseUrl, size: 1, onError: () => {} });
   try {
     await migrate(db);
@@ -127,7 +135,8 @@ async function seedOnce(config: Config, file: string | undefined): Promise<void>
     throw new StartError("seed needs a file: holdfast seed FILE");
   }
   const seedFile = await readSeedFile(file);
-  const stores = await openStores(config);
+  const way = `start it anew with HOLDFAST_SEED_FILE=${file}, or stop it for as long as this takes`;
+  const stores = await openStoresOf(config, way);
   try {
     const store = await openStore({ ...config, ...stores, logger });
     await ensureDefaultShop(store.db);

@@ -6,6 +6,18 @@ import { isAlive, readStartMark } from "./process-identity.ts";
 
 const maxAttemptCount = 6;
 
+/** Another process runs servers in the data folder. */
+export class DataFolderInUse extends StartError {
+  /** The beginning of every sentence about it: which folder, and whose it is. */
+  readonly what: string;
+
+  constructor(dataDir: string, pid: number) {
+    const what = `the data folder ${dataDir} is in use by another Holdfast (process ${pid})`;
+    super(`${what}: stop it, or give this one its own folder with HOLDFAST_DATA_DIR`);
+    this.what = what;
+  }
+}
+
 /** A held lock; `release` gives it back. */
 export interface DataFolderLock {
   release(): Promise<void>;
@@ -29,7 +41,7 @@ export async function lockDataFolder(dataDir: string, name: string): Promise<Dat
     const holderPid = await findHolder(dataDir, prefix, own);
     if (holderPid === undefined) return { release: () => rm(ownPath, { force: true }) };
     await rm(ownPath, { force: true });
-    if (attempt === maxAttemptCount) throw new StartError(inUse(dataDir, holderPid));
+    if (attempt === maxAttemptCount) throw new DataFolderInUse(dataDir, holderPid);
     await sleep(10 + Math.random() * 40);
   }
 }
@@ -42,7 +54,9 @@ async function makeFolder(dataDir: string): Promise<void> {
 
 async function createOwn(path: string, dataDir: string): Promise<void> {
   await writeFile(path, "", { flag: "wx" }).catch((error: NodeJS.ErrnoException) => {
-    throw new StartError(error.code === "EEXIST" ? inUse(dataDir, process.pid) : notWritable(dataDir, error));
+    throw error.code === "EEXIST"
+      ? new DataFolderInUse(dataDir, process.pid)
+      : new StartError(notWritable(dataDir, error));
   });
 }
 
@@ -56,13 +70,6 @@ async function findHolder(dataDir: string, prefix: string, own: string): Promise
     else await rm(join(dataDir, file), { force: true });
   }
   return holderPid;
-}
-
-function inUse(dataDir: string, pid: number): string {
-  return (
-    `the data folder ${dataDir} is in use by another Holdfast (process ${pid}): ` +
-    "stop it, or give this one its own folder with HOLDFAST_DATA_DIR"
-  );
 }
 
 function notWritable(dataDir: string, error: NodeJS.ErrnoException): string {

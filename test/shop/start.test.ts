@@ -7,6 +7,7 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { HoldState } from "../../gen/holdfast/v1/resources_pb.js";
 import { loadConfig } from "../../src/config.ts";
+import { lockDataFolder } from "../../src/dev/lock-data-folder.ts";
 import { openStore } from "../../src/store.ts";
 import { runHoldfast, spawnHoldfast, startHoldfast } from "../helpers/holdfast.ts";
 import { startProxy } from "../helpers/proxy.ts";
@@ -128,6 +129,14 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
     return file;
   };
 
+  /** A data folder of which this process has the servers; empty addresses mean the private ones. */
+  const lockedFolder = async () => {
+    const dataDir = await createTemporaryFolder();
+    folders.push(dataDir);
+    await Promise.all(["redis", "postgres"].map((name) => lockDataFolder(dataDir, name)));
+    return { redisUrl: "", databaseUrl: "", settings: { HOLDFAST_DATA_DIR: dataDir } };
+  };
+
   const cases: readonly {
     name: string;
     command?: string;
@@ -244,6 +253,18 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
       command: "seed",
       prepare: async () => ({ ...(await nowhere()), args: [await seedFile(null)] }),
       says: /products\[0\]: a product is an object with sku, title, price_minor, quantity, shop_id/,
+    },
+    {
+      name: "a server runs on the private stores, at seed",
+      command: "seed",
+      prepare: async () => ({ ...(await lockedFolder()), args: [await seedFile({ sku: "a", price_minor: 5 })] }),
+      says: /data folder .+ in use by another Holdfast \(process \d+\), whose stores are meant: .*HOLDFAST_SEED_FILE=\/.+seed\.json, or stop it/,
+    },
+    {
+      name: "a server runs on the private stores, at migrate",
+      command: "migrate",
+      prepare: () => lockedFolder(),
+      says: /data folder .+ in use by another Holdfast \(process \d+\), whose stores are meant: stop it/,
     },
     {
       name: "nobody answers where the settings say, at verify",
