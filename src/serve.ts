@@ -90,7 +90,7 @@ const drainMs = 10_000;
 
 /** Opens the stores and both doors; ready when it returns. */
 export async function startServer(options: ServerOptions): Promise<Server> {
-  warnOfPlainTokens(options);
+  warnOfOpenDoors(options);
   const metrics = createMetrics(options.process?.number);
   const tracing = await openTracing(options.config, options.logger);
   const store = await openStore({
@@ -129,12 +129,19 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   }
 }
 
-/** Something in front of the doors may speak TLS, so this is no reason not to start. */
-function warnOfPlainTokens({ config, logger }: Pick<ServerOptions, "config" | "logger">): void {
-  const open = [config.grpcAddress, config.httpAddress].filter(({ host }) => !isLoopback(host)).map(formatAddress);
-  if (config.jwt !== undefined && config.tls === undefined && open.length > 0) {
+/** Says once what other machines can do that reach the doors. Something in front may keep them off, so it starts all the same. */
+function warnOfOpenDoors({ config, process, logger }: Pick<ServerOptions, "config" | "process" | "logger">): void {
+  const { jwt, tls } = config;
+  const addresses = [config.grpcAddress, config.httpAddress].filter(({ host }) => !isLoopback(host)).map(formatAddress);
+  if (addresses.length === 0 || (process?.number ?? 1) > 1) return;
+  if (jwt === undefined && tls?.clientCaFile === undefined) {
     logger.warn(
-      { addresses: open },
+      { addresses },
+      "HOLDFAST_INSECURE=1: whoever reaches these addresses may do everything in every shop; to ask who calls, set HOLDFAST_JWT_* or HOLDFAST_TLS_CLIENT_CA",
+    );
+  } else if (jwt !== undefined && tls === undefined) {
+    logger.warn(
+      { addresses },
       "tokens come in unencrypted on addresses that other machines reach: set HOLDFAST_TLS_CERT",
     );
   }

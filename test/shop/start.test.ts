@@ -346,6 +346,18 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
   });
 });
 
+test.each([
+  ["an address that other machines reach is warned of, once", "0.0.0.0:0", 1],
+  ["loopback is not warned of", "127.0.0.1:0", 0],
+])("to ask nobody on %s", async (_name, address, count) => {
+  const settings = { HOLDFAST_INSECURE: "1", HOLDFAST_HTTP_ADDR: address };
+  const open = await startHoldfast({ ...stores.urls, settings });
+  const warnings = open.logged.map((line) => JSON.parse(line)).filter(({ msg }) => /HOLDFAST_INSECURE=1/.test(msg));
+  await open.stop();
+
+  expect(warnings).toMatchObject(Array(count).fill({ level: 40, addresses: [address] }));
+});
+
 test("a server that starts while Redis is full takes the calls that free memory, and ends what is due", async () => {
   const [redis, database] = await Promise.all([startRedis(), freshDatabase("schema")]);
   const urls = { redisUrl: redis.url, databaseUrl: database.url };
