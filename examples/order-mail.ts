@@ -1,7 +1,7 @@
 // Tells users of their orders: paid, refunded, cancelled. By e-mail, and by text message when SMS_URL is set: the message
 // is posted there as JSON {"user_id", "text"}, with the header idempotency-key.
 //
-// usage: SMTP_URL=smtp://127.0.0.1:2525 SMS_URL=http://127.0.0.1:9000/messages node examples/order-mail.ts
+// usage: SMTP_URL=smtp://127.0.0.1:2525 [SMS_URL=http://host/path] node examples/order-mail.ts
 import type { Event } from "../gen/holdfast/v1/event_service_pb.js";
 import { type Order, OrderState } from "../gen/holdfast/v1/resources_pb.js";
 import { createMailer } from "./mailer.ts";
