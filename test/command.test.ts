@@ -9,7 +9,7 @@ import { baseEnvironment } from "./helpers/base-environment.ts";
 import { createTemporaryFolder } from "./helpers/servers.ts";
 
 const project = fileURLToPath(new URL("..", import.meta.url));
-const launcher = join(project, "bin", "holdfast");
+const launcher = join(project, "scripts", "holdfast");
 let folder: string;
 
 /** What npx asks the registry for; it is this test's, and has nothing. */
@@ -69,9 +69,9 @@ describe("npx holdfast", () => {
 
 describe("the command holdfast says what is missing", () => {
   async function copyLauncher(name: string): Promise<string> {
-    await mkdir(join(folder, name, "bin"), { recursive: true });
-    await copyFile(launcher, join(folder, name, "bin", "holdfast"));
-    return join(folder, name, "bin", "holdfast");
+    await mkdir(join(folder, name, "scripts"), { recursive: true });
+    await copyFile(launcher, join(folder, name, "scripts", "holdfast"));
+    return join(folder, name, "scripts", "holdfast");
   }
 
   test("in a package that is the client only", async () => {
