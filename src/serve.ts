@@ -6,7 +6,7 @@ import { InventoryService } from "../gen/holdfast/v1/inventory_service_pb.js";
 import { OrderService } from "../gen/holdfast/v1/order_service_pb.js";
 import { SubscriptionService } from "../gen/holdfast/v1/subscription_service_pb.js";
 import { UserService } from "../gen/holdfast/v1/user_service_pb.js";
-import { createCertificateReader, readClientMap } from "./auth/client-certificates.ts";
+import { createCertificateReader } from "./auth/client-certificates.ts";
 import { openTokenVerifier } from "./auth/open-token-verifier.ts";
 import { type Config, isLoopback, type PaymentConfig } from "./config.ts";
 import { around } from "./crash-point.ts";
@@ -34,7 +34,7 @@ import { createMetricsDoor } from "./server/metrics-door.ts";
 import { createMetricsPage } from "./server/metrics-page.ts";
 import type { Readiness } from "./server/probes.ts";
 import { openRateLimits, type RateLimits } from "./server/rate-limits.ts";
-import { openTlsFiles } from "./server/tls-files.ts";
+import { openTlsFiles, type TlsFiles } from "./server/tls-files.ts";
 import { createAdminService } from "./services/admin-service.ts";
 import { createEventService } from "./services/event-service.ts";
 import { createInventoryService } from "./services/inventory-service.ts";
@@ -220,14 +220,17 @@ function openGateway(
 }
 
 /** Undefined: the settings ask callers for nothing. */
-async function openAuthenticator({ jwt, tls }: Config, logger: Logger): Promise<Authenticate | undefined> {
-  if (jwt === undefined && tls?.clientCaFile === undefined) {
+async function openAuthenticator(
+  { jwt }: Config,
+  tls: TlsFiles | undefined,
+  logger: Logger,
+): Promise<Authenticate | undefined> {
+  if (jwt === undefined && tls?.asksClients !== true) {
     return undefined;
   }
-  const clients = tls?.clientsFile === undefined ? undefined : await readClientMap(tls.clientsFile);
   return createAuthenticator({
     verifyToken: jwt === undefined ? undefined : await openTokenVerifier(jwt, logger),
-    readCertificate: tls?.clientCaFile === undefined ? undefined : createCertificateReader(clients),
+    readCertificate: tls?.asksClients === true ? createCertificateReader(() => tls.current.clients) : undefined,
   });
 }
 
@@ -248,7 +251,7 @@ async function openDoors(
     holdMs: config.holdMs,
   };
   const tls = config.tls === undefined ? undefined : await openTlsFiles(config.tls, logger);
-  const authenticate = await openAuthenticator(config, logger);
+  const authenticate = await openAuthenticator(config, tls, logger);
   const dispatcher = createDispatcher({
     authenticate,
     services: [

@@ -15,12 +15,18 @@ const defaultScopes = "holdfast.read holdfast.write";
 const maxRemembered = 10_000;
 
 /**
- * Makes the reader. With a map only the map counts: a certificate with none of its names has no shops. Without one its URIs
- * do: `shop:<id>` for each shop (`shop:*` for all), `scope:<scope>` for each scope, without any of the latter read and write.
+ * Makes the reader; `clientsNow` gives the map as it is now. With a map only the map counts: a certificate with none of its
+ * names has no shops. Without one its URIs do: `shop:<id>` for each shop (`shop:*` for all), `scope:<scope>` for each scope,
+ * without any of the latter read and write.
  */
-export function createCertificateReader(clients?: ClientMap): CertificateReader {
+export function createCertificateReader(clientsNow: () => ClientMap | undefined = () => undefined): CertificateReader {
   const known = new Map<string, Identity>();
+  let clients = clientsNow();
   return (certificate) => {
+    if (clients !== clientsNow()) {
+      clients = clientsNow();
+      known.clear();
+    }
     const { fingerprint256 } = certificate;
     const identity = known.get(fingerprint256) ?? identityOf(certificate, clients);
     if (identity.expiresMs <= Date.now()) {

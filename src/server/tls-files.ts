@@ -1,7 +1,9 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext, type PeerCertificate, TLSSocket } from "node:tls";
+import { isDeepStrictEqual } from "node:util";
 import type { Logger } from "pino";
+import { type ClientMap, readClientMap } from "../auth/client-certificates.ts";
 import type { TlsConfig } from "../config.ts";
 import { StartError } from "../start-error.ts";
 
@@ -15,9 +17,11 @@ export interface TlsMaterial {
   readonly key: Buffer;
   /** The CA of client certificates. Absent: none is asked for. */
   readonly ca?: Buffer;
+  /** What the clients may do. Absent: their certificates say it. */
+  readonly clients?: ClientMap;
 }
 
-/** The certificates of the doors, as they are now. */
+/** The certificates of the doors, and what clients may do by theirs, as they are now. */
 export interface TlsFiles {
   readonly current: TlsMaterial;
   /** True: clients are asked for certificates. */
@@ -40,14 +44,14 @@ export async function openTlsFiles(config: TlsConfig, logger: Logger): Promise<T
   async function look(): Promise<void> {
     try {
       const next = await readMaterial(config);
-      if (isSame(current, next)) return;
+      if (isDeepStrictEqual(current, next)) return;
       for (const listener of listeners) listener(next);
       // Last: what a door did not take is tried again.
       current = next;
-      logger.info({ file: config.certFile }, "the doors listen with new certificates");
+      logger.info({ file: config.certFile }, "the files of TLS were read again, and are others");
     } catch (error) {
       // A certificate and its key are two files: for a moment they do not fit each other.
-      logger.error({ err: error, file: config.certFile }, "the new certificates cannot be used; the old ones stay");
+      logger.error({ err: error, file: config.certFile }, "the new files of TLS cannot be used; the old ones stay");
     }
   }
 
@@ -73,16 +77,17 @@ export async function openTlsFiles(config: TlsConfig, logger: Logger): Promise<T
   };
 }
 
-async function readMaterial({ certFile, keyFile, clientCaFile }: TlsConfig): Promise<TlsMaterial> {
-  const [cert, key, ca] = await Promise.all([
+async function readMaterial({ certFile, keyFile, clientCaFile, clientsFile }: TlsConfig): Promise<TlsMaterial> {
+  const [cert, key, ca, clients] = await Promise.all([
     asSetting("HOLDFAST_TLS_CERT", () => readFile(certFile)),
     asSetting("HOLDFAST_TLS_KEY", () => readFile(keyFile)),
     clientCaFile === undefined ? undefined : asSetting("HOLDFAST_TLS_CLIENT_CA", () => readFile(clientCaFile)),
+    clientsFile === undefined ? undefined : readClientMap(clientsFile),
   ]);
   if (ca !== undefined) {
     await asSetting("HOLDFAST_TLS_CLIENT_CA", () => checkCertificates(ca, `${clientCaFile}`));
   }
-  const material = { cert, key, ...(ca === undefined ? {} : { ca }) };
+  const material = { cert, key, ...(ca === undefined ? {} : { ca }), ...(clients === undefined ? {} : { clients }) };
   try {
     // Throws when the parts are not what they should be, or do not belong together.
     createSecureContext(material);
@@ -129,11 +134,6 @@ function checkKey(pem: Buffer, file: string, certificate: X509Certificate, certF
     throw new Error(`${file} holds no private key in PEM, or one with a passphrase`, { cause: error });
   }
   if (!certificate.checkPrivateKey(key)) throw new Error(`${file} is not the key of the certificate in ${certFile}`);
-}
-
-function isSame(left: TlsMaterial, right: TlsMaterial): boolean {
-  const text = ({ cert, key, ca }: TlsMaterial) => [cert, key, ca].map(String).join();
-  return text(left) === text(right);
 }
 
 /** What a connection is listened to with. Who comes without a certificate is refused by call: probes have none. */

@@ -11,7 +11,7 @@ function certificate(subjectaltname: string | undefined, CN = "front", validTo =
   return { subject: { CN }, subjectaltname, valid_to: validTo, fingerprint256 } as unknown as PeerCertificate;
 }
 
-const read = (from: PeerCertificate, clients?: ClientMap) => createCertificateReader(clients)(from);
+const read = (from: PeerCertificate, clients?: ClientMap) => createCertificateReader(() => clients)(from);
 const readWrite = new Set(["holdfast.read", "holdfast.write"]);
 
 test.each([

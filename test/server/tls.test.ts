@@ -181,6 +181,24 @@ describe.each(doors)("by %s", (door) => {
   });
 });
 
+test("what the map says of a client holds without a restart, and a map that is none changes nothing", async () => {
+  const clientsFile = join(authority.folder, "clients.json");
+  const allow = (shops: string) => writeFile(clientsFile, `{ "front.example": { "shops": ${shops} } }`);
+  await allow('["rome"]');
+  const tls = await openTlsFiles({ ...server, clientCaFile: authority.caFile, clientsFile }, logger);
+  onTestFinished(() => tls.close());
+  const authenticate = createAuthenticator({ readCertificate: createCertificateReader(() => tls.current.clients) });
+  const opened = await openDoors({}, { tls, authenticate });
+  const askAsBerlin = () => ask(createTransport("gRPC", opened, berlin));
+  const answers = [await askAsBerlin()];
+  for (const next of ['["berlin"]', "[", '["rome"]']) {
+    await allow(next);
+    await tls.reload();
+    answers.push(await askAsBerlin());
+  }
+  expect(answers).toEqual(["PermissionDenied", "answered", "answered", "PermissionDenied"]);
+});
+
 /** The common name of the certificate that a port shows. */
 async function subjectOf(port: number): Promise<string | string[] | undefined> {
   const socket = connectTls({ port, host: "127.0.0.1", ca: authority.ca, ALPNProtocols: ["h2", "http/1.1"] });
