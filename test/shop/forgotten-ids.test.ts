@@ -306,9 +306,10 @@ test("calls of shops that somebody made up leave nothing behind when Postgres go
     holdfast.grpc.orders.placeOrder({ shopId: `made-up-${number}`, lines, ...none }, { timeoutMs: 500 }),
     holdfast.grpc.events.listEvents({ shopId: `made-up-too-${number}` }, { timeoutMs: 500 }),
   ]).flat();
+  const ended = Promise.allSettled(calls);
   await expect.poll(() => shops.awayStore(), { timeout: 10_000 }).toBe("Postgres");
   expect(madeUp().length).toBeGreaterThan(0);
-  await Promise.allSettled(calls);
+  await ended;
   postgres.accept();
   await expect.poll(madeUp, { timeout: 10_000 }).toEqual([]);
   await expect.poll(() => shops.awayStore(), { timeout: 10_000 }).toBe(undefined);
