@@ -41,7 +41,7 @@ export function createCallLog(logger: Logger): CallObserver {
   const samples = new Map<Reason, { atMs: number; unlogged: number }>();
   return {
     ended: (call, error) => {
-      if (call.method === AdminService.method.rebuildShop && !(error instanceof Refusal)) {
+      if (call.method === AdminService.method.rebuildShop && hasBegun(call, error)) {
         logger.info({ ...aboutCall(call), completed: error === undefined }, "a caller had a shop rebuilt");
       }
       if (!call.endpoint.mutation || !(error instanceof Refusal)) {
@@ -59,6 +59,11 @@ export function createCallLog(logger: Logger): CallObserver {
       logger.info({ ...aboutCall(call), reason, ...aboutRefusal(error), unlogged }, "a mutation was refused");
     },
   };
+}
+
+/** Whether what a call asks for was begun: by somebody who may, as far as it was asked. Credentials that expire later end the call only. */
+function hasBegun({ request }: Call, error: unknown): boolean {
+  return request !== undefined && (!(error instanceof Refusal) || error.reason === "UNAUTHENTICATED");
 }
 
 function aboutRefusal({ details }: Refusal): Readonly<Record<string, unknown>> {

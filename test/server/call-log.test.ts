@@ -1,4 +1,7 @@
 import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { connect as connectHttp2, constants } from "node:http2";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Code, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -6,11 +9,12 @@ import { AdminService } from "../../gen/holdfast/v1/admin_service_pb.js";
 import { OrderService } from "../../gen/holdfast/v1/order_service_pb.js";
 import { UserService } from "../../gen/holdfast/v1/user_service_pb.js";
 import { readTraceParent, traceIdOf } from "../../src/server/trace-parent.ts";
-import { audience, createSigningKey, issuer, sign } from "../helpers/issuer.ts";
+import { audience, createSigningKey, fromNow, issuer, sign } from "../helpers/issuer.ts";
 import { refusalOf } from "../helpers/refusals.ts";
 import { uniqueId } from "../helpers/shop.ts";
 import { until } from "../helpers/until.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
+import { readAll } from "./clients.ts";
 
 const key = createSigningKey();
 const holdfast = useHoldfast({
@@ -23,8 +27,8 @@ const holdfast = useHoldfast({
 const traceId = "0af7651916cd43dd8448eb211c80319c";
 const traceparent = `00-${traceId}-b7ad6b7169203331-01`;
 
-async function clientsOf(sub: string) {
-  const token = await sign(key, { sub });
+async function clientsOf(sub: string, claims = {}) {
+  const token = await sign(key, { sub, ...claims });
   const authorize: Interceptor = (next) => (req) => {
     req.header.set("authorization", `Bearer ${token}`);
     req.header.set("traceparent", traceparent);
@@ -89,16 +93,45 @@ describe("a refused mutation", () => {
   });
 });
 
-test("who has a shop rebuilt is logged", async () => {
-  for await (const { done } of alice.admin.rebuildShop({})) if (done) break;
-  const logged = () => holdfast.logged.map((line) => JSON.parse(line));
-  await until("it is logged", () => logged().some(({ msg }) => msg === "a caller had a shop rebuilt"));
-  expect(logged().find(({ msg }) => msg === "a caller had a shop rebuilt")).toMatchObject({
-    level: 30,
-    rpc: "/holdfast.v1.AdminService/RebuildShop",
-    shop: "default",
-    principal: "alice",
-    trace: traceId,
+describe("who has a shop rebuilt", () => {
+  const rebuilds = () =>
+    holdfast.logged.map((line) => JSON.parse(line)).filter(({ msg }) => msg === "a caller had a shop rebuilt");
+  const rpc = "/holdfast.v1.AdminService/RebuildShop";
+
+  test("is logged", async () => {
+    for await (const { done } of alice.admin.rebuildShop({})) if (done) break;
+    await until("it is logged", () => rebuilds().length > 0);
+    expect(rebuilds()[0]).toMatchObject({ level: 30, rpc, shop: "default", principal: "alice", trace: traceId });
+  });
+
+  test("is logged also when the token expires in the middle", async () => {
+    const { admin } = await clientsOf("bob", { exp: Math.ceil(fromNow(1)) });
+    const shop = holdfast.server.store.shops.get("default");
+    const rebuild = shop.rebuild.bind(shop);
+    shop.rebuild = async (...args) => {
+      const head = await rebuild(...args);
+      await sleep(3000);
+      return head;
+    };
+    const refusal = await refusalOf(readAll(admin.rebuildShop({}))).finally(() => {
+      shop.rebuild = rebuild;
+    });
+    expect(refusal).toMatchObject({ reason: "UNAUTHENTICATED" });
+    expect(rebuilds().at(-1)).toMatchObject({ rpc, principal: "bob", completed: false });
+  });
+
+  test("is nobody who leaves before anything was asked", async () => {
+    const { length } = rebuilds();
+    const session = connectHttp2(`http://${holdfast.grpcAddress}`);
+    await once(session, "remoteSettings");
+    const head = { ":method": "POST", ":path": rpc, "content-type": "application/grpc", te: "trailers" };
+    const stream = session.request(head, { endStream: false });
+    stream.on("error", () => undefined);
+    await sleep(100);
+    stream.close(constants.NGHTTP2_CANCEL);
+    await sleep(100);
+    session.close();
+    expect(rebuilds()).toHaveLength(length);
   });
 });
 
