@@ -412,14 +412,19 @@ export class Shop {
 
   /** Rebuilds the live state from Postgres although it looks healthy; an opening under way may keep what is there, so it is waited for. */
   async rebuild(onProgress: (progress: RebuildProgress) => void, mode?: RebuildMode): Promise<ShopHead> {
+    await this.#askForMemory();
     while (this.#opening !== undefined) {
       await this.#opening.catch(() => undefined);
     }
-    // A full Redis takes nothing that is loaded, and would leave the shop sealed: it is asked first, by a load of nobody's.
+    // With nothing awaited in between: another opening could begin, which would be joined instead.
+    return this.reopen(true, onProgress, mode);
+  }
+
+  /** A full Redis takes nothing that is loaded, and would leave the shop sealed: it is asked first, by a load of nobody's. */
+  async #askForMemory(): Promise<void> {
     const { redis, scripts } = this.#deps;
     const load = () => redis.run(scripts.load, this.keys, [makeId(), 0, -1, "clear", "1"]);
     await around("rebuild: ask for memory", load).catch((error) => isReplyError(error) || raise(error));
-    return this.reopen(true, onProgress, mode);
   }
 
   /**

@@ -220,3 +220,11 @@ describe.each(["grpc", "http"] as const)("AdminService on the %s door", (door) =
     expect(shops.map((shop) => shop.shopId)).not.toContain(shopId);
   });
 });
+
+test("a rebuild is one also when the shop begins to be opened while Redis is asked for memory", async () => {
+  const shopId = await createShop(holdfast.grpc, { stock: { a: 10 } });
+  const shop = holdfast.server.store.shops.get(shopId);
+  const rebuilt = shop.rebuild(() => {});
+  await shop.reopen();
+  expect((await rebuilt).epoch).toBe(2);
+});
