@@ -16,6 +16,7 @@ import type { Call } from "../shop/log-entry.ts";
 import { firstDifference, requestJson } from "../shop/messages.ts";
 import { traceOf } from "../shop/mutation.ts";
 import type { RebuildMode } from "../shop/open-shop.ts";
+import type { Shop } from "../shop/shop.ts";
 import type { Caller } from "../shop/waiters.ts";
 import type { Discrepancy } from "../verify/discrepancy.ts";
 import { rebuildShop } from "../verify/rebuild-shop.ts";
@@ -54,8 +55,10 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
 
     async *verifyShop(req, ctx) {
       const { db, scripts, requestRetentionMs } = shops;
-      const shop = shops.get(shopIdOf(req));
-      const options = { shop, db, scripts, requestRetentionMs, caller: untilDrained(ctx) };
+      const id = shopIdOf(req);
+      // Not before Postgres has said that there is such a shop.
+      const read: Shop["read"] = (...args) => shops.get(id).read(...args);
+      const options = { shop: { id, read }, db, scripts, requestRetentionMs, caller: untilDrained(ctx) };
       for await (const { checkedCount, discrepancies, done } of verifyShop(options)) {
         yield create(pb.VerifyShopResponseSchema, {
           checkedCount: BigInt(checkedCount),

@@ -424,7 +424,14 @@ export class Shop {
   async #askForMemory(): Promise<void> {
     const { redis, scripts } = this.#deps;
     const load = () => redis.run(scripts.load, this.keys, [makeId(), 0, -1, "clear", "1"]);
-    await around("rebuild: ask for memory", load).catch((error) => isReplyError(error) || raise(error));
+    try {
+      await around("rebuild: ask for memory", load);
+    } catch (error) {
+      if (!isReplyError(error)) {
+        this.#forgetUnlessFound();
+        throw error;
+      }
+    }
   }
 
   /**

@@ -9,6 +9,7 @@ import { startProxy, type TcpProxy } from "../helpers/proxy.ts";
 import { refusalOf } from "../helpers/refusals.ts";
 import { createShop, uniqueId } from "../helpers/shop.ts";
 import { useStores } from "../helpers/use-holdfast.ts";
+import { readAll } from "../server/clients.ts";
 
 const stores = useStores();
 let redisProxy: TcpProxy;
@@ -219,6 +220,24 @@ describe("without Redis", () => {
     await expectBack(shopId, "Redis was read-only");
     await auditShop({ ...stores.urls, shopId });
   }, 40_000);
+});
+
+test.each([
+  ["RebuildShop", "Redis", () => redisProxy, (shopId: string) => readAll(holdfast.grpc.admin.rebuildShop({ shopId }))],
+  [
+    "VerifyShop",
+    "Postgres",
+    () => postgresProxy,
+    (shopId: string) => readAll(holdfast.grpc.admin.verifyShop({ shopId })),
+  ],
+] as const)("%s of a shop that somebody made up leaves nothing behind without %s", async (_rpc, store, proxy, call) => {
+  const shopId = uniqueId("made-up");
+  proxy().refuse();
+  await expect.poll(away, { timeout: 5000 }).toBe(store);
+  const refusal = await refusalOf(call(shopId)).finally(() => proxy().accept());
+  expect(refusal).toMatchObject(unavailable);
+  expect(Array.from(holdfast.server.store.shops.served, ({ id }) => id)).not.toContain(shopId);
+  await expect.poll(away, { timeout: 5000 }).toBe(undefined);
 });
 
 test("a commit that both stores lost, and whose caller has left, waits for nothing", async () => {
