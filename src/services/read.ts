@@ -134,6 +134,8 @@ async function readSnapshot<Value>(
       shops.forget(shopId);
       throw new Refusal("SHOP_NOT_FOUND", `there is no shop "${shopId}"`, { metadata: { shop_id: shopId } });
     }
+    // From here on it hears how far Postgres gets, also when this process only reads.
+    shops.get(shopId).backlog.noteDurable(found.position);
     if (found.position >= leastPosition) {
       return found;
     }

@@ -134,6 +134,23 @@ describe("a Postgres that lost its tail", () => {
     await auditShop({ ...urls(), shopId }, acknowledged);
   });
 
+  test("takes back nothing that ListEvents showed, also on a process that does nothing else", async () => {
+    const shopId = await createShop(holdfast.grpc, { stock: { ps5: 100 }, users });
+    const copy = await copies.take();
+    const reader = await startHoldfast(urls());
+    try {
+      const list = async () => (await reader.grpc.events.listEvents({ shopId, pageSize: 1000 })).events.length;
+      await list();
+      await useShop(shopId, "after");
+      const shown = await list();
+      await new Promise((resolve) => setTimeout(resolve, 1500)); // the sweeper reads all heads every second
+      await copies.putBack(copy);
+      expect(await persist(list)).toBe(shown);
+    } finally {
+      await reader.stop();
+    }
+  });
+
   test("takes back nothing that a watcher was told, while it is healed", async () => {
     const shopId = await createShop(holdfast.grpc, { stock: { ps5: 100 }, users });
     const copy = await copies.take();
