@@ -8,7 +8,7 @@ const files = globSync(["*.md", "docs/**/*.md", "examples/**/*.md"], { cwd: root
 const documents = files.map((path) => ({ path, text: read(path) }));
 
 /** Named though they are not there: examples, and what commands make. */
-const notKept = ["bench/results/", "examples/python/stubs", "lua/transfer_funds.lua"];
+const notKept = ["bench/results/", "examples/python/stubs", "lua/transfer_funds.lua", "transferFunds"];
 
 function read(path: string): string {
   return readFileSync(join(root, path), "utf8");
@@ -48,6 +48,13 @@ describe("the documents", () => {
   it("name files that exist", () => {
     const paths = /(?<![\w./-])(?:bench|deploy|docs|examples|gen|lua|proto|scripts|src|test)\/[\w./-]*[\w/]/g;
     expect(find(paths, ([path]) => !notKept.includes(path) && !existsSync(join(root, path)))).toEqual([]);
+  });
+
+  it("name what the code has", () => {
+    const sources = globSync(["{examples,lua,src,test}/**/*.{json,lua,ts}"], { cwd: root }).map(read).join("");
+    const isAmiss = ([, name = ""]: RegExpMatchArray, path: string): boolean =>
+      dirname(path) !== "docs/adr" && !notKept.includes(name) && !sources.includes(name);
+    expect(find(/`(?:\w+\.)?(#?[a-z]+[A-Z][A-Za-z]*|#[a-z]+)(?:\(\))?`/g, isAmiss)).toEqual([]);
   });
 
   it("name tests by words of their titles", () => {

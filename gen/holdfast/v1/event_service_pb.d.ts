@@ -128,7 +128,7 @@ export declare type WatchEventsResponse = Message<"holdfast.v1.WatchEventsRespon
     case: "batches";
   } | {
     /**
-     * Where the watch stands, every `bookmark_interval`, and last when the server ends the watch.
+     * Where the watch stands, every `bookmark_interval`, and last when the server ends the watch with OK.
      *
      * @generated from field: holdfast.v1.Bookmark bookmark = 3;
      */
