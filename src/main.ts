@@ -162,7 +162,7 @@ async function callServer<T>(
   try {
     return await call(openTarget(target, options));
   } catch (error) {
-    throw explainTarget(error, target);
+    throw explainTarget(error, target, tls);
   }
 }
 

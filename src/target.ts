@@ -56,7 +56,7 @@ export function openTarget(target: string, { tls, token }: TargetOptions): Trans
 }
 
 /** The error of a call; when nobody was there to answer it, or spoke otherwise, a StartError that says so. */
-export function explainTarget(error: unknown, target: string): unknown {
+export function explainTarget(error: unknown, target: string, tls: boolean): unknown {
   if (!(error instanceof ConnectError)) return error;
   const cause = error.cause instanceof Error ? error.cause : undefined;
   const code = String((cause as { code?: unknown } | undefined)?.code);
@@ -67,8 +67,9 @@ export function explainTarget(error: unknown, target: string): unknown {
     return new StartError(`the server at ${target} does not speak TLS: call it without --tls`);
   }
   if (error.code === Code.Canceled) {
-    // Nobody here cancels: it is how a door with TLS ends what is not TLS.
-    return new StartError(`the server at ${target} broke the call off: one that speaks TLS is called with --tls`);
+    // Nobody here cancels: it is how a door with TLS ends what is not TLS, and also how a connection is lost.
+    const advice = tls ? "" : ": one that speaks TLS is called with --tls";
+    return new StartError(`the server at ${target} broke the call off${advice}`);
   }
   const told = cause && tellCertificate(cause);
   return told === cause?.message ? error : new StartError(`the server at ${target} is not trusted: ${told}`);

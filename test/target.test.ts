@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer } from "node:http2";
 import type { AddressInfo } from "node:net";
-import { createClient } from "@connectrpc/connect";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { expect, test } from "vitest";
 import { AdminService } from "../gen/holdfast/v1/admin_service_pb.js";
 import { checkToken, explainTarget, openTarget } from "../src/target.ts";
@@ -29,8 +29,19 @@ test("a server without TLS that is called with it is named", async () => {
   const error = await admin.listShops({}).catch((failure: unknown) => failure);
   server.close();
 
-  expect(explainTarget(error, target)).toMatchObject({
+  expect(explainTarget(error, target, true)).toMatchObject({
     name: "StartError",
     message: `the server at ${target} does not speak TLS: call it without --tls`,
+  });
+});
+
+test.each([
+  [false, ": one that speaks TLS is called with --tls"],
+  [true, ""],
+])("a call that breaks off, with --tls %s, says%s", (tls, advice) => {
+  const error = new ConnectError("http/2 stream closed with error code CANCEL (0x8)", Code.Canceled);
+  expect(explainTarget(error, "h:1", tls)).toMatchObject({
+    name: "StartError",
+    message: `the server at h:1 broke the call off${advice}`,
   });
 });
