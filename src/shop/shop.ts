@@ -139,7 +139,8 @@ export class Shop {
 
   /** Nobody knows whether there is such a shop when its calls were refused before it was opened: ids that somebody makes up must not stay. */
   #forgetUnlessFound(): void {
-    if (!this.#wasFound && this.#callCount === 0 && this.#opening === undefined) {
+    const exists = this.#wasFound || this.backlog.durablePosition > 0;
+    if (!exists && this.#callCount === 0 && this.#opening === undefined) {
       this.#deps.onUnknown(this.id);
     }
   }

@@ -240,6 +240,18 @@ test.each([
   await expect.poll(away, { timeout: 5000 }).toBe(undefined);
 });
 
+test("a shop that is only read here is not forgotten when a call is refused without Postgres", async () => {
+  const { events, orders } = holdfast.grpc;
+  const shopId = await createShop(holdfast.grpc);
+  await events.listEvents({ shopId });
+  postgresProxy.refuse();
+  await expect.poll(away, { timeout: 5000 }).toBe("Postgres");
+  const refusal = await refusalOf(orders.placeOrder({ shopId, ...sale })).finally(() => postgresProxy.accept());
+  expect(refusal).toMatchObject(unavailable);
+  expect(holdfast.server.store.shops.find(shopId)?.backlog.durablePosition).toBe(1);
+  await expect.poll(away, { timeout: 5000 }).toBe(undefined);
+});
+
 test("a commit that both stores lost, and whose caller has left, waits for nothing", async () => {
   // Nothing of this shop is open, so nobody but its next caller would open it again.
   const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
