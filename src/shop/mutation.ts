@@ -65,7 +65,7 @@ export interface Committed {
 /** A product gets its first limit after it was sold: what users had of it has to be loaded first. */
 export class LimitsMissing extends Error {}
 
-/** How far a caller's clock may be ahead, in milliseconds; `lua/include/begin.lua` allows as much. */
+/** How far a caller's clock may be ahead, in milliseconds: one of the five minutes that `lua/include/begin.lua` allows. */
 const clockSkewMs = 60_000;
 
 /** A mutation as its commit keeps it. */
