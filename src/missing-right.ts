@@ -6,15 +6,15 @@ import { StartError } from "./start-error.ts";
  */
 export function explainMissingRight(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  if ((error as { code?: unknown }).code === insufficientPrivilege) return postgresRefuses(error.message, error);
-  return error.message.startsWith("NOPERM") ? redisRefuses(error.message, error) : error;
+  if ((error as { code?: unknown }).code === insufficientPrivilege) return refusedByPostgres(error.message, error);
+  return error.message.startsWith("NOPERM") ? refusedByRedis(error.message, error) : error;
 }
 
 /** SQLSTATE 42501, insufficient_privilege. */
 const insufficientPrivilege = "42501";
 
 /** The role of DATABASE_URL may not do what `what` names. */
-export function postgresRefuses(what: string, cause?: unknown): StartError {
+export function refusedByPostgres(what: string, cause?: unknown): StartError {
   return new StartError(
     `PostgreSQL refuses the role of DATABASE_URL: ${what}. deploy/postgres/grants.sql has the rights of a server, to be granted ` +
       "after every migration; only the owner of the tables migrates, and others start with HOLDFAST_MIGRATE_ON_START=0",
@@ -22,7 +22,7 @@ export function postgresRefuses(what: string, cause?: unknown): StartError {
   );
 }
 
-function redisRefuses(what: string, cause: unknown): StartError {
+function refusedByRedis(what: string, cause: unknown): StartError {
   return new StartError(
     `Redis refuses the user of REDIS_URL: ${what}. deploy/redis/users.acl has the rights of a server`,
     { cause },

@@ -1,6 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import { type Migration, Migrator } from "kysely/migration";
-import { postgresRefuses } from "../missing-right.ts";
+import { refusedByPostgres } from "../missing-right.ts";
 import { StartError } from "../start-error.ts";
 import * as first from "./migrations/0001-first.ts";
 import * as wholeContract from "./migrations/0002-whole-contract.ts";
@@ -33,7 +33,7 @@ async function refuseNewerSchema(db: Kysely<Database>): Promise<ReadonlySet<stri
     select current_schema() as schema, to_regclass('kysely_migration')::text as found`.execute(db);
   if (tables[0]?.schema == null) {
     // Without the right nothing in it is found: the migrations would seem to be missing.
-    throw postgresRefuses("it may use no schema of its search_path, such as public");
+    throw refusedByPostgres("it may use no schema of its search_path, such as public");
   }
   if (tables[0].found == null) {
     return new Set();
