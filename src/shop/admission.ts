@@ -6,7 +6,8 @@ import { createFlowLimit, type FlowLimit } from "./flow-limit.ts";
  * line of their shop, and who does not fit in is refused at once, before anything was done.
  *
  * Invariants:
- * - there are never more than `maxInFlight`, and what the flow limit leaves of these is for shops with less than their share;
+ * - there are never more than `maxInFlight`, but while a store is away, when all are let in to hear so; what the flow limit
+ *   leaves of these places is for shops with less than their share;
  * - such a shop has nobody in line unless all of these places are taken: however many calls others make, its own enter at once;
  * - a place that becomes free goes to later steps of purchases first, and from shop to shop in turn;
  * - who is in line enters, sooner or later, also when it has ended meanwhile: it then sees that, and leaves.
