@@ -33,7 +33,7 @@ abstract class GrpcCall extends Call implements Reader, PacedRefusal {
   isOver = false;
   protected readonly dispatcher: Dispatcher;
   protected readonly readers: Readers;
-  readonly #refusalPace: RefusalPace;
+  protected readonly refusalPace: RefusalPace;
   protected readonly transport: ServerInterceptingCallInterface;
   #metadata: Metadata | undefined;
   #request: Buffer | undefined;
@@ -49,7 +49,7 @@ abstract class GrpcCall extends Call implements Reader, PacedRefusal {
     super(endpoint, draining);
     this.dispatcher = dispatcher;
     this.readers = readers;
-    this.#refusalPace = refusalPace;
+    this.refusalPace = refusalPace;
     this.transport = transport;
   }
 
@@ -133,7 +133,7 @@ abstract class GrpcCall extends Call implements Reader, PacedRefusal {
   protected override sendFailure(error: unknown): void {
     if (error instanceof Refusal && error.reason === "OVERLOADED") {
       this.#overload = error;
-      this.#refusalPace.add(this);
+      this.refusalPace.add(this);
     } else {
       this.#sendStatus(error);
     }
@@ -178,6 +178,7 @@ export class GrpcUnaryCall extends GrpcCall {
     this.transport.sendMessage(this.serialise(response), ignore);
     // Not in the callback of the message: response and status leave in one write.
     this.transport.sendStatus(OK);
+    this.refusalPace.answered();
     this.readers.add(this);
   }
 }

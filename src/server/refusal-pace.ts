@@ -3,10 +3,12 @@ import type { Http2Session } from "node:http2";
 /**
  * How fast calls that are one too many are answered. Such an answer costs half of what an order does, and callers who repeat
  * at once would leave no time for anything else: with all of them answered at once, ten times the peak sold a twentieth of it (November
- * 2026). So many a second are sent at once; the others wait for their turn, from connection to connection, and their streams with
+ * 2026). One for so many answers is sent at once; the others wait for their turn, from connection to connection, and their streams with
  * them: HTTP/2 bounds how many a connection may have, and libraries of gRPC keep the rest in the caller's process.
  */
 export interface RefusalPace {
+  /** A call was answered: what the machine can do says how many refusals it has time for. */
+  answered(): void;
   /** Sends a refusal, now or when it is its turn. */
   add(refusal: PacedRefusal): void;
   /** Sends all that wait, and from now on at once. */
@@ -30,8 +32,10 @@ interface Waiting {
   readonly untilMs: number;
 }
 
-/** Refusals a second, of all connections together: a few hundredths of a core. */
-const refusalsPerSecond = 400;
+/** Refusals for an answer, of all connections together: 3 % of the time that answers take. */
+const refusalsPerAnswer = 1 / 16;
+/** And so many a second besides, when hardly anything is answered. */
+const refusalsPerSecond = 50;
 /** As many at once; and as many before those that wait. */
 const burstCount = 50;
 const turnMs = 10;
@@ -84,6 +88,9 @@ export function createRefusalPace(): RefusalPace {
   };
 
   return {
+    answered: () => {
+      leftCount = Math.min(burstCount, leftCount + refusalsPerAnswer);
+    },
     add: (refusal) => {
       fill();
       const { session, deadlineMs } = refusal;

@@ -1,4 +1,4 @@
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { flag, frame, frameType, lengthPrefixed, readGrpcStatus } from "../../bench/frames.ts";
 import { Refusal } from "../../src/refusal.ts";
 import { createRefusalPace, type PacedRefusal } from "../../src/server/refusal-pace.ts";
@@ -88,13 +88,29 @@ test("who has no refusal that waits does not wait for others'", () => {
   expect(sent.slice(before)).toEqual([manyCount]);
 });
 
+test("the more calls are answered, the more refusals are sent", () => {
+  vi.useFakeTimers({ toFake: ["performance", "Date", "setInterval", "clearInterval"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { pace, refuse, sent } = openPace();
+  for (let index = 0; index < manyCount; index += 1) pace.add(refuse(index));
+  /** Refusals of a tenth of a second in which so many calls are answered. */
+  const sentWith = (answerCount: number): number => {
+    const before = sent.length;
+    for (let count = 0; count < answerCount; count += 1) pace.answered();
+    vi.advanceTimersByTime(100);
+    return sent.length - before;
+  };
+  sentWith(0);
+  expect([sentWith(0), sentWith(320), sentWith(0)]).toEqual([5, 25, 5]);
+});
+
 test("a refusal that nobody waits for takes nobody's turn", async () => {
   const { pace, refuse, sent } = openPace();
   const refusals = Array.from({ length: manyCount }, (_, index) => refuse(index));
   for (const refusal of refusals) pace.add(refusal);
   expect(sent.length).toBeLessThan(100);
   for (const refusal of refusals.slice(100, -1)) refusal.isOver = true;
-  await expect.poll(() => sent.at(-1)).toBe(manyCount - 1);
+  await expect.poll(() => sent.at(-1), { timeout: 10_000 }).toBe(manyCount - 1);
   expect(sent).toEqual([...Array.from({ length: 100 }, (_, index) => index), manyCount - 1]);
 });
 
