@@ -104,9 +104,10 @@ export class Shop {
     this.keys = shopKeys(id);
     this.#deps = deps;
     this.#connection = connection;
-    this.fence = new ShopFence({ ...deps, shopId: id });
-    this.#earlierCommits = { ...deps, shopId: id };
-    this.#gate = deps.admission.openGate();
+    const { db, requestRetentionMs, observer, logger, admission } = deps;
+    this.fence = new ShopFence({ shopId: id, observer, logger });
+    this.#earlierCommits = { shopId: id, db, requestRetentionMs };
+    this.#gate = admission.openGate();
   }
 
   /** Runs a mutation until it is committed and durable, replayed, or refused. */
