@@ -110,6 +110,16 @@ export interface SubscriptionJson {
   position: number;
 }
 
+/** From which tier to which, why, and for what. */
+export interface TierStepJson {
+  from_tier: string;
+  to_tier: string;
+  proration: number;
+  cause: number;
+  charged_credits: number;
+  credited_credits: number;
+}
+
 /**
  * The events of the log, by name. Some carry more than the contract's events: those of orders the buyer's counts,
  * `product_put` whether the product is new, holds and orders the position of their creation.
@@ -150,16 +160,7 @@ export interface EventJson {
   funds_withdrawn?: { user: UserJson; amount_minor: number; reference: string };
   credits_granted?: { user: UserJson; credits: number; reason: string };
   tier_put?: { tier: TierJson };
-  tier_changed?: {
-    subscription: SubscriptionJson;
-    from_tier: string;
-    to_tier: string;
-    proration: number;
-    cause: number;
-    charged_credits: number;
-    credited_credits: number;
-    credits: number;
-  };
+  tier_changed?: TierStepJson & { subscription: SubscriptionJson; credits: number };
   tier_change_scheduled?: { subscription: SubscriptionJson };
   tier_change_cancelled?: { subscription: SubscriptionJson };
   subscription_renewed?: { subscription: SubscriptionJson; charged_credits: number; credits: number };

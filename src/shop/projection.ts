@@ -7,6 +7,7 @@ import type {
   StockJson,
   SubscriptionJson,
   TierJson,
+  TierStepJson,
   UserJson,
 } from "./event-json.ts";
 import type { LogEntry } from "./log-entry.ts";
@@ -62,15 +63,9 @@ export interface ProductRow extends ProductJson {
 }
 
 /** A change of a user's tier, for the history. */
-export interface TierChange {
+export interface TierChange extends TierStepJson {
   user_id: string;
   position: number;
-  from_tier: string;
-  to_tier: string;
-  proration: number;
-  cause: number;
-  charged_credits: number;
-  credited_credits: number;
   commit_time: number;
 }
 
