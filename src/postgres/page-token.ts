@@ -5,15 +5,10 @@ import type { Database } from "./schema.ts";
 
 /** Makes and checks page tokens: opaque, authenticated, and good only for the list they came from. */
 export interface PageTokens {
-  /** A token for the page after `lastKey` of the list that `list` names. */
+  /** A token for the page after `lastKey` of a list, which `list` names by what must not change between its pages. */
   make(list: string, lastKey: string): string;
   /** The key to go on after; empty for the first page. Refuses a token that is forged or of another list. */
   read(list: string, token: string): string;
-}
-
-/** Names a list by what must not change between its pages. */
-export function listName(rpc: string, shopId: string, ...others: readonly string[]): string {
-  return [rpc, shopId, ...others].join("\n");
 }
 
 /** Creates the tokens with the secret that all processes share through Postgres. */

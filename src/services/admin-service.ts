@@ -4,7 +4,6 @@ import * as pb from "../../gen/holdfast/v1/admin_service_pb.js";
 import { ShopSchema } from "../../gen/holdfast/v1/resources_pb.js";
 import { around } from "../crash-point.ts";
 import { findByRequestId, readCommit } from "../postgres/commits.ts";
-import { listName } from "../postgres/page-token.ts";
 import { readStats } from "../postgres/recorded.ts";
 import type { ShopRow } from "../postgres/schema.ts";
 import { findShop, insertShop, listShops } from "../postgres/shops.ts";
@@ -23,7 +22,8 @@ import { rebuildShop } from "../verify/rebuild-shop.ts";
 import { verifyShop } from "../verify/verify-shop.ts";
 import type { Deps } from "./deps.ts";
 import { commitMessage, readPoint } from "./mutate.ts";
-import { messageFromRow, pageCount, readList, readLive, readRecord, required } from "./read.ts";
+import { pageOf } from "./page.ts";
+import { messageFromRow, readList, readLive, readRecord, required } from "./read.ts";
 
 /** AdminService: shops. */
 export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof pb.AdminService> {
@@ -40,17 +40,13 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
     },
 
     async listSkuStats(req, ctx) {
-      const list = listName("ListSkuStats", shopIdOf(req));
-      const count = pageCount(req.pageSize);
-      const after = pageTokens.read(list, req.pageToken);
+      const page = pageOf(pageTokens, req, ctx, shopIdOf(req));
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
-        listSkuStats(db, shopId, after, count + 1),
+        listSkuStats(db, shopId, page.after, page.readCount),
       );
-      const page = rows.slice(0, count);
-      return create(pb.ListSkuStatsResponseSchema, {
-        skuStats: page.map((row) => messageFromRow(pb.SkuStatsSchema, row)),
-        nextPageToken: rows.length > count ? pageTokens.make(list, page.at(-1)?.sku ?? "") : "",
-      });
+      const { shown, nextPageToken } = page.show(rows, ({ sku }) => sku);
+      const skuStats = shown.map((row) => messageFromRow(pb.SkuStatsSchema, row));
+      return create(pb.ListSkuStatsResponseSchema, { skuStats, nextPageToken });
     },
 
     async *verifyShop(req, ctx) {
@@ -142,16 +138,14 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
     },
 
     async listShops(req, ctx) {
-      const list = listName("ListShops", "");
-      const count = pageCount(req.pageSize);
-      const after = pageTokens.read(list, req.pageToken);
+      const page = pageOf(pageTokens, req, ctx, "");
       ctx.throwIfEnded();
       shops.require("Postgres");
-      const rows = await listShops(shops.db, after, count + 1);
-      const page = rows.slice(0, count);
+      const rows = await listShops(shops.db, page.after, page.readCount);
+      const { shown, nextPageToken } = page.show(rows, ({ shop_id }) => shop_id);
       return create(pb.ListShopsResponseSchema, {
-        shops: page.map((row) => shopMessage(row, row.head_position)),
-        nextPageToken: rows.length > count ? pageTokens.make(list, page.at(-1)?.shop_id ?? "") : "",
+        shops: shown.map((row) => shopMessage(row, row.head_position)),
+        nextPageToken,
       });
     },
   };

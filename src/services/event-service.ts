@@ -4,7 +4,6 @@ import * as pb from "../../gen/holdfast/v1/event_service_pb.js";
 import { around } from "../crash-point.ts";
 import { readCommits, readCommitsBackwards } from "../postgres/commits.ts";
 import { acknowledge, findConsumer, listConsumers } from "../postgres/consumers.ts";
-import { listName } from "../postgres/page-token.ts";
 import type { ConsumerRow } from "../postgres/schema.ts";
 import { Refusal } from "../refusal.ts";
 import type { CallContext, Handlers } from "../server/call-context.ts";
@@ -15,7 +14,8 @@ import type { LogEntry } from "../shop/log-entry.ts";
 import { toMs } from "../shop/messages.ts";
 import { type WatchStart, type WatchStep, watchLog } from "../shop/watch.ts";
 import type { Deps } from "./deps.ts";
-import { messageFromRow, pageCount, readHistory } from "./read.ts";
+import { pageOf, sizeOf } from "./page.ts";
+import { messageFromRow, readHistory } from "./read.ts";
 
 /** Commits that one ListEvents looks at most, whether they match or not. */
 const maxScannedCommits = 5000;
@@ -65,7 +65,7 @@ export function createEventService({ shops, pageTokens, watchesPerCaller }: Deps
     },
 
     async listEvents(req, ctx) {
-      const count = pageCount(req.pageSize);
+      const count = sizeOf(req.pageSize);
       const filter = { types: req.eventTypes, subjects: req.subjects };
       const response = create(pb.ListEventsResponseSchema, { nextAfterPosition: req.afterPosition });
       let scanned = 0;
@@ -115,15 +115,13 @@ export function createEventService({ shops, pageTokens, watchesPerCaller }: Deps
     },
 
     async listConsumers(req, ctx) {
-      const list = listName("ListConsumers", shopIdOf(req));
-      const count = pageCount(req.pageSize);
-      const after = pageTokens.read(list, req.pageToken);
-      const found = await readHistory(shops, req, ctx, (db, shopId) => listConsumers(db, shopId, after, count + 1));
-      const page = found.value.slice(0, count);
-      return create(pb.ListConsumersResponseSchema, {
-        consumers: page.map((row) => consumerMessage(row, found.position)),
-        nextPageToken: found.value.length > count ? pageTokens.make(list, page.at(-1)?.consumer ?? "") : "",
-      });
+      const page = pageOf(pageTokens, req, ctx, shopIdOf(req));
+      const { value: rows, position } = await readHistory(shops, req, ctx, (db, shopId) =>
+        listConsumers(db, shopId, page.after, page.readCount),
+      );
+      const { shown, nextPageToken } = page.show(rows, ({ consumer }) => consumer);
+      const consumers = shown.map((row) => consumerMessage(row, position));
+      return create(pb.ListConsumersResponseSchema, { consumers, nextPageToken });
     },
   };
 

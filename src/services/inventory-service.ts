@@ -10,7 +10,6 @@ import {
   StockLevelSchema,
 } from "../../gen/holdfast/v1/resources_pb.js";
 import { findHold, findProduct, listHolds, listProducts } from "../postgres/inventory.ts";
-import { listName } from "../postgres/page-token.ts";
 import { type RecordedLevel, readLevels } from "../postgres/recorded.ts";
 import type { Database } from "../postgres/schema.ts";
 import { Refusal } from "../refusal.ts";
@@ -22,7 +21,8 @@ import { LimitsMissing } from "../shop/mutation.ts";
 import type { Deps } from "./deps.ts";
 import { endedHold, holdPosition } from "./ended-hold.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, notFound, pageCount, readEnding, readList, readLive, readRecord, required } from "./read.ts";
+import { pageOf } from "./page.ts";
+import { messageFromRow, notFound, readEnding, readList, readLive, readRecord, required } from "./read.ts";
 
 /** InventoryService: products, stock and holds. */
 export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.InventoryService> {
@@ -93,17 +93,13 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
     },
 
     async listProducts(req, ctx) {
-      const list = listName("ListProducts", shopIdOf(req));
-      const count = pageCount(req.pageSize);
-      const after = pageTokens.read(list, req.pageToken);
+      const page = pageOf(pageTokens, req, ctx, shopIdOf(req));
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
-        listProducts(db, shopId, after, count + 1),
+        listProducts(db, shopId, page.after, page.readCount),
       );
-      const page = rows.slice(0, count);
-      return create(pb.ListProductsResponseSchema, {
-        products: page.map((row) => messageFromRow(ProductSchema, row)),
-        nextPageToken: rows.length > count ? pageTokens.make(list, page.at(-1)?.sku ?? "") : "",
-      });
+      const { shown, nextPageToken } = page.show(rows, ({ sku }) => sku);
+      const products = shown.map((row) => messageFromRow(ProductSchema, row));
+      return create(pb.ListProductsResponseSchema, { products, nextPageToken });
     },
 
     async adjustStock(req, ctx) {
@@ -154,18 +150,13 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
     },
 
     async listHolds(req, ctx) {
-      const list = listName("ListHolds", shopIdOf(req), req.userId);
-      const count = pageCount(req.pageSize);
-      const key = pageTokens.read(list, req.pageToken);
-      const before = key === "" ? undefined : Number(key);
+      const page = pageOf(pageTokens, req, ctx, shopIdOf(req), req.userId);
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
-        listHolds(db, shopId, req.userId, before, count + 1),
+        listHolds(db, shopId, req.userId, page.before, page.readCount),
       );
-      const page = rows.slice(0, count);
-      return create(pb.ListHoldsResponseSchema, {
-        holds: page.map((row) => messageFromRow(HoldSchema, row)),
-        nextPageToken: rows.length > count ? pageTokens.make(list, String(page.at(-1)?.create_position)) : "",
-      });
+      const { shown, nextPageToken } = page.show(rows, ({ create_position }) => create_position);
+      const holds = shown.map((row) => messageFromRow(HoldSchema, row));
+      return create(pb.ListHoldsResponseSchema, { holds, nextPageToken });
     },
 
     async extendHold(req, ctx) {

@@ -2,7 +2,6 @@ import { create } from "@bufbuild/protobuf";
 import * as pb from "../../gen/holdfast/v1/order_service_pb.js";
 import { OrderSchema, OrderState, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { findOrder, listOrders } from "../postgres/orders.ts";
-import { listName } from "../postgres/page-token.ts";
 import { findUser } from "../postgres/users.ts";
 import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId, shopIdOf } from "../shop/ids.ts";
@@ -11,7 +10,8 @@ import type { Deps } from "./deps.ts";
 import { endedHold } from "./ended-hold.ts";
 import { cartArguments } from "./inventory-service.ts";
 import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readEnding, readList, required } from "./read.ts";
+import { pageOf } from "./page.ts";
+import { messageFromRow, readEnding, readList, required } from "./read.ts";
 
 /** OrderService: sells, and sees orders through to their end. An unpaid order waits as long as a hold lasts. */
 export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.OrderService> {
@@ -102,18 +102,13 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
     },
 
     async listOrders(req, ctx) {
-      const list = listName("ListOrders", shopIdOf(req), req.userId, String(req.state));
-      const count = pageCount(req.pageSize);
-      const key = pageTokens.read(list, req.pageToken);
-      const before = key === "" ? undefined : Number(key);
+      const page = pageOf(pageTokens, req, ctx, shopIdOf(req), req.userId, String(req.state));
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
-        listOrders(db, shopId, req, before, count + 1),
+        listOrders(db, shopId, req, page.before, page.readCount),
       );
-      const page = rows.slice(0, count);
-      return create(pb.ListOrdersResponseSchema, {
-        orders: page.map((row) => messageFromRow(OrderSchema, row)),
-        nextPageToken: rows.length > count ? pageTokens.make(list, String(page.at(-1)?.create_position)) : "",
-      });
+      const { shown, nextPageToken } = page.show(rows, ({ create_position }) => create_position);
+      const orders = shown.map((row) => messageFromRow(OrderSchema, row));
+      return create(pb.ListOrdersResponseSchema, { orders, nextPageToken });
     },
   };
 }

@@ -170,8 +170,3 @@ export function messageFromRow<Desc extends DescMessage>(desc: Desc, row: object
   );
   return messageFromLog(desc, json);
 }
-
-/** Rows on a page: 0 = 50, at most 1,000. */
-export function pageCount(pageSize: number): number {
-  return pageSize === 0 ? 50 : Math.min(pageSize, 1000);
-}

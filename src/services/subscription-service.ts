@@ -1,7 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { SubscriptionSchema, type Tier, TierChangeSchema, TierSchema } from "../../gen/holdfast/v1/resources_pb.js";
 import * as pb from "../../gen/holdfast/v1/subscription_service_pb.js";
-import { listName } from "../postgres/page-token.ts";
 import { readSubscription } from "../postgres/recorded.ts";
 import type { TierRow } from "../postgres/schema.ts";
 import { listTierChanges, listTiers } from "../postgres/subscriptions.ts";
@@ -10,7 +9,8 @@ import { shopIdOf } from "../shop/ids.ts";
 import { messageFromLog } from "../shop/messages.ts";
 import type { Deps } from "./deps.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readList, readLive, required } from "./read.ts";
+import { pageOf } from "./page.ts";
+import { messageFromRow, readList, readLive, required } from "./read.ts";
 import { changeArguments, type PreviewJson, prorationOf, quoteMessage, timingOf } from "./tier-quotes.ts";
 
 /** SubscriptionService: tiers and what users are subscribed to. */
@@ -37,15 +37,12 @@ export function createSubscriptionService({
     },
 
     async listTiers(req, ctx) {
-      const list = listName("ListTiers", shopIdOf(req));
-      const count = pageCount(req.pageSize);
-      const after = pageTokens.read(list, req.pageToken);
-      const { value: rows } = await readList(shops, req, ctx, (db, shopId) => listTiers(db, shopId, after, count + 1));
-      const page = rows.slice(0, count);
-      return create(pb.ListTiersResponseSchema, {
-        tiers: page.map(tierMessage),
-        nextPageToken: rows.length > count ? pageTokens.make(list, page.at(-1)?.tier ?? "") : "",
-      });
+      const page = pageOf(pageTokens, req, ctx, shopIdOf(req));
+      const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
+        listTiers(db, shopId, page.after, page.readCount),
+      );
+      const { shown, nextPageToken } = page.show(rows, ({ tier }) => tier);
+      return create(pb.ListTiersResponseSchema, { tiers: shown.map(tierMessage), nextPageToken });
     },
 
     async getSubscription(req, ctx) {
@@ -89,18 +86,13 @@ export function createSubscriptionService({
     },
 
     async listTierChanges(req, ctx) {
-      const list = listName("ListTierChanges", shopIdOf(req), req.userId);
-      const count = pageCount(req.pageSize);
-      const key = pageTokens.read(list, req.pageToken);
-      const before = key === "" ? undefined : Number(key);
+      const page = pageOf(pageTokens, req, ctx, shopIdOf(req), req.userId);
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
-        listTierChanges(db, shopId, req.userId, before, count + 1),
+        listTierChanges(db, shopId, req.userId, page.before, page.readCount),
       );
-      const page = rows.slice(0, count);
-      return create(pb.ListTierChangesResponseSchema, {
-        changes: page.map((row) => messageFromRow(TierChangeSchema, row)),
-        nextPageToken: rows.length > count ? pageTokens.make(list, String(page.at(-1)?.position)) : "",
-      });
+      const { shown, nextPageToken } = page.show(rows, ({ position }) => position);
+      const changes = shown.map((row) => messageFromRow(TierChangeSchema, row));
+      return create(pb.ListTierChangesResponseSchema, { changes, nextPageToken });
     },
   };
 }

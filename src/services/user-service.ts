@@ -3,7 +3,6 @@ import { type User, UserSchema, WalletEntryCause, WalletEntrySchema } from "../.
 import * as pb from "../../gen/holdfast/v1/user_service_pb.js";
 import { around } from "../crash-point.ts";
 import { type LedgerKey, listWalletEntries } from "../postgres/ledger.ts";
-import { listName } from "../postgres/page-token.ts";
 import { findRenewalTime } from "../postgres/subscriptions.ts";
 import { findUser, findUserByEmail, listUsers } from "../postgres/users.ts";
 import { Refusal } from "../refusal.ts";
@@ -11,7 +10,8 @@ import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId, shopIdOf } from "../shop/ids.ts";
 import type { Deps } from "./deps.ts";
 import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
-import { messageFromRow, pageCount, readEnding, readList, readRecord, required } from "./read.ts";
+import { pageOf } from "./page.ts";
+import { messageFromRow, readEnding, readList, readRecord, required } from "./read.ts";
 import { makeReferralCode } from "./referral-code.ts";
 
 /** UserService: users and their wallets. */
@@ -110,16 +110,13 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
     },
 
     async listUsers(req, ctx) {
-      const list = listName("ListUsers", shopIdOf(req));
-      const count = pageCount(req.pageSize);
-      const key = pageTokens.read(list, req.pageToken);
-      const before = key === "" ? undefined : Number(key);
-      const { value: rows } = await readList(shops, req, ctx, (db, shopId) => listUsers(db, shopId, before, count + 1));
-      const page = rows.slice(0, count);
-      return create(pb.ListUsersResponseSchema, {
-        users: page.map((row) => messageFromRow(UserSchema, row)),
-        nextPageToken: rows.length > count ? pageTokens.make(list, String(page.at(-1)?.create_position)) : "",
-      });
+      const page = pageOf(pageTokens, req, ctx, shopIdOf(req));
+      const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
+        listUsers(db, shopId, page.before, page.readCount),
+      );
+      const { shown, nextPageToken } = page.show(rows, ({ create_position }) => create_position);
+      const users = shown.map((row) => messageFromRow(UserSchema, row));
+      return create(pb.ListUsersResponseSchema, { users, nextPageToken });
     },
 
     async depositFunds(req, ctx) {
@@ -147,22 +144,18 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
     },
 
     async listWalletEntries(req, ctx) {
-      const list = listName("ListWalletEntries", shopIdOf(req), req.userId);
-      const count = pageCount(req.pageSize);
-      const before = ledgerKeyOf(pageTokens.read(list, req.pageToken));
+      const page = pageOf(pageTokens, req, ctx, shopIdOf(req), req.userId);
+      const before = ledgerKeyOf(page.after);
       const found = await readList(shops, req, ctx, async (db, shopId) => {
         const user = await findUser(db, shopId, req.userId);
-        return user && listWalletEntries(db, shopId, req.userId, before, count + 1);
+        return user && listWalletEntries(db, shopId, req.userId, before, page.readCount);
       });
       const rows = required(found, "USER_NOT_FOUND", "user", req.userId);
-      const page = rows.slice(0, count);
-      const last = page.at(-1);
-      return create(pb.ListWalletEntriesResponseSchema, {
-        entries: page.map((row) =>
-          messageFromRow(WalletEntrySchema, { ...row, user_id: req.userId, cause: causeOf(row.cause) }),
-        ),
-        nextPageToken: rows.length > count ? pageTokens.make(list, `${last?.position} ${last?.index}`) : "",
-      });
+      const { shown, nextPageToken } = page.show(rows, ({ position, index }) => `${position} ${index}`);
+      const entries = shown.map((row) =>
+        messageFromRow(WalletEntrySchema, { ...row, user_id: req.userId, cause: causeOf(row.cause) }),
+      );
+      return create(pb.ListWalletEntriesResponseSchema, { entries, nextPageToken });
     },
   };
 }
