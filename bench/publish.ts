@@ -3,53 +3,63 @@ import { fileURLToPath } from "node:url";
 import { renderGrowth } from "./growth/render-report.ts";
 import type { GrowthReport } from "./growth/report.ts";
 import { renderChart } from "./render-chart.ts";
-import { renderMarkdown } from "./render-markdown.ts";
+import { renderMarkdown, renderShort } from "./render-markdown.ts";
 import type { Report } from "./report.ts";
 
-/** A place in docs/benchmarks.md that a command writes. */
+/** A place in a page that a command writes. */
 interface Place {
+  readonly page: string;
   readonly begin: string;
   readonly end: string;
 }
 
-const lastRun: Place = {
+const benchmarks = "docs/benchmarks.md";
+
+/** Where the last run is. */
+export const lastRun: Place = {
+  page: benchmarks,
   begin: "<!-- The last run: begin. Written by npm run bench -- --publish. -->",
   end: "<!-- The last run: end. -->",
 };
 
+/** Where the README has a few of its figures. */
+export const short: Place = {
+  page: "README.md",
+  begin: "<!-- The last run in short: begin. Written by npm run bench -- --publish. -->",
+  end: "<!-- The last run in short: end. -->",
+};
+
 const growth: Place = {
+  page: benchmarks,
   begin: "<!-- How cost grows: begin. Written by npm run bench:growth -- --publish. -->",
   end: "<!-- How cost grows: end. -->",
 };
 
-const folder = fileURLToPath(new URL("../docs/", import.meta.url));
+const root = fileURLToPath(new URL("../", import.meta.url));
 
-/** Puts a run between two comments of docs/benchmarks.md, and its chart beside it. */
+/** Puts a run into docs/benchmarks.md, its chart beside it, and its few first figures into the README. */
 export async function publish(report: Report): Promise<void> {
-  await changePage((page) => insertRun(page, report));
-  await writeFile(`${folder}benchmarks.svg`, renderChart(report));
+  await fill(lastRun, `![The medians of the last run as bars](benchmarks.svg)\n\n${renderMarkdown(report)}`);
+  await fill(short, renderShort(report));
+  await writeFile(`${root}docs/benchmarks.svg`, renderChart(report));
 }
 
-/** Puts a run of `bench:growth` between two other comments. */
+/** Puts a run of `bench:growth` into docs/benchmarks.md. */
 export function publishGrowth(report: GrowthReport): Promise<void> {
-  return changePage((page) => replace(page, growth, renderGrowth(report)));
+  return fill(growth, renderGrowth(report));
 }
 
-async function changePage(change: (page: string) => string): Promise<void> {
-  await writeFile(`${folder}benchmarks.md`, change(await readFile(`${folder}benchmarks.md`, "utf8")));
+async function fill(place: Place, text: string): Promise<void> {
+  const file = `${root}${place.page}`;
+  await writeFile(file, replace(await readFile(file, "utf8"), place, text));
 }
 
-/** The page with the last run replaced. Throws when it has no place for it. */
-export function insertRun(page: string, report: Report): string {
-  const chart = "![The medians of the last run as bars](benchmarks.svg)";
-  return replace(page, lastRun, `${chart}\n\n${renderMarkdown(report)}`);
-}
-
-function replace(page: string, { begin, end }: Place, text: string): string {
-  const beginAt = page.indexOf(begin);
-  const endAt = page.indexOf(end);
+/** A page with the text of a place replaced. Throws when it has no such place. */
+export function replace(text: string, { page, begin, end }: Place, inserted: string): string {
+  const beginAt = text.indexOf(begin);
+  const endAt = text.indexOf(end);
   if (beginAt < 0 || endAt < beginAt) {
-    throw new Error(`docs/benchmarks.md does not say where this run begins and ends: ${begin}`);
+    throw new Error(`${page} does not say where this run begins and ends: ${begin}`);
   }
-  return `${page.slice(0, beginAt)}${begin}\n\n${text}\n${page.slice(endAt)}`;
+  return `${text.slice(0, beginAt)}${begin}\n\n${inserted}\n${text.slice(endAt)}`;
 }

@@ -1,4 +1,4 @@
-import { cards, contestantNames, type PromiseName, promiseTitles } from "./cards.ts";
+import { type ContestantName, cards, contestantNames, type PromiseName, promiseTitles } from "./cards.ts";
 import { decimal, integer, markdownTable } from "./markdown-table.ts";
 import { type Measurement, type ShapeName, shapes } from "./measure.ts";
 import { median } from "./median.ts";
@@ -19,6 +19,29 @@ export function renderMarkdown(report: Report): string {
   ]
     .filter((section) => section !== "")
     .join("\n");
+}
+
+/** Who the README compares. */
+const shortlist: readonly ContestantName[] = ["row-lock", "one-statement-promises", "holdfast"];
+
+/** The few figures of one hot SKU that the README has. */
+export function renderShort(report: Report): string {
+  const most = seriesOf(report, "hot", "most").filter(({ contestant }) => shortlist.includes(contestant));
+  const rowLock = most.find(({ contestant }) => contestant === "row-lock");
+  const promiseCount = Object.keys(promiseTitles).length;
+  const rows = most.map((series) => [
+    titleOf(series.contestant),
+    integer(medianRate(series)),
+    decimal(ratioOf(series, rowLock), 1),
+    decimal(
+      medianOf(series.rounds, (each) => latencyOf(each, "p50Ms")),
+      1,
+    ),
+    integer(medianOf(series.rounds, ({ cpuUs }) => cpuUs[cpuProcesses.PostgreSQL] ?? Number.NaN)),
+    `${cards[series.contestant].promises.length} of ${promiseCount}`,
+  ]);
+  const head = ["256 callers, one product", "orders/s", "x row lock", "p50 ms", "PostgreSQL µs an order", "promises"];
+  return `${report.time.slice(0, 10)}, ${report.machine}:\n\n${markdownTable(head, rows)}`;
 }
 
 function renderHead({ time, machine, roundCount, durationsMs, pools, h2load }: Report): string {

@@ -1,9 +1,10 @@
+import { readFile } from "node:fs/promises";
 import { expect, it } from "vitest";
 import type { ContestantName } from "../../bench/cards.ts";
 import type { Measurement } from "../../bench/measure.ts";
-import { insertRun } from "../../bench/publish.ts";
+import { lastRun, replace, short } from "../../bench/publish.ts";
 import { renderChart } from "../../bench/render-chart.ts";
-import { renderMarkdown } from "../../bench/render-markdown.ts";
+import { renderMarkdown, renderShort } from "../../bench/render-markdown.ts";
 import type { Report } from "../../bench/report.ts";
 
 function measured(contestant: ContestantName, round: number, perSecond: number): Measurement {
@@ -50,14 +51,24 @@ it("draws a bar for everybody who was measured", () => {
   expect(chart).not.toMatch(/NaN|Infinity|undefined/);
 });
 
-it("replaces the last run in the page, and nothing else", () => {
-  const page =
-    "before\n<!-- The last run: begin. Written by npm run bench -- --publish. -->\nold\n<!-- The last run: end. -->\nafter\n";
-  const once = insertRun(page, report);
-  expect(once).toMatch(/^before\n/);
-  expect(once).toMatch(/\nafter\n$/);
-  expect(once).toContain("One hot SKU");
-  expect(once).not.toContain("old\n");
-  expect(insertRun(once, report)).toBe(once);
-  expect(() => insertRun("no place", report)).toThrow("does not say where");
+it("has a row of the README for those whom it compares", () => {
+  const text = renderShort(report);
+  expect(text).toMatch(/^2026-11-26, 2 cores:\n/);
+  expect(text).toMatch(/\| row lock +\| +1,000 \| +1\.0 \| +1\.0 \| +20 \| +4 of 9 \|/);
+  expect(text).toMatch(/\| Holdfast +\| +9,000 \| +10\.0 \| +1\.0 \| +20 \| +9 of 9 \|/);
+  expect(text).not.toContain("optimistic");
+});
+
+it("replaces a run in its page, and nothing else", () => {
+  const page = `before\n${lastRun.begin}\nold\n${lastRun.end}\nafter\n`;
+  const once = replace(page, lastRun, "new");
+  expect(once).toBe(`before\n${lastRun.begin}\n\nnew\n${lastRun.end}\nafter\n`);
+  expect(replace(once, lastRun, "new")).toBe(once);
+  expect(() => replace("no place", lastRun, "new")).toThrow("docs/benchmarks.md does not say where");
+});
+
+it.each([lastRun, short])("has a place in $page", async ({ page, begin, end }) => {
+  const text = await readFile(new URL(`../../${page}`, import.meta.url), "utf8");
+  expect(text.split(begin)).toHaveLength(2);
+  expect(text.indexOf(end)).toBeGreaterThan(text.indexOf(begin));
 });
