@@ -22,7 +22,7 @@ export function renderMarkdown(report: Report): string {
 }
 
 /** Who the README compares. */
-const shortlist: readonly ContestantName[] = ["row-lock", "one-statement-promises", "holdfast"];
+const shortlist: readonly ContestantName[] = ["row-lock", "one-statement", "one-statement-promises", "holdfast"];
 
 /** The few figures of one hot SKU that the README has. */
 export function renderShort(report: Report): string {
