@@ -8,8 +8,8 @@ export interface VerifyObserver {
   readonly verified: (shopId: string, discrepancyCount: number, ms: number) => void;
   /** A verification did not come to its end; the shop has its turn again. */
   readonly failed: () => void;
-  /** So many shops are too large to be verified on the side. */
-  readonly skipped: (shopCount: number) => void;
+  /** So many shops are too large to be verified on the side, and one of them was not verified in any way for so many seconds. */
+  readonly skipped: (shopCount: number, longestSeconds: number) => void;
 }
 
 const verifyBuckets = [0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -18,6 +18,7 @@ const verifyBuckets = [0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60];
 export function createVerifyMetrics(registry: Registry): VerifyObserver {
   const drifting = new Map<string, number>();
   let skippedCount = 0;
+  let skippedSeconds = 0;
   const seconds = createHistogram({
     registry,
     name: "holdfast_verify_seconds",
@@ -41,6 +42,12 @@ export function createVerifyMetrics(registry: Registry): VerifyObserver {
     help: "Shops with more commits than HOLDFAST_VERIFY_MAX_COMMITS, which nobody verifies unless asked to.",
     read: () => skippedCount,
   });
+  createGauge({
+    registry,
+    name: "holdfast_verify_skipped_seconds",
+    help: "How long the one of them that has waited longest was not verified, nor by VerifyShop; 0 where there is none.",
+    read: () => skippedSeconds,
+  });
   return {
     verified: (shopId, count, ms) => {
       seconds.observe(ms / 1000);
@@ -52,8 +59,9 @@ export function createVerifyMetrics(registry: Registry): VerifyObserver {
     failed: () => {
       failures.count += 1;
     },
-    skipped: (count) => {
+    skipped: (count, longestSeconds) => {
       skippedCount = count;
+      skippedSeconds = longestSeconds;
     },
   };
 }

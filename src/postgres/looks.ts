@@ -27,10 +27,15 @@ export async function lookAtPostgres(db: Kysely<Database>): Promise<PostgresLook
   return rows[0] as PostgresLook;
 }
 
-/** The next shop to verify on the side, and how many are too large for that. */
+/** The next shop to verify on the side, and what is known of those that are too large for that. */
 export interface VerifiableShop {
   readonly shopId: string | null;
   readonly skippedCount: number;
+  /**
+   * Since when the one of them that has waited longest was not verified in any way, in seconds: since its last verification, or
+   * since it was made. 0 = there is none.
+   */
+  readonly skippedSeconds: number;
 }
 
 /** The next shop by id after one, of those with at most `maxCommits` and those in `anyway`, however large; null after the last. */
@@ -42,9 +47,15 @@ export async function findVerifiableShop(
 ): Promise<VerifiableShop> {
   const { rows } = await sql<VerifiableShop>`
     select min(shop_id) filter (where shop_id > ${afterShopId} and is_taken) as "shopId",
-      (count(*) filter (where not is_taken))::int as "skippedCount"
-    from (select shop_id, head_position <= ${maxCommits} or shop_id = any(${anyway}::text[]) as is_taken from shops) as each`.execute(
-    db,
-  );
+      (count(*) filter (where not is_taken))::int as "skippedCount",
+      coalesce(max(extract(epoch from now() - coalesce(verify_time, create_time))) filter (where not is_taken), 0)::float8 as "skippedSeconds"
+    from (select *, head_position <= ${maxCommits} or shop_id = any(${anyway}::text[]) as is_taken from shops) as each
+      left join verifications using (shop_id)`.execute(db);
   return rows[0] as VerifiableShop;
+}
+
+/** Notes that a shop was verified to the end just now. */
+export async function noteVerification(db: Kysely<Database>, shopId: string): Promise<void> {
+  await sql`insert into verifications values (${shopId}, now())
+    on conflict (shop_id) do update set verify_time = excluded.verify_time`.execute(db);
 }

@@ -4,9 +4,14 @@ import { refusedByPostgres } from "../missing-right.ts";
 import { StartError } from "../start-error.ts";
 import * as first from "./migrations/0001-first.ts";
 import * as wholeContract from "./migrations/0002-whole-contract.ts";
+import * as verifications from "./migrations/0003-verifications.ts";
 import type { Database } from "./schema.ts";
 
-const migrations: Record<string, Migration> = { "0001-first": first, "0002-whole-contract": wholeContract };
+const migrations: Record<string, Migration> = {
+  "0001-first": first,
+  "0002-whole-contract": wholeContract,
+  "0003-verifications": verifications,
+};
 
 /** Brings the schema up to date, under an advisory lock, so that processes may start together. */
 export async function migrate(db: Kysely<Database>): Promise<void> {

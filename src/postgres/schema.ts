@@ -237,6 +237,12 @@ export interface ConsumerRow {
   update_time: Date;
 }
 
+/** When a shop was last verified to the end, on the side or by VerifyShop, whatever was found. */
+export interface VerificationRow {
+  shop_id: string;
+  verify_time: Date;
+}
+
 /** Every table of Holdfast, for Kysely. */
 export interface Database {
   shops: ShopRow;
@@ -252,4 +258,5 @@ export interface Database {
   tier_changes: TierChangeRow;
   refunds: RefundRow;
   consumers: ConsumerRow;
+  verifications: VerificationRow;
 }

@@ -1,4 +1,5 @@
 import type { Kysely } from "kysely";
+import { noteVerification } from "../postgres/looks.ts";
 import type { Database } from "../postgres/schema.ts";
 import { Refusal } from "../refusal.ts";
 import type { Scripts } from "../shop/scripts.ts";
@@ -105,6 +106,7 @@ async function verify(run: Run, options: VerifyOptions): Promise<void> {
   for (let attempt = 0; attempt < maxRestarts; attempt += 1) {
     try {
       await verifyRedis(run, options);
+      await noteVerification(options.db, options.shop.id);
       return;
     } catch (error) {
       if (!(error instanceof EpochChanged)) {

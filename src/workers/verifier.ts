@@ -73,8 +73,10 @@ export function startVerifier(options: VerifierOptions): Verifier {
 
   /** False: there is no further one, the round is over. */
   const verifyNext = async (): Promise<boolean> => {
-    const { shopId, skippedCount } = await findVerifiableShop(shops.db, after, maxCommits, [...drifting]);
-    observer.skipped(skippedCount);
+    const { shopId, skippedCount, skippedSeconds } = await findVerifiableShop(shops.db, after, maxCommits, [
+      ...drifting,
+    ]);
+    observer.skipped(skippedCount, skippedSeconds);
     after = shopId ?? "";
     if (shopId !== null) {
       await verify(shopId);

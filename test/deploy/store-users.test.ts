@@ -181,7 +181,7 @@ describe("the role of a server", () => {
     const options = { redisUrl: redis.url, databaseUrl: urlFor("holdfast_server"), settings };
     const owner = await connect("holdfast_owner");
     const { rows } = await owner.query(
-      "delete from kysely_migration where name = '0002-whole-contract' returning name, timestamp",
+      "delete from kysely_migration where name = '0003-verifications' returning name, timestamp",
     );
     const { code, stderr } = await runHoldfast(["serve"], options);
     expect([code, stderr]).toEqual([1, expect.stringContaining('run "holdfast migrate" first')]);

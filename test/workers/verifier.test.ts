@@ -1,4 +1,5 @@
 import { Redis } from "ioredis";
+import { sql } from "kysely";
 import { pino } from "pino";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { AdjustReason } from "../../gen/holdfast/v1/resources_pb.js";
@@ -17,7 +18,7 @@ const holdfast = useHoldfast();
 /** Starts a verifier that hardly rests, and says what it is told and logs. */
 function start(maxCommits = 100_000, periodMs = 1) {
   const found = new Map<string, number>();
-  const counts = { failed: 0, skipped: 0, verified: 0 };
+  const counts = { failed: 0, skipped: 0, skippedSeconds: 0, verified: 0 };
   const logged: Record<string, unknown>[] = [];
   const observer: VerifyObserver = {
     verified: (shopId, count) => {
@@ -27,8 +28,9 @@ function start(maxCommits = 100_000, periodMs = 1) {
     failed: () => {
       counts.failed += 1;
     },
-    skipped: (count) => {
+    skipped: (count, longestSeconds) => {
       counts.skipped = count;
+      counts.skippedSeconds = longestSeconds;
     },
   };
   const logger = pino({ level: "info" }, { write: (line: string) => void logged.push(JSON.parse(line)) });
@@ -73,6 +75,25 @@ describe("a verifier", () => {
     await until("it has been round", () => counts.verified > 2 * found.size);
     expect(found.has(large)).toBe(false);
     expect(counts.skipped).toBeGreaterThanOrEqual(1);
+  });
+
+  test("says how long one of them was not verified in any way: since VerifyShop was asked to, or since it was made", async () => {
+    const { db } = holdfast.server.store;
+    const large = await createShop(holdfast.grpc, { stock: { a: 3 } });
+    const daySeconds = 86_400;
+    await sql`update shops set create_time = create_time - interval '3 days' where shop_id = ${large}`.execute(db);
+    const { counts } = start(2);
+    await until("it is told", () => counts.skippedSeconds >= 3 * daySeconds);
+    for await (const _ of holdfast.http.admin.verifyShop({ shopId: large }));
+    await until("it is not told any more", () => counts.skippedSeconds < daySeconds);
+    expect(counts.skipped).toBeGreaterThanOrEqual(1);
+    await sql`update verifications set verify_time = verify_time - interval '2 days' where shop_id = ${large}`.execute(
+      db,
+    );
+    await until(
+      "it is told again",
+      () => counts.skippedSeconds >= 2 * daySeconds && counts.skippedSeconds < 3 * daySeconds,
+    );
   });
 
   test("rests after each page, so that others are served in between", async () => {
@@ -127,6 +148,6 @@ describe("a verifier", () => {
   test("with a period of 0 does nothing, and stops at once", async () => {
     const { counts, verifier } = start(100_000, 0);
     await verifier.stop();
-    expect(counts).toEqual({ failed: 0, skipped: 0, verified: 0 });
+    expect(counts).toEqual({ failed: 0, skipped: 0, skippedSeconds: 0, verified: 0 });
   });
 });
