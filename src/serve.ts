@@ -199,6 +199,7 @@ function startPayments(
       payments.asked(...asked);
       tracing?.asked(...asked);
     },
+    isTraced: tracing !== undefined,
     shops,
     connection: openFlushConnection({ url: databaseUrl, onError }),
     logger,

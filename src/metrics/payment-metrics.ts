@@ -13,9 +13,14 @@ export type BreakerState = "closed" | "half_open" | "open";
 export interface PaymentObserver {
   /**
    * The gateway was asked, all attempts together, and so long it took, in milliseconds. Undefined: it should have been, and the
-   * breaker was open.
+   * breaker was open. `traceParent` is that of the call which wanted it, as far as it is known.
    */
-  readonly asked: (kind: "charge" | "refund", outcome: PaymentOutcome, ms: number | undefined) => void;
+  readonly asked: (
+    kind: "charge" | "refund",
+    outcome: PaymentOutcome,
+    ms: number | undefined,
+    traceParent: string | null,
+  ) => void;
   readonly breakerChanged: (state: BreakerState) => void;
 }
 

@@ -3,6 +3,7 @@ import { Code } from "@connectrpc/connect";
 import {
   type Context,
   isSpanContextValid,
+  type Link,
   ROOT_CONTEXT,
   type Span,
   type SpanContext,
@@ -33,7 +34,7 @@ export interface Tracing {
   readonly queried: (ms: number, sql: string) => void;
   /** A statement made these commits durable, and took so many milliseconds. */
   readonly flushed: (entries: readonly LogEntry[], ms: number) => void;
-  /** The payment gateway was asked, for so many milliseconds; undefined: it was not, and there is no span. */
+  /** The payment gateway was asked, for so many milliseconds, and the span links to who wanted it; undefined: it was not, and there is no span. */
   readonly asked: PaymentObserver["asked"];
 }
 
@@ -46,8 +47,8 @@ const maxStatement = 1000;
 
 /**
  * A call's span continues its caller's trace; it and all within it carry the caller's `tracestate` on. The commit keeps the
- * `traceparent` of that span, so that whoever watches can link to it; and the span of the flush, which many calls share, links
- * to all of them.
+ * `traceparent` of that span, so that whoever watches can link to it; the span of the flush, which many calls share, links
+ * to all of them, and that of a payment to the call that wanted it.
  */
 export function createTracing(tracer: Tracer): Tracing {
   const spans = new WeakMap<Call, Span>();
@@ -95,9 +96,7 @@ export function createTracing(tracer: Tracer): Tracing {
       }
     },
     flushed: (entries, ms) => {
-      const links = entries
-        .map((entry) => parseTraceParent(traceParentOf(entry)))
-        .filter((link) => link !== undefined && isSampled(link));
+      const links = linksTo(entries.map(traceParentOf));
       if (links.length > 0) {
         const attributes = { "db.system.name": "postgresql", "db.operation.batch.size": entries.length };
         tracer
@@ -105,17 +104,18 @@ export function createTracing(tracer: Tracer): Tracing {
             kind: SpanKind.CLIENT,
             startTime: Date.now() - ms,
             attributes: { ...attributes, "holdfast.position": entries.at(-1)?.position ?? 0 },
-            links: links.slice(0, maxLinks).map((context) => ({ context: context as SpanContext })),
+            links: links.slice(0, maxLinks),
           })
           .end();
       }
     },
-    asked: (kind, outcome, ms) => {
+    asked: (kind, outcome, ms, traceParent) => {
       if (ms !== undefined) {
         const options = {
           kind: SpanKind.CLIENT,
           startTime: Date.now() - ms,
           attributes: { "holdfast.outcome": outcome },
+          links: linksTo([traceParent ?? ""]),
         };
         const span = tracer.startSpan(`payment ${kind}`, options, ROOT_CONTEXT);
         span.setStatus({ code: outcomesKnown.has(outcome) ? SpanStatusCode.UNSET : SpanStatusCode.ERROR });
@@ -156,8 +156,12 @@ function contextOf(parent: Span): Context {
   return trace.setSpan(ROOT_CONTEXT, parent);
 }
 
-function isSampled({ traceFlags }: SpanContext): boolean {
-  return (traceFlags & TraceFlags.SAMPLED) !== 0;
+/** Links to those of these spans that are sampled. */
+function linksTo(traceParents: readonly string[]): Link[] {
+  return traceParents
+    .map((traceParent) => parseTraceParent(traceParent))
+    .filter((context) => context !== undefined && (context.traceFlags & TraceFlags.SAMPLED) !== 0)
+    .map((context) => ({ context: context as SpanContext }));
 }
 
 /**

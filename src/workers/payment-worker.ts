@@ -67,6 +67,8 @@ export interface PaymentWorkerOptions {
   readonly now?: () => number;
   /** Told what the gateway says; default: nobody. */
   readonly onAsked?: PaymentObserver["asked"] | undefined;
+  /** Whether it wants to hear the `traceparent` of who wanted a payment. Default false: it is not read. */
+  readonly isTraced?: boolean;
 }
 
 type Job = { readonly charge: PendingCharge & Charge } | { readonly refund: PendingRefund };
@@ -86,7 +88,7 @@ const gatewayMark = '"payment_method":4';
 /** Starts the payment worker of a process. */
 export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker {
   const { gateway, shops, connection, logger, retryMs, concurrency = 16, pollMs = 500, now = Date.now } = options;
-  const { onAsked = () => {} } = options;
+  const { onAsked = () => {}, isTraced = false } = options;
   const ending = new AbortController();
   const caller = createCaller();
   const settlement = createSettlement(shops, caller);
@@ -97,17 +99,18 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
 
   const observed = async <Answer>(
     kind: "charge" | "refund",
+    { traceParent }: PendingCharge | PendingRefund,
     outcomeOf: (answer: Answer) => PaymentOutcome,
     ask: () => Promise<Answer>,
   ): Promise<Answer> => {
     const beganAtMs = performance.now();
     try {
       const answer = await ask();
-      onAsked(kind, outcomeOf(answer), performance.now() - beganAtMs);
+      onAsked(kind, outcomeOf(answer), performance.now() - beganAtMs, traceParent);
       return answer;
     } catch (error) {
       if (error instanceof OutcomeUnknown && error.kind !== "stopped") {
-        onAsked(kind, error.kind, error.wasAsked ? performance.now() - beganAtMs : undefined);
+        onAsked(kind, error.kind, error.wasAsked ? performance.now() - beganAtMs : undefined, traceParent);
       }
       throw error;
     }
@@ -120,6 +123,7 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
         ? ({ outcome: "charged", chargeId: "" } as const)
         : await observed(
             "charge",
+            order,
             ({ outcome }) => outcome,
             () => around("payments: charge", () => gateway.charge(order, ending.signal)),
           );
@@ -137,6 +141,7 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
         ? ""
         : await observed(
             "refund",
+            pending,
             () => "refunded",
             () => around("payments: refund", () => gateway.refund(request, ending.signal)),
           );
@@ -203,7 +208,7 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
   };
 
   const queue = new PaymentQueue<Job>({ concurrency, run, onRoom: bell.ring });
-  const charges = createLook<PendingCharge>(listPendingCharges, queue, (order) => {
+  const charges = createLook<PendingCharge>(listPendingCharges, isTraced, queue, (order) => {
     const key = chargeKey(order);
     const age = ageMs(order);
     if (age > keyLifetimeMs) {
@@ -213,7 +218,7 @@ export function startPaymentWorker(options: PaymentWorkerOptions): PaymentWorker
       queue.offer(key, { charge: { ...order, isKeyOld: age > keyForgottenMs } });
     }
   });
-  const refunds = createLook<PendingRefund>(listPendingRefunds, queue, (pending) =>
+  const refunds = createLook<PendingRefund>(listPendingRefunds, isTraced, queue, (pending) =>
     queue.offer(refundKey(pending.shopId, pending.orderId, pending.refundNumber), { refund: pending }),
   );
 
@@ -326,7 +331,8 @@ function createBell(ending: AbortSignal) {
  * time, so that what cannot be settled now does not keep others from their turn.
  */
 function createLook<Payment extends Omit<PaymentCursor, "refundNumber">>(
-  list: (db: Kysely<Database>, after: PaymentCursor, count: number) => Promise<Payment[]>,
+  list: (db: Kysely<Database>, after: PaymentCursor, count: number, isTraced: boolean) => Promise<Payment[]>,
+  isTraced: boolean,
   queue: PaymentQueue<Job>,
   take: (payment: Payment) => void,
 ): (db: Kysely<Database>) => Promise<void> {
@@ -334,7 +340,7 @@ function createLook<Payment extends Omit<PaymentCursor, "refundNumber">>(
   return async (db) => {
     do {
       queue.beginLook();
-      const page = await list(db, after, pageCount);
+      const page = await list(db, after, pageCount, isTraced);
       for (const payment of page) {
         if (!queue.hasRoom) {
           return;

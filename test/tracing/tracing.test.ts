@@ -167,19 +167,37 @@ describe("with a collector", () => {
     },
   );
 
-  test("what the payment worker asks the gateway is a trace of its own, without ids", async () => {
+  test("what the payment worker asks the gateway is a trace of its own, without ids, that links to who wanted it", async () => {
     const { holdfast, collector } = await startTraced();
     const shopId = await createShop(holdfast.grpc, { stock: { a: 5 } });
     const lines = [{ sku: "a", quantity: 1 }];
-    const { order } = await holdfast.grpc.orders.placeOrder({ shopId, lines, paymentMethod: PaymentMethod.GATEWAY });
+    const wanted = { shopId, lines, paymentMethod: PaymentMethod.GATEWAY };
+    const { order } = await holdfast.grpc.orders.placeOrder(wanted, { headers });
     const orderId = order?.orderId as string;
     const stateOf = async () => (await holdfast.grpc.orders.getOrder({ shopId, orderId })).order?.state;
     await until("it is charged", async () => (await stateOf()) === OrderState.PAID);
+    await holdfast.grpc.orders.refundOrder({ shopId, orderId }, { headers });
+    const { db } = holdfast.server.store;
+    const openRefunds = () => db.selectFrom("refunds").selectAll().where("settled", "=", false).execute();
+    await until("it is given back", async () => (await openRefunds()).length === 0);
     await holdfast.stop();
+    const linksTo = (rpc: string) =>
+      collector.spans
+        .filter(({ name, traceId: trace }) => name.endsWith(`/${rpc}`) && trace === traceId)
+        .map(({ spanId }) => `${traceId}-${spanId}`);
     const payments = collector.spans.filter(({ name }) => name.startsWith("payment "));
+    const asIt = { parentId: "", hasFailed: false };
     expect(payments).toMatchObject([
-      { name: "payment charge", parentId: "", attributes: { "holdfast.outcome": "charged" }, hasFailed: false },
+      { ...asIt, name: "payment charge", attributes: { "holdfast.outcome": "charged" }, links: linksTo("PlaceOrder") },
+      {
+        ...asIt,
+        name: "payment refund",
+        attributes: { "holdfast.outcome": "refunded" },
+        links: linksTo("RefundOrder"),
+      },
     ]);
+    expect(payments.flatMap(({ links }) => links)).toHaveLength(2);
+    expect(payments.map(({ traceId: trace }) => trace)).not.toContain(traceId);
     expect(JSON.stringify(payments)).not.toContain(orderId);
   });
 
