@@ -11,7 +11,7 @@ import { traceIdOf } from "./trace-parent.ts";
 /** What a refusal says that nobody wrote: counts, prices, states. Ids of users and texts stay out of the log. */
 const loggedMetadata = new Set([
   ...["sku", "requested_count", "available_count", "held_count", "limit", "had_count", "expected_minor", "price_minor"],
-  ...["field", "state", "scope", "alarm", "position", "epoch"],
+  ...["field", "state", "scope", "alarm", "position", "epoch", "store_error"],
 ]);
 
 const fieldPattern = /^[a-z][a-z0-9_.[\]]{0,127}$/;

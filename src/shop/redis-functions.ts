@@ -13,6 +13,12 @@ export class RedisUnavailable extends Error {
     super(`Redis is unavailable: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
     this.outcome = outcome;
   }
+
+  /** What Redis refused it with, such as `OOM`, when it is full; undefined when it did not answer. */
+  get errorCode(): string | undefined {
+    const { cause } = this;
+    return cause instanceof Error && cause.name === "ReplyError" ? /^[A-Z]+\b/.exec(cause.message)?.[0] : undefined;
+  }
 }
 
 /**

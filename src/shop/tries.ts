@@ -28,7 +28,7 @@ export class Tries {
         this.#unknownSinceMs ??= performance.now();
       }
       if (this.#unknownSinceMs === undefined || performance.now() - this.#unknownSinceMs > unknownOutcomeMs) {
-        throw this.#unavailable("Redis");
+        throw this.#unavailable("Redis", error.errorCode);
       }
       this.#count += 1;
       await new Promise((resolve) => setTimeout(resolve, Math.min(5 * 2 ** this.#count, 200)));
@@ -36,11 +36,11 @@ export class Tries {
     }
   }
 
-  #unavailable(store: "Postgres" | "Redis"): Refusal {
+  #unavailable(store: "Postgres" | "Redis", errorCode?: string): Refusal {
     if (this.#unknownSinceMs === undefined) {
-      return unavailable(store);
+      return unavailable(store, errorCode);
     }
     const metadata = this.#requestId === "" ? {} : { request_id: this.#requestId };
-    return new StoreUnavailable(store, "repeat with the same request id to learn the outcome", metadata);
+    return new StoreUnavailable(store, "repeat with the same request id to learn the outcome", errorCode, metadata);
   }
 }

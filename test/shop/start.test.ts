@@ -395,11 +395,37 @@ test("a rebuild that is asked for while Redis is full is refused, and leaves the
     const shopId = await createShop(grpc, { stock: { a: 9 } });
     await grpc.inventory.holdStock({ shopId, holdId: "kept", lines: [{ sku: "a", quantity: 1 }] });
     await client.config("SET", "maxmemory", "1");
-    expect(await refusalOf(readAll(grpc.admin.rebuildShop({ shopId })))).toMatchObject({ reason: "SHOP_UNAVAILABLE" });
+    expect(await refusalOf(readAll(grpc.admin.rebuildShop({ shopId })))).toMatchObject({
+      reason: "SHOP_UNAVAILABLE",
+      metadata: { store_error: "OOM" },
+    });
     const released = await grpc.inventory.releaseHold({ shopId, holdId: "kept" });
     expect(released.stocks).toMatchObject([{ availableCount: 9n }]);
     await client.config("SET", "maxmemory", "0");
     expect((await readAll(grpc.admin.rebuildShop({ shopId }))).at(-1)).toMatchObject({ done: true });
+  } finally {
+    client.disconnect();
+    await stop();
+    await redis.stop();
+  }
+}, 30_000);
+
+test("callers and the log are told that Redis is full, and not that it is away", async () => {
+  const [redis, database] = await Promise.all([startRedis(), freshDatabase("schema")]);
+  const client = new Redis(redis.url);
+  const { grpc, stop, logged } = await startHoldfast({ redisUrl: redis.url, databaseUrl: database.url });
+  try {
+    const shopId = await createShop(grpc, { stock: { a: 9 } });
+    await client.config("SET", "maxmemory", "1");
+    const held = grpc.inventory.holdStock({ shopId, lines: [{ sku: "a", quantity: 1 }] });
+    expect(await refusalOf(held)).toMatchObject({
+      reason: "SHOP_UNAVAILABLE",
+      message: "Redis refuses it with OOM; nothing was changed",
+      metadata: { store_error: "OOM" },
+    });
+    expect(logged.map((line) => JSON.parse(line))).toContainEqual(
+      expect.objectContaining({ shop: shopId, reason: "SHOP_UNAVAILABLE", store_error: "OOM" }),
+    );
   } finally {
     client.disconnect();
     await stop();
