@@ -5,6 +5,7 @@ import { type FlushConnection, openDatabase, openFlushConnection, type PoolOptio
 import { migrate, requireCurrentSchema } from "./postgres/migrate.ts";
 import { checkPostgres } from "./postgres/preflight.ts";
 import { createPostgresProbe } from "./postgres/probe.ts";
+import { requireRights } from "./postgres/rights.ts";
 import type { Database } from "./postgres/schema.ts";
 import { createSockets } from "./postgres/sockets.ts";
 import { checkRedis } from "./shop/preflight.ts";
@@ -77,6 +78,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   try {
     await checkPostgres(db, options.durability);
     await around("start: migrate", () => (options.migratesOnStart ? migrate(db) : requireCurrentSchema(db)));
+    await requireRights(db);
     const connected = await connectRedis({ url: redisUrl, commandTimeoutMs: 5000, onError });
     const runner = observer?.wrapRedis?.(connected) ?? connected;
     redis = runner;

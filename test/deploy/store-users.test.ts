@@ -210,7 +210,9 @@ describe("a start without a right says which, and where it is described:", () =>
       "revoke select on kysely_migration",
       "permission denied for table kysely_migration",
     ],
-    ["a table that it may not write", "revoke insert, update on shops", "permission denied for table shops"],
+    ["a table that it may not write", "revoke insert, update on shops", "it may not insert shops, update shops"],
+    ["a table that it may not write later", "revoke update on consumers", "it may not update consumers"],
+    ["what it may not read later", "revoke select on refunds, secrets", "it may not select refunds, select secrets"],
     [
       "a schema that it may not use",
       "revoke usage on schema public",
