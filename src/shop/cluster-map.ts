@@ -1,5 +1,6 @@
 import { Redis } from "ioredis";
 import { StartError } from "../start-error.ts";
+import { tellCertificate } from "../untrusted-certificate.ts";
 import { type ClusterNode, createClusterNode, urlOfNode } from "./cluster-node.ts";
 import { type ClusterView, mergeClaims, parseClusterNodes } from "./cluster-slots.ts";
 import type { RedisOptions } from "./redis.ts";
@@ -195,7 +196,7 @@ async function askSeeds(seeds: readonly string[]): Promise<readonly ClusterView[
   }
   const views = answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
   if (views.every(({ claims }) => claims.length === 0)) {
-    const reason = failures[0]?.message ?? "none of them knows a master that serves slots";
+    const reason = failures[0] ? tellCertificate(failures[0]) : "none of them knows a master that serves slots";
     throw new StartError(
       `Redis Cluster cannot be reached: ${reason}. Check REDIS_URL, or leave it unset for a private one`,
     );

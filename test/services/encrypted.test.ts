@@ -177,9 +177,12 @@ const unknownCa = (store: string) =>
 test("does not start on stores whose certificates it cannot check", async () => {
   const { urls } = stores;
   const plain = { ...urls, databaseUrl: urls.databaseUrl.replace("require", "disable") };
-  const [postgres, redis] = await Promise.all([runHoldfast(["serve"], urls), runHoldfast(["serve"], plain)]);
+  const nodes = { ...plain, redisUrl: `${urls.redisUrl},${urls.redisUrl}` };
+  const serve = (urls: typeof plain) => runHoldfast(["serve"], urls);
+  const [postgres, redis, cluster] = await Promise.all([serve(urls), serve(plain), serve(nodes)]);
 
-  expect([postgres.code, redis.code]).toEqual([1, 1]);
+  expect([postgres.code, redis.code, cluster.code]).toEqual([1, 1, 1]);
   expect(postgres.stderr).toMatch(unknownCa("PostgreSQL cannot be used"));
   expect(redis.stderr).toMatch(unknownCa("Redis cannot be reached"));
+  expect(cluster.stderr).toMatch(unknownCa("Redis Cluster cannot be reached"));
 });
