@@ -169,7 +169,8 @@ describe("a Postgres that lost its tail", () => {
     const toldCount = bookmarks.length;
     await expect.poll(() => headOf(shopId), { timeout: 8000, interval: 50 }).toBe(head);
     await expect.poll(() => bookmarks.length, { timeout: 5000 }).toBeGreaterThan(toldCount + 10);
-    expect([...new Set(bookmarks)]).toEqual([head]);
+    // Before the first page was there, it may have been told that it stands at the beginning.
+    expect([...new Set(bookmarks.slice(bookmarks.indexOf(head)))]).toEqual([head]);
     ending.abort();
     expect(await watched).toMatchObject({ code: Code.Canceled });
   });
