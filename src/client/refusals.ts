@@ -27,7 +27,7 @@ export const valueKinds = {
   REQUEST_ID_REQUIRED: {},
   RATE_LIMITED: {},
   OVERLOADED: {},
-  SHOP_UNAVAILABLE: {},
+  SHOP_UNAVAILABLE: { storeError: "text?", requestId: "text?" },
   SHOP_FENCED: {},
   SHOP_NOT_FOUND: {},
   REQUEST_ID_REUSED: { field: "text" },

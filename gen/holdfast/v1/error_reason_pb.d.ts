@@ -76,7 +76,9 @@ export enum ErrorReason {
   OVERLOADED = 6,
 
   /**
-   * UNAVAILABLE with RetryInfo. The shop cannot be served now: a store is down or the shop is being rebuilt.
+   * UNAVAILABLE with RetryInfo. The shop cannot be served now: a store is down or the shop is being rebuilt. Metadata:
+   * `store_error`, what Redis answered, when it is there and refuses (`OOM`: it is full); `request_id` of a mutation whose
+   * outcome is not known: repeat it with that.
    *
    * @generated from enum value: ERROR_REASON_SHOP_UNAVAILABLE = 7;
    */
