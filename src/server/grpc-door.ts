@@ -24,6 +24,7 @@ import { formatAddress, listenError } from "./listen-error.ts";
 import { createReaders } from "./readers.ts";
 import { createReflection, type Reflection } from "./reflection.ts";
 import { createRefusalPace } from "./refusal-pace.ts";
+import { shortenTimeout } from "./shorten-timeout.ts";
 import { clientOptions, type TlsFiles } from "./tls-files.ts";
 
 /** What grpc-js keeps to itself, and has no options for. Without these the tests of abuse fail. */
@@ -84,6 +85,7 @@ export function createGrpcDoor(options: GrpcDoorOptions): GrpcDoor {
       const port = await bind(server, address, limits, tls);
       connections = [...http2Servers.keys()].map((each) => trackConnections(each, limits));
       for (const each of http2Servers.keys()) {
+        each.prependListener("stream", (_stream, headers) => shortenTimeout(headers));
         each.on("session", (session) => {
           letGoOfStreams(session);
           expectSettings(session, limits.handshakeMs);

@@ -16,6 +16,7 @@ import { listenError } from "./listen-error.ts";
 import { COMPRESSIONS, type HandleOptions, handle, JSON_OPTIONS } from "./malformed-request.ts";
 import type { MetricsPage } from "./metrics-page.ts";
 import { createProbes, type Readiness } from "./probes.ts";
+import { shortenTimeout } from "./shorten-timeout.ts";
 import { peerCertificateOf, type TlsFiles } from "./tls-files.ts";
 import { createTlsServer } from "./tls-server.ts";
 
@@ -145,6 +146,7 @@ async function serve(
   res: ServerResponse,
   options: Pick<HandleOptions, "ending" | "maxBytes">,
 ): Promise<void> {
+  shortenTimeout(req.headers);
   const request = toUniversalRequest(req, res);
   if (request === undefined) {
     answerJson(res, 400, "invalid_argument", "the request names no valid host");

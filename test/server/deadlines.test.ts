@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { createDeadlines, type Perishable } from "../../src/deadlines.ts";
 import type { CallContext } from "../../src/server/call-context.ts";
@@ -68,6 +69,31 @@ describe.each(PROTOCOLS)("by %s", (protocol) => {
 
     expect(deadlines[0]).toBe(Number.POSITIVE_INFINITY);
     expect(deadlines[1]).toBeGreaterThan(50_000);
+  });
+
+  test("a deadline that no timer can be set for is one that does not pass", async () => {
+    const deadlines: number[] = [];
+    const doors = await openDoors({
+      getStock: async (_req, ctx) => {
+        deadlines.push(ctx.deadlineMs - Date.now());
+        await delay(20, undefined, { signal: ctx.signal });
+        return stockOf("a");
+      },
+      async *watchEvents(_req, ctx) {
+        deadlines.push(ctx.deadlineMs - Date.now());
+        await delay(20, undefined, { signal: ctx.signal });
+        yield bookmark(1);
+      },
+    });
+    const { inventory, events } = createClients(protocol, doors);
+    // Clients in JavaScript cannot set a timer for it either. 34 and 35 days.
+    const headers = { "grpc-timeout": "50000M", "connect-timeout-ms": "3000000000" };
+
+    await inventory.getStock({ sku: "ps5" }, { headers });
+    expect(await readAll(events.watchEvents({}, { headers }))).toHaveLength(1);
+    expect(deadlines[0]).toBeGreaterThan(29_000);
+    expect(deadlines[0]).toBeLessThanOrEqual(30_000);
+    expect(deadlines[1]).toBeGreaterThan(24 * 86_400_000);
   });
 
   test("a stream whose deadline passes ends with DEADLINE_EXCEEDED", async () => {
