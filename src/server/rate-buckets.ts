@@ -35,7 +35,7 @@ const maxBucketCount = 10_000;
 const leaseShare = 1 / 25;
 /** Calls on credit at least, so that a caller with a low rate is not refused for two calls at the same time. */
 const minCreditCount = 4;
-/** How long to wait for a lease that is under way, in milliseconds. */
+/** How long to wait for a lease that is under way, in milliseconds; who is refused after others, for their turns as well. */
 const leaseWaitMs = 50;
 
 interface Bucket {
@@ -44,6 +44,8 @@ interface Bucket {
   /** Until when there is nothing to be had, on the clock of `performance`. */
   closedUntilMs: number;
   isLeasing: boolean;
+  /** Calls refused since the last lease was asked for. */
+  refusedCount: number;
 }
 
 /** Creates the buckets, all of one size. */
@@ -61,7 +63,7 @@ export function createRateBuckets({ callsPerWindow, windowMs, lease }: RateBucke
     if (recent.size >= maxBucketCount) {
       [recent, older] = [new Map(), recent];
     }
-    const bucket = older.get(key) ?? { left: 0, closedUntilMs: 0, isLeasing: false };
+    const bucket = older.get(key) ?? { left: 0, closedUntilMs: 0, isLeasing: false, refusedCount: 0 };
     recent.set(key, bucket);
     return bucket;
   };
@@ -71,6 +73,7 @@ export function createRateBuckets({ callsPerWindow, windowMs, lease }: RateBucke
       return;
     }
     bucket.isLeasing = true;
+    bucket.refusedCount = 0;
     const askedCount = leaseCount - bucket.left;
     void lease(key, askedCount).then(({ callCount, windowEndsInMs }) => {
       bucket.isLeasing = false;
@@ -99,8 +102,12 @@ export function createRateBuckets({ callsPerWindow, windowMs, lease }: RateBucke
         return 0;
       }
       fill(key, bucket);
-      // Spread over the next window: who all came back at its beginning would be refused again.
-      return closedMs > 0 ? closedMs + Math.random() * windowMs : leaseWaitMs;
+      // Spread: who all came back together would be refused again. Clients of gRPC wait for exactly this, five times at most.
+      if (closedMs > 0) {
+        return closedMs + Math.random() * windowMs;
+      }
+      bucket.refusedCount += 1;
+      return leaseWaitMs + ((bucket.refusedCount - 1) * windowMs) / callsPerWindow;
     },
     take: (key) => {
       const bucket = bucketOf(key);

@@ -103,6 +103,24 @@ test("a window that is over is followed by another one", async () => {
   await expect.poll(() => limits?.take("", "again"), { timeout: 5000 }).toBeUndefined();
 });
 
+test("twice a second's calls at once are all taken when each comes back as it is told, five times at most", async () => {
+  const limits = await openRateLimits({ rates: { shop: 100 }, redisUrl: redis.url, logger: pino({ level: "silent" }) });
+  onTestFinished(() => limits?.close());
+  // As gRPC repeats by itself: after exactly what the server said, and not more often.
+  const attemptCounts = Array.from({ length: 200 }, async () => {
+    for (let attemptCount = 1; ; attemptCount += 1) {
+      try {
+        limits?.take("", "burst");
+        return attemptCount;
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        await sleep(error.details.retryMs);
+      }
+    }
+  });
+  expect(Math.max(...(await Promise.all(attemptCounts)))).toBeLessThanOrEqual(5);
+});
+
 describe("while Redis does not answer", () => {
   test.each(["refused", "silent"] as const)("calls are counted by each process alone, which warns: %s", async (how) => {
     const proxy = await startProxy(redis.url);
