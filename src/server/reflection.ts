@@ -20,6 +20,7 @@ import {
   ServerReflectionResponseSchema,
 } from "../../gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionAlpha } from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
+import { file_holdfast_v1_error_reason } from "../../gen/holdfast/v1/error_reason_pb.js";
 
 type NamedType = DescMessage | DescEnum | DescExtension | DescService;
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>["messageResponse"]>;
@@ -40,8 +41,10 @@ export function createReflection(services: readonly DescService[]): Reflection {
   const versions = [ServerReflection, ServerReflectionAlpha];
   const serviceNames = [...services, ...versions].map(({ typeName }) => typeName).sort();
   const ownFiles = [...services, ...versions].map(({ file }) => file);
-  // Nothing imports the error details: they travel in an Any, and tools can only show them when they find them here.
-  const files = uniqueFiles([...ownFiles, file_google_rpc_error_details].flatMap(withImports));
+  // Nothing imports the error details and their reasons: they travel in an Any, and tools can only show them when they find
+  // them here.
+  const ofRefusals = [file_google_rpc_error_details, file_holdfast_v1_error_reason];
+  const files = uniqueFiles([...ownFiles, ...ofRefusals].flatMap(withImports));
   const filesByName = new Map(files.map((file) => [file.proto.name, file]));
   const filesBySymbol = new Map(files.flatMap((file) => symbolsOf(file).map((symbol) => [symbol, file] as const)));
   const extensions = files.flatMap(typesOf).filter((type) => type.kind === "extension");

@@ -92,6 +92,18 @@ test("an enum value is found beside its enum", () => {
   expect(file?.name).toBe("holdfast/v1/resources.proto");
 });
 
+test.each([
+  ["google.rpc.ErrorInfo", "google/rpc/error_details.proto"],
+  ["google.rpc.BadRequest", "google/rpc/error_details.proto"],
+  ["google.rpc.PreconditionFailure", "google/rpc/error_details.proto"],
+  ["google.rpc.RetryInfo", "google/rpc/error_details.proto"],
+  ["holdfast.v1.ErrorReason", "holdfast/v1/error_reason.proto"],
+])("%s is described, so that tools can show refusals", (value, name) => {
+  const [file] = filesOf(ask({ case: "fileContainingSymbol", value }));
+
+  expect(file?.name).toBe(name);
+});
+
 test("options survive", () => {
   const [file] = filesOf(ask({ case: "fileContainingSymbol", value: "holdfast.v1.ListEventsRequest" }));
   const field = file?.messageType
