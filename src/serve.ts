@@ -39,6 +39,7 @@ import { createAdminService } from "./services/admin-service.ts";
 import { createEventService } from "./services/event-service.ts";
 import { createInventoryService } from "./services/inventory-service.ts";
 import { createOrderService } from "./services/order-service.ts";
+import { createPages } from "./services/page.ts";
 import { createSubscriptionService } from "./services/subscription-service.ts";
 import { createUserService } from "./services/user-service.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
@@ -244,12 +245,14 @@ async function openDoors(
     tracing,
   }: Readonly<{ metrics: Metrics; rates: RateLimits | undefined; tracing: Tracing | undefined }>,
 ) {
+  const answerBytes = config.doorLimits.responseBytes;
   const deps = {
     shops,
-    pageTokens: await createPageTokens(db),
+    pages: createPages(await createPageTokens(db), answerBytes),
     watchesPerCaller: config.doorLimits.watchesPerCaller,
     quoteTokens: await createQuoteTokens(db),
     holdMs: config.holdMs,
+    answerBytes,
   };
   const tls = config.tls === undefined ? undefined : await openTlsFiles(config.tls, logger);
   const authenticate = await openAuthenticator(config, tls, logger);

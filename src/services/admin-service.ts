@@ -22,11 +22,10 @@ import { rebuildShop } from "../verify/rebuild-shop.ts";
 import { verifyShop } from "../verify/verify-shop.ts";
 import type { Deps } from "./deps.ts";
 import { commitMessage, readPoint } from "./mutate.ts";
-import { pageOf } from "./page.ts";
 import { messageFromRow, readList, readLive, readRecord, required } from "./read.ts";
 
 /** AdminService: shops. */
-export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof pb.AdminService> {
+export function createAdminService({ shops, pages }: Deps): Handlers<typeof pb.AdminService> {
   return {
     async getShopStats(req, ctx) {
       const live = async () => {
@@ -40,7 +39,7 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
     },
 
     async listSkuStats(req, ctx) {
-      const page = pageOf(pageTokens, req, ctx, shopIdOf(req));
+      const page = pages.of(req, ctx, shopIdOf(req));
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listSkuStats(db, shopId, page.after, page.readCount),
       );
@@ -138,7 +137,7 @@ export function createAdminService({ shops, pageTokens }: Deps): Handlers<typeof
     },
 
     async listShops(req, ctx) {
-      const page = pageOf(pageTokens, req, ctx, "");
+      const page = pages.of(req, ctx, "");
       ctx.throwIfEnded();
       shops.require("Postgres");
       const rows = await listShops(shops.db, page.after, page.readCount);

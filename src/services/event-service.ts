@@ -14,17 +14,25 @@ import type { LogEntry } from "../shop/log-entry.ts";
 import { toMs } from "../shop/messages.ts";
 import { type WatchStart, type WatchStep, watchLog } from "../shop/watch.ts";
 import type { Deps } from "./deps.ts";
-import { pageOf, sizeOf } from "./page.ts";
+import { sizeOf } from "./page.ts";
 import { messageFromRow, readHistory } from "./read.ts";
 
 /** Commits that one ListEvents looks at most, whether they match or not. */
 const maxScannedCommits = 5000;
 
+/** What the JSON of an answer has of a commit besides its events, in bytes. */
+const commitBytes = 500;
+
 /** When a caller with too many watches is to come back, in milliseconds: when it has ended one, that is. */
 const retryMs = 1000;
 
 /** EventService: the log, as it grows and as it was. */
-export function createEventService({ shops, pageTokens, watchesPerCaller }: Deps): Handlers<typeof pb.EventService> {
+export function createEventService({
+  shops,
+  pages,
+  watchesPerCaller,
+  answerBytes,
+}: Deps): Handlers<typeof pb.EventService> {
   const places = createPlaces(watchesPerCaller);
 
   return {
@@ -49,7 +57,7 @@ export function createEventService({ shops, pageTokens, watchesPerCaller }: Deps
             signal: AbortSignal.any([ctx.signal, ctx.draining, ...(watch === undefined ? [] : [watch.taken])]),
           });
           for await (const step of steps) {
-            for (const message of messagesOf(step, req)) {
+            for (const message of messagesOf(step, req, answerBytes)) {
               watch?.taken.throwIfAborted();
               yield message;
             }
@@ -69,10 +77,16 @@ export function createEventService({ shops, pageTokens, watchesPerCaller }: Deps
       const filter = { types: req.eventTypes, subjects: req.subjects };
       const response = create(pb.ListEventsResponseSchema, { nextAfterPosition: req.afterPosition });
       let scanned = 0;
+      let bytes = 0;
       while (response.events.length < count && scanned < maxScannedCommits) {
         const page = await readPage(req, ctx, Number(response.nextAfterPosition));
         for (const entry of page) {
-          response.events.push(...(filteredBatch(entry, filter)?.events ?? []));
+          const events = filteredBatch(entry, filter)?.events ?? [];
+          bytes += events.length === 0 ? 0 : bytesOf(entry);
+          if (response.events.length > 0 && bytes > answerBytes) {
+            return response;
+          }
+          response.events.push(...events);
           response.nextAfterPosition = BigInt(entry.position);
           scanned += 1;
           if (response.events.length >= count) {
@@ -115,7 +129,7 @@ export function createEventService({ shops, pageTokens, watchesPerCaller }: Deps
     },
 
     async listConsumers(req, ctx) {
-      const page = pageOf(pageTokens, req, ctx, shopIdOf(req));
+      const page = pages.of(req, ctx, shopIdOf(req));
       const { value: rows, position } = await readHistory(shops, req, ctx, (db, shopId) =>
         listConsumers(db, shopId, page.after, page.readCount),
       );
@@ -185,7 +199,11 @@ function startOf(req: pb.WatchEventsRequest, watch: ConsumerWatch | undefined): 
   return { after: start.case === "afterPosition" ? Number(start.value) : 0, afterCommitId };
 }
 
-function* messagesOf(step: WatchStep, req: pb.WatchEventsRequest): Generator<pb.WatchEventsResponse> {
+function* messagesOf(
+  step: WatchStep,
+  req: pb.WatchEventsRequest,
+  answerBytes: number,
+): Generator<pb.WatchEventsResponse> {
   if (step.kind !== "commits") {
     const at = { position: BigInt(step.position), commitId: step.commitId };
     yield step.kind === "bookmark"
@@ -197,6 +215,7 @@ function* messagesOf(step: WatchStep, req: pb.WatchEventsRequest): Generator<pb.
   const isFiltered = filter.types.length > 0 || filter.subjects.length > 0;
   const perMessage = Math.max(1, req.maxCommitsPerMessage);
   let batches: pb.EventBatch[] = [];
+  let bytes = 0;
   for (const entry of step.entries) {
     const batch = isFiltered ? filteredBatch(entry, filter) : eventBatch(entry);
     if (batch === undefined) {
@@ -206,15 +225,22 @@ function* messagesOf(step: WatchStep, req: pb.WatchEventsRequest): Generator<pb.
       yield create(pb.WatchEventsResponseSchema, { message: { case: "batch", value: batch } });
       continue;
     }
-    batches.push(batch);
-    if (batches.length === perMessage) {
+    bytes += bytesOf(entry);
+    if (batches.length === perMessage || (batches.length > 0 && bytes > answerBytes)) {
       yield batchesMessage(batches);
       batches = [];
+      bytes = bytesOf(entry);
     }
+    batches.push(batch);
   }
   if (batches.length > 0) {
     yield batchesMessage(batches);
   }
+}
+
+/** The most that is sent of a commit, on either door: less than twice its JSON in the log. */
+function bytesOf({ events }: LogEntry): number {
+  return 2 * (Buffer.byteLength(events) + commitBytes);
 }
 
 function batchesMessage(batches: pb.EventBatch[]): pb.WatchEventsResponse {

@@ -21,11 +21,10 @@ import { LimitsMissing } from "../shop/mutation.ts";
 import type { Deps } from "./deps.ts";
 import { endedHold, holdPosition } from "./ended-hold.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { pageOf } from "./page.ts";
 import { messageFromRow, notFound, readEnding, readList, readLive, readRecord, required } from "./read.ts";
 
 /** InventoryService: products, stock and holds. */
-export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.InventoryService> {
+export function createInventoryService({ shops, pages, holdMs }: Deps): Handlers<typeof pb.InventoryService> {
   const { scripts } = shops;
 
   const putProduct = (req: pb.PutProductRequest, ctx: CallContext) =>
@@ -93,7 +92,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
     },
 
     async listProducts(req, ctx) {
-      const page = pageOf(pageTokens, req, ctx, shopIdOf(req));
+      const page = pages.of(req, ctx, shopIdOf(req));
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listProducts(db, shopId, page.after, page.readCount),
       );
@@ -150,7 +149,7 @@ export function createInventoryService({ shops, pageTokens, holdMs }: Deps): Han
     },
 
     async listHolds(req, ctx) {
-      const page = pageOf(pageTokens, req, ctx, shopIdOf(req), req.userId);
+      const page = pages.of(req, ctx, shopIdOf(req), req.userId);
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listHolds(db, shopId, req.userId, page.before, page.readCount),
       );

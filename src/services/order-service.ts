@@ -10,11 +10,10 @@ import type { Deps } from "./deps.ts";
 import { endedHold } from "./ended-hold.ts";
 import { cartArguments } from "./inventory-service.ts";
 import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
-import { pageOf } from "./page.ts";
 import { messageFromRow, readEnding, readList, required } from "./read.ts";
 
 /** OrderService: sells, and sees orders through to their end. An unpaid order waits as long as a hold lasts. */
-export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handlers<typeof pb.OrderService> {
+export function createOrderService({ shops, pages, holdMs }: Deps): Handlers<typeof pb.OrderService> {
   const { scripts } = shops;
 
   /** Changes an order that exists. */
@@ -102,7 +101,7 @@ export function createOrderService({ shops, pageTokens, holdMs }: Deps): Handler
     },
 
     async listOrders(req, ctx) {
-      const page = pageOf(pageTokens, req, ctx, shopIdOf(req), req.userId, String(req.state));
+      const page = pages.of(req, ctx, shopIdOf(req), req.userId, String(req.state));
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listOrders(db, shopId, req, page.before, page.readCount),
       );

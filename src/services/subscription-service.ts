@@ -9,14 +9,13 @@ import { shopIdOf } from "../shop/ids.ts";
 import { messageFromLog } from "../shop/messages.ts";
 import type { Deps } from "./deps.ts";
 import { mutate, readPoint, respond } from "./mutate.ts";
-import { pageOf } from "./page.ts";
 import { messageFromRow, readList, readLive, required } from "./read.ts";
 import { changeArguments, type PreviewJson, prorationOf, quoteMessage, timingOf } from "./tier-quotes.ts";
 
 /** SubscriptionService: tiers and what users are subscribed to. */
 export function createSubscriptionService({
   shops,
-  pageTokens,
+  pages,
   quoteTokens,
 }: Deps): Handlers<typeof pb.SubscriptionService> {
   const { scripts } = shops;
@@ -37,7 +36,7 @@ export function createSubscriptionService({
     },
 
     async listTiers(req, ctx) {
-      const page = pageOf(pageTokens, req, ctx, shopIdOf(req));
+      const page = pages.of(req, ctx, shopIdOf(req));
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listTiers(db, shopId, page.after, page.readCount),
       );
@@ -86,7 +85,7 @@ export function createSubscriptionService({
     },
 
     async listTierChanges(req, ctx) {
-      const page = pageOf(pageTokens, req, ctx, shopIdOf(req), req.userId);
+      const page = pages.of(req, ctx, shopIdOf(req), req.userId);
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listTierChanges(db, shopId, req.userId, page.before, page.readCount),
       );

@@ -10,12 +10,11 @@ import type { CallContext, Handlers } from "../server/call-context.ts";
 import { makeId, shopIdOf } from "../shop/ids.ts";
 import type { Deps } from "./deps.ts";
 import { type MutationPlan, mutate, readPoint, respond } from "./mutate.ts";
-import { pageOf } from "./page.ts";
 import { messageFromRow, readEnding, readList, readRecord, required } from "./read.ts";
 import { makeReferralCode } from "./referral-code.ts";
 
 /** UserService: users and their wallets. */
-export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof pb.UserService> {
+export function createUserService({ shops, pages }: Deps): Handlers<typeof pb.UserService> {
   const { scripts } = shops;
 
   /**
@@ -110,7 +109,7 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
     },
 
     async listUsers(req, ctx) {
-      const page = pageOf(pageTokens, req, ctx, shopIdOf(req));
+      const page = pages.of(req, ctx, shopIdOf(req));
       const { value: rows } = await readList(shops, req, ctx, (db, shopId) =>
         listUsers(db, shopId, page.before, page.readCount),
       );
@@ -144,7 +143,7 @@ export function createUserService({ shops, pageTokens }: Deps): Handlers<typeof 
     },
 
     async listWalletEntries(req, ctx) {
-      const page = pageOf(pageTokens, req, ctx, shopIdOf(req), req.userId);
+      const page = pages.of(req, ctx, shopIdOf(req), req.userId);
       const before = ledgerKeyOf(page.after);
       const found = await readList(shops, req, ctx, async (db, shopId) => {
         const user = await findUser(db, shopId, req.userId);
