@@ -18,12 +18,16 @@ export interface WatchCursor {
   position: number;
 }
 
+/** How long commits are kept at least that every watch was sent, for one that comes back, and half of how long at most, in milliseconds. */
+const keptMs = 5000;
+
 /**
  * The newest durable commits of one shop, for everyone in this process who watches it.
  *
- * Invariants: it holds only what Postgres has, contiguous, at most `maxCommits`; it is fed by this process's own flushes
+ * Invariants: it holds only what Postgres has, contiguous, at most twice `maxCommits`; it is fed by this process's own flushes
  * and by other processes' hints, never by a poll per watcher; nobody's slowness makes it grow: who falls behind what it
- * holds reads Postgres.
+ * holds reads Postgres. What every watch was sent goes after a while, and without a watch it holds nothing: a process has one
+ * for each shop that was ever watched.
  */
 export class WatchHub {
   readonly #shopId: string;
@@ -38,6 +42,8 @@ export class WatchHub {
   #pulling: Promise<void> | undefined;
   #hinted = 0;
   readonly #cursors = new Set<WatchCursor>();
+  /** Where the head was a while ago, and when, on the clock of `performance`. */
+  #earlier = { head: 0, atMs: 0 };
 
   constructor(shopId: string, db: Kysely<Database>, maxCommits: number, logger: Logger) {
     this.#shopId = shopId;
@@ -60,6 +66,11 @@ export class WatchHub {
 
   leave(cursor: WatchCursor): void {
     this.#cursors.delete(cursor);
+    if (this.#cursors.size === 0) {
+      this.#base = { position: 0, commitId: "" };
+      this.#commits = [];
+      this.#started = undefined;
+    }
   }
 
   get watcherCount(): number {
@@ -77,15 +88,23 @@ export class WatchHub {
 
   /** Learns the durable head; the hub holds what comes after it. */
   start(): Promise<void> {
-    this.#started ??= readDurableHead(this.#db, this.#shopId).then(
-      (head) => {
-        this.#base = head ?? this.#base;
-      },
-      (error) => {
-        this.#started = undefined;
-        throw error;
-      },
-    );
+    if (this.#started === undefined) {
+      const started: Promise<void> = readDurableHead(this.#db, this.#shopId).then(
+        (head) => {
+          // Unless the last watch has left meanwhile.
+          if (this.#started === started) {
+            this.#base = head ?? this.#base;
+          }
+        },
+        (error) => {
+          if (this.#started === started) {
+            this.#started = undefined;
+          }
+          throw error;
+        },
+      );
+      this.#started = started;
+    }
     return this.#started;
   }
 
@@ -122,6 +141,7 @@ export class WatchHub {
     }
     const fresh = entries.filter((entry) => entry.position > this.head);
     if (fresh[0] === undefined) {
+      this.#letGo();
       return;
     }
     if (fresh[0].position !== this.head + 1) {
@@ -129,11 +149,25 @@ export class WatchHub {
       return;
     }
     this.#commits.push(...fresh);
-    if (this.#commits.length > this.#maxCommits * 2) {
-      const dropped = this.#commits.splice(0, this.#commits.length - this.#maxCommits);
-      this.#base = dropped.at(-1) as LogEntry;
-    }
+    this.#letGo();
     this.#wake();
+  }
+
+  /** Lets go of what is too much, and now and then of what was there the last time and every watch was sent. */
+  #letGo(): void {
+    if (this.#commits.length > this.#maxCommits * 2) {
+      this.#drop(this.#commits.length - this.#maxCommits);
+    }
+    const nowMs = performance.now();
+    if (nowMs - this.#earlier.atMs >= keptMs) {
+      const sent = Math.min(this.#earlier.head, this.head - this.lagCount);
+      this.#drop(sent - this.#base.position);
+      this.#earlier = { head: this.head, atMs: nowMs };
+    }
+  }
+
+  #drop(count: number): void {
+    this.#base = this.#commits.splice(0, Math.max(0, count)).at(-1) ?? this.#base;
   }
 
   #contradicts({ position, commitId }: Identity): boolean {

@@ -1,0 +1,101 @@
+import { expect, test } from "vitest";
+import { type WatchStep, watchLog } from "../../src/shop/watch.ts";
+import type { WatchHub } from "../../src/shop/watch-hub.ts";
+import { createShop } from "../helpers/shop.ts";
+import { until } from "../helpers/until.ts";
+import { useHoldfast } from "../helpers/use-holdfast.ts";
+
+const holdfast = useHoldfast();
+const commitCount = 300;
+
+/** A shop that sold nothing yet, and the side of its watchers. */
+async function watchedShop(): Promise<{ readonly shopId: string; readonly hub: WatchHub }> {
+  const shopId = await createShop(holdfast.grpc, { users: { ann: 0 } });
+  return { shopId, hub: holdfast.server.store.shops.hub(shopId) };
+}
+
+/** Makes commits; returns the position of the last one. */
+async function makeCommits(shopId: string): Promise<number> {
+  const deposit = () => holdfast.grpc.users.depositFunds({ shopId, userId: "ann", amountMinor: 1n });
+  const answers = await Promise.all(Array.from({ length: commitCount }, deposit));
+  return Math.max(...answers.map(({ commit }) => Number(commit?.position)));
+}
+
+/** Whether the hub holds the newest commits, so many of them. */
+const holds = (hub: WatchHub, count: number): boolean => hub.after(hub.head - count, 1) !== undefined;
+
+test("what all watches were sent is not kept, and nothing when the last one is over", { timeout: 60_000 }, async () => {
+  const { shopId, hub } = await watchedShop();
+  const ending = new AbortController();
+  const positions: number[] = [];
+  const watching = (async () => {
+    for await (const { message } of holdfast.grpc.events.watchEvents({ shopId }, { signal: ending.signal })) {
+      if (message.case === "batch") positions.push(Number(message.value.position));
+    }
+  })().catch(() => {});
+  await until("the watch has begun", () => positions.length > 0);
+  for (let round = 0; round < 2; round += 1) {
+    const head = await makeCommits(shopId);
+    await until("all were sent", () => positions.at(-1) === head);
+  }
+  await until("they are let go", () => !holds(hub, 1), 30_000);
+  expect(positions).toEqual(positions.map((_, index) => index + 1));
+
+  ending.abort();
+  await watching;
+  await until("the watch is over", () => hub.watcherCount === 0);
+  await makeCommits(shopId);
+  expect(hub.head).toBe(0);
+});
+
+test("what a watch was not sent yet is kept for it", async () => {
+  const { shopId, hub } = await watchedShop();
+  const { db } = holdfast.server.store.shops;
+  const ending = new AbortController();
+  const cursor = hub.enter();
+  const steps = watchLog({
+    ...{ shopId, hub, db, cursor, signal: ending.signal, bookmarkMs: 60_000 },
+    past: { from: () => Promise.reject(new Error("the past was asked")), forget: () => {} },
+    start: { after: "now", afterCommitId: "" },
+  });
+  const next = async (): Promise<WatchStep | undefined> => (await steps.next()).value;
+  const first = await next();
+  const from = first?.kind === "caught up" ? first.position : 0;
+  const head = await makeCommits(shopId);
+  await until("all are durable", () => hub.head === head);
+  const positions: number[] = [];
+  while (positions.length < commitCount) {
+    const step = await next();
+    if (step?.kind === "commits") positions.push(...step.entries.map(({ position }) => position));
+  }
+  expect(positions).toEqual(Array.from({ length: commitCount }, (_, index) => from + index + 1));
+  ending.abort();
+  await next();
+  hub.leave(cursor);
+});
+
+test("a watch after the last one was over has all of what came meanwhile, and what comes", async () => {
+  const { shopId, hub } = await watchedShop();
+  const watch = async (after: number, to: number): Promise<number[]> => {
+    const ending = new AbortController();
+    const start = { case: "afterPosition", value: BigInt(after) } as const;
+    const positions: number[] = [];
+    try {
+      for await (const { message } of holdfast.grpc.events.watchEvents({ shopId, start }, { signal: ending.signal })) {
+        if (message.case === "batch") positions.push(Number(message.value.position));
+        if (positions.at(-1) === to) break;
+      }
+    } finally {
+      ending.abort();
+    }
+    await until("the watch is over", () => hub.watcherCount === 0);
+    return positions;
+  };
+  const first = await makeCommits(shopId);
+  await watch(0, first);
+  const second = await makeCommits(shopId);
+  const both = watch(first, second + commitCount);
+  await until("it has begun", () => hub.watcherCount === 1);
+  await makeCommits(shopId);
+  expect(await both).toEqual(Array.from({ length: 2 * commitCount }, (_, index) => first + index + 1));
+});
