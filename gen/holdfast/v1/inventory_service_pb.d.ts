@@ -80,7 +80,8 @@ export declare type PutProductRequest = Message<"holdfast.v1.PutProductRequest">
   saleEndTime?: Timestamp | undefined;
 
   /**
-   * True: it can be neither held nor ordered any more. Absent: unchanged (a new product is not withdrawn).
+   * True: it can be neither held nor ordered any more; existing holds and orders go on. Absent: unchanged (a new product is
+   * not withdrawn).
    *
    * @generated from field: optional bool withdrawn = 9;
    */
