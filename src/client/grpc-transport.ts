@@ -17,6 +17,7 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import { eitherOf, longestTimerMs } from "./repeat.ts";
 
 /** What a transport over grpc-js needs. */
 export interface GrpcTransportOptions {
@@ -28,7 +29,7 @@ export interface GrpcTransportOptions {
   readonly credentials?: ChannelCredentials;
   /**
    * Headers of every call and every watch, asked for each time: `() => ({ authorization: `Bearer ${token}` })`. A call's own
-   * go before them. When it fails, so does the call, unsent.
+   * go before them. When it fails, so does the call, unsent; it is waited for as long as the call may take.
    */
   readonly headers?: () => HeaderInput | Promise<HeaderInput>;
   /** Cancels all calls; one for the whole transport, because a listener per call costs as much as parsing its answer. */
@@ -71,20 +72,28 @@ export function createGrpcTransport(options: GrpcTransportOptions): GrpcTranspor
     turn = (turn + 1) % clients.length;
     return clients[turn] as Client;
   };
-  signal?.addEventListener("abort", () => {
+  const cancelAll = (): void => {
     for (const call of calls) {
       call.cancel();
     }
-  });
+  };
+  signal?.addEventListener("abort", cancelAll);
+  const begin = async (
+    ownSignal: AbortSignal | undefined,
+    timeoutMs: number | undefined,
+    header: HeaderInput,
+  ): Promise<CallSetting> => {
+    const deadline = timeoutMs === undefined || timeoutMs <= 0 ? undefined : Date.now() + timeoutMs;
+    throwIfAborted(signal);
+    const asked = headers?.();
+    const own = asked instanceof Promise ? await inTime(asked, eitherOf(ownSignal, signal), deadline) : asked;
+    return { client: next(), calls, signal: ownSignal, deadline, metadata: metadataOf(own, header) };
+  };
   return {
-    unary: async (method, ownSignal, timeoutMs, header, input) => {
-      const metadata = metadataOf(await headers?.(), header);
-      return callUnary({ client: next(), calls, signal: ownSignal, timeoutMs, metadata }, method, input);
-    },
-    stream: async (method, ownSignal, timeoutMs, header, input) => {
-      const metadata = metadataOf(await headers?.(), header);
-      return callStream({ client: next(), calls, signal: ownSignal, timeoutMs, metadata }, method, input);
-    },
+    unary: async (method, ownSignal, timeoutMs, header, input) =>
+      callUnary(await begin(ownSignal, timeoutMs, header), method, input),
+    stream: async (method, ownSignal, timeoutMs, header, input) =>
+      callStream(await begin(ownSignal, timeoutMs, header), method, input),
     waitForReady: (timeoutMs) =>
       new Promise((resolve, reject) => {
         next().waitForReady(Date.now() + timeoutMs, (error) => (error === undefined ? resolve() : reject(error)));
@@ -92,6 +101,9 @@ export function createGrpcTransport(options: GrpcTransportOptions): GrpcTranspor
     close: () => {
       for (const client of clients) {
         client.close();
+      }
+      if (calls.size === 0) {
+        signal?.removeEventListener("abort", cancelAll);
       }
     },
   };
@@ -106,12 +118,13 @@ interface CallSetting {
   readonly client: Client;
   readonly calls: Set<Cancellable>;
   readonly signal: AbortSignal | undefined;
-  readonly timeoutMs: number | undefined;
+  /** In milliseconds since the epoch. */
+  readonly deadline: number | undefined;
   readonly metadata: Metadata;
 }
 
 async function callUnary<I extends DescMessage, O extends DescMessage>(
-  { client, calls, signal, timeoutMs, metadata }: CallSetting,
+  { client, calls, signal, deadline, metadata }: CallSetting,
   method: DescMethodUnary<I, O>,
   input: MessageInitShape<I>,
 ): Promise<UnaryResponse<I, O>> {
@@ -125,7 +138,7 @@ async function callUnary<I extends DescMessage, O extends DescMessage>(
       parserOf(method.output),
       create(method.input, input),
       metadata,
-      callOptions(timeoutMs),
+      deadline === undefined ? {} : { deadline },
       (error, message) => {
         calls.delete(call);
         signal?.removeEventListener("abort", cancel);
@@ -142,7 +155,7 @@ async function callUnary<I extends DescMessage, O extends DescMessage>(
 }
 
 async function callStream<I extends DescMessage, O extends DescMessage>(
-  { client, calls, signal, timeoutMs, metadata }: CallSetting,
+  { client, calls, signal, deadline, metadata }: CallSetting,
   method: DescMethodStreaming<I, O>,
   input: AsyncIterable<MessageInitShape<I>>,
 ): Promise<StreamResponse<I, O>> {
@@ -154,7 +167,7 @@ async function callStream<I extends DescMessage, O extends DescMessage>(
     parserOf(method.output),
     create(method.input, request),
     metadata,
-    callOptions(timeoutMs),
+    deadline === undefined ? {} : { deadline },
   );
   calls.add(call);
   const cancel = (): void => call.cancel();
@@ -193,7 +206,31 @@ async function firstOf<T>(messages: AsyncIterable<T>): Promise<T> {
 /** Fails as a call does that is cancelled on its way. */
 function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) {
-    throw new ConnectError("the call was cancelled", Code.Canceled, undefined, undefined, signal.reason);
+    throw cancelledBy(signal);
+  }
+}
+
+function cancelledBy(signal: AbortSignal | undefined): ConnectError {
+  return new ConnectError("the call was cancelled", Code.Canceled, undefined, undefined, signal?.reason);
+}
+
+/** Waits for the headers of a call, but no longer than the call may take. */
+async function inTime<T>(asked: Promise<T>, signal: AbortSignal | undefined, deadline: number | undefined): Promise<T> {
+  throwIfAborted(signal);
+  let giveUp: (error: ConnectError) => void = () => {};
+  const givenUp = new Promise<never>((_, reject) => {
+    giveUp = reject;
+  });
+  const expire = (): void => giveUp(new ConnectError("the headers did not come in time", Code.DeadlineExceeded));
+  const cancel = (): void => giveUp(cancelledBy(signal));
+  const timer =
+    deadline === undefined ? undefined : setTimeout(expire, Math.min(deadline - Date.now(), longestTimerMs));
+  signal?.addEventListener("abort", cancel);
+  try {
+    return await Promise.race([asked, givenUp]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", cancel);
   }
 }
 
@@ -221,10 +258,6 @@ function serialiserOf<D extends DescMessage>(desc: D): (message: MessageShape<D>
 
 function parserOf<D extends DescMessage>(desc: D): (bytes: Buffer) => MessageShape<D> {
   return (bytes) => fromBinary(desc, bytes);
-}
-
-function callOptions(timeoutMs: number | undefined): { deadline?: number } {
-  return timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
 }
 
 /**

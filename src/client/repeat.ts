@@ -6,6 +6,9 @@ import { isUndecided, refusalOf } from "./refusals.ts";
 /** The longest that a timer of Node can wait, in milliseconds: one that is set for longer fires at once. */
 export const longestTimerMs = 2 ** 31 - 1;
 
+/** The longest timeout that the header `grpc-timeout` has room for, which has eight digits, in milliseconds. */
+const longestAttemptMs = 99_999_999;
+
 /** How patient a client is; all times in milliseconds. */
 export interface RepeatOptions {
   /** How often a call is sent at most. Default 10. A watch has no such limit. */
@@ -70,7 +73,9 @@ export async function repeatUntilDecided<T>(
   let pause: IBackoff<unknown> | undefined;
   for (let attempts = 1; ; attempts += 1) {
     try {
-      return await send(Math.max(1, Math.ceil(Math.min(attemptTimeoutMs, endsAtMs - performance.now()))));
+      return await send(
+        Math.max(1, Math.ceil(Math.min(attemptTimeoutMs, longestAttemptMs, endsAtMs - performance.now()))),
+      );
     } catch (error) {
       const signal = eitherOf(ownSignal, patience.signal);
       if (!isRepeatable || attempts >= maxAttempts || signal?.aborted === true || !isUndecided(error)) {

@@ -1,4 +1,4 @@
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { constants, createServer as createHttp2Server } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { toBinary } from "@bufbuild/protobuf";
@@ -65,6 +65,12 @@ function openTransport(options: GrpcTransportOptions) {
   return transport;
 }
 
+async function allOf<T>(messages: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const message of messages) all.push(message);
+  return all;
+}
+
 it("details that are no google.rpc.Status are left out; code and message stay", async () => {
   const { target } = await openServer(Buffer.from([0x0a, 0x7f, 0x01]));
   const { getStock } = createClient(InventoryService, openTransport({ target }));
@@ -103,6 +109,47 @@ it("a call whose headers cannot be had fails, unsent", async () => {
 
   await expect(getStock({})).rejects.toThrow("no token");
   expect(asked).toEqual([]);
+});
+
+it("a call waits for its headers no longer than it may take, and a watch no longer than it is wanted", async () => {
+  const { asked, target } = await openServer();
+  const transport = openTransport({ target, headers: () => new Promise<never>(() => {}) });
+  const { inventory, watch } = createHoldfastClient({ transport, maxAttempts: 2, firstPauseMs: 1 });
+  const stop = new AbortController();
+  const watching = watch({}, { signal: stop.signal }).next();
+  const deadline = inventory.getStock({}, { timeoutMs: 50 });
+  await expect(deadline).rejects.toMatchObject({ code: Code.DeadlineExceeded });
+  const aborted = inventory.getStock({}, { signal: AbortSignal.timeout(50) });
+  await expect(aborted).rejects.toMatchObject({ code: Code.Canceled });
+  stop.abort(new Error("enough"));
+  await expect(watching).rejects.toThrow("enough");
+  expect(asked).toEqual([]);
+});
+
+it("a timeout of 0 is none, as with connect's own transports", async () => {
+  const { target } = await openServer();
+  const transport = openTransport({ target });
+  const call = createClient(InventoryService, transport).getStock({}, { timeoutMs: 0 });
+  await expect(call).rejects.toMatchObject({ code: Code.NotFound });
+  const watch = createClient(EventService, transport).watchEvents({}, { timeoutMs: 0 });
+  expect(await allOf(watch)).toHaveLength(1);
+});
+
+it("a transport whose signal is aborted makes no more calls", async () => {
+  const { asked, target } = await openServer();
+  const stop = new AbortController();
+  const transport = openTransport({ target, signal: stop.signal });
+  stop.abort();
+  await expect(createClient(InventoryService, transport).getStock({})).rejects.toMatchObject({ code: Code.Canceled });
+  const watch = createClient(EventService, openTransport({ target, signal: stop.signal })).watchEvents({});
+  await expect(allOf(watch)).rejects.toMatchObject({ code: Code.Canceled });
+  expect(asked).toEqual([]);
+});
+
+it("a transport that is closed leaves its signal alone", () => {
+  const { signal } = new AbortController();
+  createGrpcTransport({ target: "127.0.0.1:1", signal }).close();
+  expect(getEventListeners(signal, "abort")).toEqual([]);
 });
 
 it("calls a stream that the server has not looked at unavailable, which may be repeated", async () => {
