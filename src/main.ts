@@ -15,6 +15,7 @@ import { readSeedFile, seed } from "./seed.ts";
 import { startServer } from "./serve.ts";
 import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { StartError } from "./start-error.ts";
+import { onStopSignal } from "./stop-signal.ts";
 import { openStore } from "./store.ts";
 import { checkToken, explainTarget, openTarget, targetOf } from "./target.ts";
 import { runVerify } from "./verify-command.ts";
@@ -84,31 +85,11 @@ async function serve(config: Config): Promise<void> {
   const grpc = `${config.grpcAddress.host}:${server.grpcPort}`;
   const http = `${config.tls === undefined ? "http" : "https"}://${config.httpAddress.host}:${server.httpPort}`;
   const processes = config.processCount;
-  const stopping = stopSignal(); // before anybody can read that it serves
+  const stopping = new Promise<string>(onStopSignal); // before anybody can read that it serves
   logger.info({ grpc, http, processes }, `holdfast serves gRPC on ${grpc}, and Connect, gRPC-Web and JSON on ${http}`);
   logger.info({ signal: await stopping }, "holdfast stops");
   await server.stop();
   await stores.stop();
-}
-
-/** npm passes on what the terminal has sent to all: signals that come within this time are one, in milliseconds. */
-const sameSignalMs = 1000;
-
-/** The first SIGTERM or SIGINT. A later one ends the process at once. */
-function stopSignal(): Promise<string> {
-  return new Promise((resolve) => {
-    let firstAt: number | undefined;
-    for (const name of ["SIGTERM", "SIGINT"]) {
-      process.on(name, () => {
-        firstAt ??= performance.now();
-        resolve(name);
-        if (performance.now() - firstAt > sameSignalMs) {
-          process.removeAllListeners(name);
-          process.kill(process.pid, name);
-        }
-      });
-    }
-  });
 }
 
 /** As `openStores`, for a command that is meant for the stores of the server that has them now: others would be of no use. */
@@ -130,9 +111,10 @@ async function migrateOnce(config: Config): Promise<void> {
   }
 }
 
-async function seedOnce(config: Config, file: string | undefined): Promise<void> {
-  if (file === undefined) {
-    throw new StartError("seed needs a file: holdfast seed FILE");
+async function seedOnce(config: Config, files: readonly string[]): Promise<void> {
+  const [file] = files;
+  if (file === undefined || files.length > 1) {
+    throw new StartError("seed needs one file: holdfast seed FILE");
   }
   const seedFile = await readSeedFile(file);
   const way = `start it anew with HOLDFAST_SEED_FILE=${file}, or stop it for as long as this takes`;
@@ -171,8 +153,11 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
     const { values } = parseArgs({ args, options: { processes: { type: "string" } } });
     return serve(withProcesses(config, values.processes));
   },
-  migrate: migrateOnce,
-  seed: (config, [file]) => seedOnce(config, file),
+  migrate: (config, args) => {
+    parseArgs({ args });
+    return migrateOnce(config);
+  },
+  seed: (config, args) => seedOnce(config, parseArgs({ args, allowPositionals: true }).positionals),
   demo: async (config, args) => {
     const { values } = parseArgs({
       args,
@@ -209,8 +194,7 @@ function fail(thrown: unknown): never {
   const text =
     error instanceof Error ? (isExpected || error.stack === undefined ? error.message : error.stack) : String(error);
   process.stderr.write(`holdfast: ${text}\n`);
-  // Who runs `verify` at night has to tell a shop that is wrong from whatever kept it from being looked at.
-  process.exit(command === "verify" ? 2 : 1);
+  process.exit(failureCode);
 }
 
 function isUsageError(error: unknown): boolean {
@@ -218,6 +202,13 @@ function isUsageError(error: unknown): boolean {
 }
 
 const [command = "", ...rest] = process.argv.slice(2);
+/** Who runs `verify` at night has to tell a shop that is wrong from whatever kept it from being looked at. */
+const failureCode = command === "verify" ? 2 : 1;
+// Whoever reads has had enough, as `head` has: no fault. Anything else, such as a full disk, is told.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(failureCode);
+  fail(new StartError(`the output cannot be written: ${error.message}`));
+});
 const run = commands[command];
 const isAsked = ["", "help", "--help"].includes(command) || rest.includes("--help");
 if (run === undefined || isAsked) {

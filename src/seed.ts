@@ -113,6 +113,11 @@ function refuseUnknownKeys(object: object, known: readonly string[], where: stri
   }
 }
 
+/** As the contract has it; PostgreSQL would refuse the commit of one with half a character, and the shop be fenced. */
+function isTitle(title: unknown): title is string {
+  return typeof title === "string" && title.isWellFormed() && !/\p{Cc}/u.test(title) && [...title].length <= 256;
+}
+
 const productKeys = ["sku", "title", "price_minor", "quantity", "shop_id"];
 
 function checkProduct(each: unknown, where: string): SeedProduct {
@@ -122,7 +127,7 @@ function checkProduct(each: unknown, where: string): SeedProduct {
   refuseUnknownKeys(each, productKeys, where);
   const { sku, title = sku, price_minor, quantity = 0, shop_id = "default" } = each as Record<string, unknown>;
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-  if (!isId(sku) || !isId(shop_id) || typeof title !== "string" || /[\p{Cc}]/u.test(title) || [...title].length > 256) {
+  if (!isId(sku) || !isId(shop_id) || !isTitle(title)) {
     throw new StartError(
       `${where}: sku and shop_id are ids (A-Z a-z 0-9 . _ -, at most 64), title at most 256 characters`,
     );

@@ -211,6 +211,20 @@ describe("a small sale", () => {
     }
   });
 
+  it("takes a Ctrl-C that npm passes on as well for one, and cleans up before it ends", async () => {
+    const listeners: number[] = [];
+    const { exitCode, report } = await sell(undefined, (text) => {
+      if (listeners.length > 0 || !text.includes("Flash sale")) return;
+      process.emit("SIGINT", "SIGINT");
+      listeners.push(process.listenerCount("SIGINT"));
+      process.emit("SIGINT", "SIGINT");
+    });
+    expect(report).toMatch(/\ninterrupted\n$/);
+    expect(exitCode).toBe(130);
+    // Where nobody listens, Node ends the process.
+    expect([...listeners, process.listenerCount("SIGINT")]).toEqual([1, 0]);
+  });
+
   it("says in one line that nobody answers at the target", async () => {
     await expect(sell("127.0.0.1:1")).rejects.toThrow(/^no Holdfast answers gRPC on 127\.0\.0\.1:1: [^\n]*$/);
   });

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { createGrpcTransport, createHoldfastClient, type HoldfastClient } from "../client/index.ts";
 import type { Config } from "../config.ts";
 import { StartError } from "../start-error.ts";
+import { onStopSignal } from "../stop-signal.ts";
 import { agrees, auditApi, auditStores, type Check, type Witnesses } from "./audit.ts";
 import { connectionCount, runSale, type SaleProgress, setUpSale } from "./flash-sale.ts";
 import { startOwnServer } from "./own-server.ts";
@@ -43,8 +44,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const plan = parsePlan(options.values);
   const output = options.output ?? process.stdout;
   const interrupt = new AbortController();
-  const onSignal = (): void => interrupt.abort();
-  process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
+  const leaveSignals = onStopSignal(() => interrupt.abort());
   const cleanUp = new AsyncDisposableStack();
   try {
     const place = await openPlace(options, plan, cleanUp);
@@ -59,7 +59,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     throw error;
   } finally {
     await cleanUp.disposeAsync();
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+    leaveSignals();
   }
 }
 

@@ -1,5 +1,8 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, openSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { expect, test } from "vitest";
 import { AdjustReason } from "../../gen/holdfast/v1/resources_pb.js";
 import { spawnHoldfast } from "../helpers/holdfast.ts";
@@ -32,3 +35,32 @@ test("the command `watch` goes on where it was when the server ends its watch", 
     await holdfast.kill();
   }
 }, 30_000);
+
+/** How `holdfast watch` of a shop with commits ends when its standard output is this, and what it says of it. */
+async function watchInto(output: "a pipe that nobody reads" | number) {
+  const holdfast = await spawnHoldfast(stores.urls);
+  try {
+    const shopId = await createShop(holdfast.grpc, { stock: { a: 1 } });
+    const command = ["src/main.ts", "watch", "--target", holdfast.grpcAddress, "--shop", shopId];
+    const stdout = typeof output === "number" ? output : "pipe";
+    const child = spawn(process.execPath, command, { stdio: ["ignore", stdout, "pipe"] });
+    child.stdout?.destroy();
+    const [stderr, [code]] = await Promise.all([text(child.stderr as NodeJS.ReadableStream), once(child, "exit")]);
+    return { code, stderr };
+  } finally {
+    await holdfast.kill();
+  }
+}
+
+test("the command `watch` ends in silence when nobody reads it any more", async () => {
+  expect(await watchInto("a pipe that nobody reads")).toEqual({ code: 1, stderr: "" });
+}, 30_000);
+
+test.runIf(existsSync("/dev/full"))(
+  "the command `watch` says in one line that it cannot print",
+  async () => {
+    const stderr = expect.stringMatching(/^holdfast: the output cannot be written: ENOSPC[^\n]+\n$/);
+    expect(await watchInto(openSync("/dev/full", "w"))).toEqual({ code: 1, stderr });
+  },
+  30_000,
+);

@@ -255,6 +255,24 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
       says: /products\[0\]: a product is an object with sku, title, price_minor, quantity, shop_id/,
     },
     {
+      name: "a seed file has a title with half a character, which PostgreSQL would not record",
+      command: "seed",
+      prepare: async () => ({ args: [await seedFile({ sku: "a", title: "\ud800", price_minor: 5 })] }),
+      says: /products\[0\]: .*title at most 256 characters/,
+    },
+    {
+      name: "there are two seed files",
+      command: "seed",
+      prepare: async () => ({ args: [await seedFile({ sku: "a", price_minor: 5 }), "more.json"] }),
+      says: /seed needs one file: holdfast seed FILE/,
+    },
+    {
+      name: "an option does not exist, at migrate",
+      command: "migrate",
+      prepare: async () => ({ args: ["--dry-run"] }),
+      says: /Unknown option '--dry-run'/,
+    },
+    {
       name: "a server runs on the private stores, at seed",
       command: "seed",
       prepare: async () => ({ ...(await lockedFolder()), args: [await seedFile({ sku: "a", price_minor: 5 })] }),
