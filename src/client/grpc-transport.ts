@@ -172,26 +172,23 @@ async function callStream<I extends DescMessage, O extends DescMessage>(
   calls.add(call);
   const cancel = (): void => call.cancel();
   signal?.addEventListener("abort", cancel);
+  // Not at the end of the loop over its messages: connect leaves that where it stands when the caller leaves it.
+  call.once("status", () => {
+    calls.delete(call);
+    signal?.removeEventListener("abort", cancel);
+  });
   const shared = { stream: true, service: method.parent, method, header: noHeaders, trailer: noHeaders } as const;
-  return {
-    ...shared,
-    message: responsesOf<O>(call, () => {
-      calls.delete(call);
-      signal?.removeEventListener("abort", cancel);
-    }),
-  };
+  return { ...shared, message: responsesOf<O>(call) };
 }
 
 async function* responsesOf<O extends DescMessage>(
   call: ClientReadableStream<MessageShape<O>>,
-  onEnd: () => void,
 ): AsyncGenerator<MessageShape<O>> {
   try {
     yield* call as AsyncIterable<MessageShape<O>>;
   } catch (error) {
     throw toConnectError(error as ServiceError);
   } finally {
-    onEnd();
     call.cancel();
   }
 }

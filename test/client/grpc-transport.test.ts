@@ -152,6 +152,19 @@ it("a transport that is closed leaves its signal alone", () => {
   expect(getEventListeners(signal, "abort")).toEqual([]);
 });
 
+it("a watch that is left is not kept", async () => {
+  const { target } = await openServer();
+  const { signal } = new AbortController();
+  const transport = openTransport({ target, signal });
+  for await (const _ of createHoldfastClient({ transport }).watch({})) break;
+  const listeners = () => {
+    transport.close();
+    return getEventListeners(signal, "abort");
+  };
+  // The signal is left alone when the transport is closed and has no calls any more.
+  await expect.poll(listeners).toEqual([]);
+});
+
 it("calls a stream that the server has not looked at unavailable, which may be repeated", async () => {
   const server = createHttp2Server();
   server.on("stream", (stream) => {
