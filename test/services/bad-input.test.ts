@@ -14,7 +14,6 @@ import { auditShop } from "../helpers/audit.ts";
 import type { Clients } from "../helpers/holdfast.ts";
 import { refusalOf } from "../helpers/refusals.ts";
 import { createShop } from "../helpers/shop.ts";
-import { until } from "../helpers/until.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
 
 const holdfast = useHoldfast();
@@ -247,16 +246,17 @@ const badRequests: Readonly<Record<string, readonly BadRequest[]>> = {
   })),
 };
 
-/** Every key of the shop with its content. */
-async function readKeys(): Promise<Record<string, string>> {
+/** Every key of the shop with its content, but how far PostgreSQL is: the sweeper notes that when it comes by. */
+async function readKeys(): Promise<Record<string, unknown>> {
   const redis = new Redis(holdfast.redis.url);
-  // The sweeper notes how far PostgreSQL is, within a second.
-  const meta = () => redis.hmget(`{${shopId}}:meta`, "flushed", "position");
-  await until("what is durable is noted", async () => new Set(await meta()).size === 1);
-  const keys = (await redis.keys(`{${shopId}}:*`)).sort();
-  const dumps = await Promise.all(keys.map((key) => redis.dumpBuffer(key)));
+  const meta = `{${shopId}}:meta`;
+  const keys = (await redis.keys(`{${shopId}}:*`)).filter((key) => key !== meta).sort();
+  const [{ flushed: _, ...noted }, ...dumps] = await Promise.all([
+    redis.hgetall(meta),
+    ...keys.map((key) => redis.dumpBuffer(key)),
+  ]);
   redis.disconnect();
-  return Object.fromEntries(keys.map((key, index) => [key, dumps[index]?.toString("base64") ?? ""]));
+  return { [meta]: noted, ...Object.fromEntries(keys.map((key, index) => [key, dumps[index]?.toString("base64")])) };
 }
 
 /** Fails unless what is called leaves the shop as it was, and the shop sells afterwards. */
