@@ -1,5 +1,7 @@
 import { Redis } from "ioredis";
+import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { fillHistory, historySku } from "../../bench/growth/fill-history.ts";
 import { PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
 import { type CrashPoint, onCrashPoint } from "../../src/crash-point.ts";
 import { trimEveryCommits } from "../../src/shop/flusher.ts";
@@ -12,16 +14,26 @@ import { useHoldfast } from "../helpers/use-holdfast.ts";
 
 const holdfast = useHoldfast();
 let direct: Redis;
+let postgres: Client;
 /** How often this process passed a crash point. */
 const passed = new Map<CrashPoint, number>();
 
-beforeAll(() => {
+/** Called before a flush trims the log. */
+let onTrim = (): void => {};
+
+beforeAll(async () => {
   direct = new Redis(holdfast.redis.url);
-  onCrashPoint((point) => passed.set(point, (passed.get(point) ?? 0) + 1));
+  postgres = new Client({ connectionString: holdfast.database.url });
+  await postgres.connect();
+  onCrashPoint((point) => {
+    passed.set(point, (passed.get(point) ?? 0) + 1);
+    if (point === "before flush: trim") onTrim();
+  });
 });
-afterAll(() => {
+afterAll(async () => {
   onCrashPoint(() => {});
   direct?.disconnect();
+  await postgres?.end();
 });
 
 /** Durable commits that stay in the log. */
@@ -49,23 +61,20 @@ test("one flush in so many trims the log, the first after an opening among them"
 });
 
 test("the log of a shop that never rests keeps its margin and little more", async () => {
-  const shopId = await createShop(holdfast.grpc, { stock: { a: 100_000 } });
-  const load = { clients: [holdfast.grpc], shopId, callerCount: 60, requestCount: marginCommits + 2000, order: free };
-  const { result, reached } = startLoad(load);
-  await reached(marginCommits);
-  let longest = 0;
-  let isOver = false;
-  const watch = async (): Promise<void> => {
-    while (!isOver) {
-      longest = Math.max(longest, await direct.xlen(`{${shopId}}:log`));
-    }
-  };
-  const watching = watch();
-  await result;
-  isOver = true;
-  await watching;
+  const shopId = await createShop(holdfast.grpc);
+  // What it sold before, up to a little less than the margin.
+  await fillHistory(postgres, shopId, marginCommits - 500, new AbortController().signal);
+  const order = { lines: [{ sku: historySku, quantity: 1 }], paymentMethod: PaymentMethod.NONE };
+  const load = { clients: [holdfast.grpc], shopId, callerCount: 60, requestCount: 2500 };
+  const lengths: Promise<number>[] = [];
+  const look = (): void => void lengths.push(direct.xlen(`{${shopId}}:log`));
+  onTrim = look;
+  await startLoad({ ...load, order: () => order }).result;
+  onTrim = () => {};
+  look();
   const [[first] = []] = await direct.xrange(`{${shopId}}:log`, "-", "+", "COUNT", 1);
   expect(Number.parseInt(first as string, 10)).toBeLessThanOrEqual((await meta(shopId, "position")) - marginCommits);
+  const longest = Math.max(...(await Promise.all(lengths)));
   expect(longest).toBeGreaterThan(marginCommits);
   // Besides: what is not durable yet, what became so since the last trim was sent, and as much again while it was on its way.
   expect(longest).toBeLessThan(marginCommits + nodeEntries + 2 * (trimEveryCommits + 2 * load.callerCount));
