@@ -28,7 +28,10 @@ export async function startStores(cleanUp: AsyncDisposableStack): Promise<BenchS
   await chmod(dataDir, 0o711);
   const removeAtExit = (): void => rmSync(dataDir, { recursive: true, force: true });
   process.once("exit", removeAtExit);
-  cleanUp.defer(() => rm(dataDir, { recursive: true, force: true }));
+  cleanUp.defer(async () => {
+    await rm(dataDir, { recursive: true, force: true });
+    process.off("exit", removeAtExit);
+  });
   const postgres = await startEmbeddedPostgres({ dataDir });
   cleanUp.defer(() => postgres.stop());
   const redis = await startPrivateRedis({ dataDir, persist: false });

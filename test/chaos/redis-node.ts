@@ -33,8 +33,6 @@ export async function createRedisNode(
   const url = `redis://127.0.0.1:${port}`;
   const flags = Object.entries({ port: String(port), bind: "127.0.0.1", dir: folder, save: "", ...settings });
   let server: ChildProcess | undefined;
-  const killNow = (): void => void server?.kill("SIGKILL");
-  process.once("exit", killNow);
 
   const use = async <Value>(work: (client: Redis) => Promise<Value>): Promise<Value> => {
     const client = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null });
@@ -52,6 +50,7 @@ export async function createRedisNode(
         flags.flatMap(([key, value]) => [`--${key}`, value]),
         { stdio: "ignore" },
       );
+      endWithThisProcess(server);
       const failed = once(server, "exit").then(([code]) => {
         throw new Error(`redis-server on port ${port} ended with exit code ${code}`);
       });
@@ -67,4 +66,11 @@ export async function createRedisNode(
     signal: (signal) => void server?.kill(signal),
     command: (command, ...args) => use((client) => client.call(command, ...args)),
   };
+}
+
+/** Ends the server when this process ends. */
+function endWithThisProcess(server: ChildProcess): void {
+  const kill = (): void => void server.kill("SIGKILL");
+  process.once("exit", kill);
+  server.once("exit", () => process.off("exit", kill));
 }
