@@ -16,7 +16,6 @@ import { createPostgresGauges } from "./metrics/postgres-gauges.ts";
 import type { PaymentGateway } from "./payments/gateway.ts";
 import { defaultGatewayTimes, withRetries } from "./payments/retry-policy.ts";
 import { createSimulatedGateway } from "./payments/simulated-gateway.ts";
-import { createStripeGateway } from "./payments/stripe-gateway.ts";
 import { openFlushConnection } from "./postgres/connection.ts";
 import { createPageTokens } from "./postgres/page-token.ts";
 import { checkConnectionCount } from "./postgres/preflight.ts";
@@ -107,8 +106,9 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     await fill(store, options);
     metrics.showShops(store.shops);
     rates = await openRateLimits({ ...options, rates: options.config.callsPerSecond });
+    const gateway = await openGateway(options.config.payments, metrics.payments);
     const doors = await openDoors(options, store, { metrics, rates, tracing });
-    const payments = startPayments(options, store, { metrics, tracing });
+    const payments = startPayments(options, store, { gateway, metrics, tracing });
     const watch = startWatching(options, store, metrics);
     return {
       ...doors,
@@ -190,12 +190,20 @@ function startWatching({ config, logger }: ServerOptions, { shops, db }: Store, 
 function startPayments(
   { config, databaseUrl, clock, logger }: ServerOptions,
   { shops }: Store,
-  { metrics: { payments }, tracing }: Readonly<{ metrics: Metrics; tracing: Tracing | undefined }>,
+  {
+    gateway,
+    metrics: { payments },
+    tracing,
+  }: Readonly<{
+    gateway: PaymentGateway;
+    metrics: Metrics;
+    tracing: Tracing | undefined;
+  }>,
 ): PaymentWorker {
   const onError = (error: Error): void => logger.debug({ err: error }, "the payment worker's connection failed");
   const { retryMs } = config.payments;
   return startPaymentWorker({
-    gateway: openGateway(config.payments, payments),
+    gateway,
     onAsked: (...asked) => {
       payments.asked(...asked);
       tracing?.asked(...asked);
@@ -209,15 +217,18 @@ function startPayments(
   });
 }
 
-function openGateway(
+/** Stripe's package is loaded where Stripe is asked, and only there: it is a fifth of what a server loads. */
+async function openGateway(
   { gateway, simulated, ...times }: PaymentConfig,
   { breakerChanged }: PaymentObserver,
-): PaymentGateway {
+): Promise<PaymentGateway> {
   const { attemptTimeoutMs } = times;
-  const asked =
-    gateway.kind === "stripe"
-      ? createStripeGateway({ ...gateway, attemptTimeoutMs })
-      : createSimulatedGateway(simulated);
+  const createAsked = async (): Promise<PaymentGateway> => {
+    if (gateway.kind === "simulated") return createSimulatedGateway(simulated);
+    const { createStripeGateway } = await import("./payments/stripe-gateway.ts");
+    return createStripeGateway({ ...gateway, attemptTimeoutMs });
+  };
+  const asked = await createAsked();
   return withRetries(asked, { ...defaultGatewayTimes, ...times }, breakerChanged);
 }
 

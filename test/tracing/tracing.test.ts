@@ -1,5 +1,3 @@
-import { spawnSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { EventBatch } from "../../gen/holdfast/v1/event_service_pb.js";
 import { OrderState, PaymentMethod } from "../../gen/holdfast/v1/resources_pb.js";
@@ -257,19 +255,6 @@ describe("without one", () => {
       expect((await watchFor(holdfast.grpc, shopId, requestId)).traceParent).toBe("");
     },
   );
-
-  test("nothing of OpenTelemetry's SDK is loaded", () => {
-    const program = `
-      import { registerHooks } from "node:module";
-      const loaded = [];
-      registerHooks({ load: (url, context, next) => (loaded.push(url), next(url, context)) });
-      await import("./src/serve.ts");
-      const count = (pattern) => loaded.filter((url) => pattern.test(url)).length;
-      console.log(count(/src.serve\\.ts/), count(/opentelemetry.(sdk|exporter|otlp|resources)/), count(/src.tracing.tracing\\.ts/));`;
-    const cwd = fileURLToPath(new URL("../..", import.meta.url));
-    const { stdout } = spawnSync(process.execPath, ["--input-type=module", "-e", program], { cwd, encoding: "utf8" });
-    expect(stdout).toBe("1 0 0\n");
-  });
 });
 
 test("a collector that is away is told once, and calls go on", async () => {
