@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { ChangeTiming, PaymentMethod, ProrationMode } from "../../gen/holdfast/v1/resources_pb.js";
 import type { Clients } from "../helpers/holdfast.ts";
 import { persist } from "../helpers/load.ts";
@@ -13,6 +14,9 @@ export interface Selling {
 /** What the load touches: two SKUs, of which one has a limit, and some users. */
 const buyers = ["u0", "u1", "u2", "u3"];
 
+/** How long a caller rests after each turn, in milliseconds: every verification reads all that was sold since the shop began. */
+const restMs = 25;
+
 /** Has two callers buy, hold, let expire, release, deposit and sign up, all at once. */
 export async function startSelling(clients: Clients, shopId: string, callerCount = 2): Promise<Selling> {
   await stockProduct(clients, shopId, "hot", 100_000);
@@ -27,6 +31,7 @@ export async function startSelling(clients: Clients, shopId: string, callerCount
       const userId = buyers[(caller + turn) % buyers.length] as string;
       await persist(() => act(clients, shopId, userId, caller + turn, charged));
       answeredCount += 1;
+      await sleep(restMs);
     }
   };
   const sellers = Promise.all(Array.from({ length: callerCount }, (_, caller) => seller(caller)));
