@@ -27,7 +27,7 @@ beforeAll(async () => {
   shopId = await createShop(rebuilder.grpc);
   const database = new Client({ connectionString: stores.database.url });
   await database.connect();
-  const size = { userCount: 15_000, skuCount: 500, holdCount: 200, orderCount: 100 };
+  const size = { userCount: 8000, skuCount: 500, holdCount: 200, orderCount: 100 };
   await fillLargeShop(database, shopId, size).finally(() => database.end());
 }, 120_000);
 afterAll(async () => {
