@@ -1,22 +1,14 @@
 import { parseArgs } from "node:util";
 import { ConnectError, type Transport } from "@connectrpc/connect";
 import { type Config, ConfigError, loadConfig, withProcesses } from "./config.ts";
-import { runDemo } from "./demo/run-demo.ts";
 import { startEmbeddedPostgres } from "./dev/embedded-postgres.ts";
 import { DataFolderInUse } from "./dev/lock-data-folder.ts";
 import { startPrivateRedis } from "./dev/private-redis.ts";
 import { createLogger } from "./logger.ts";
 import { explainMissingRight } from "./missing-right.ts";
-import { openDatabase } from "./postgres/connection.ts";
-import { migrate } from "./postgres/migrate.ts";
-import { startProcesses } from "./processes/start-processes.ts";
 import { runRebuild } from "./rebuild-command.ts";
-import { readSeedFile, seed } from "./seed.ts";
-import { startServer } from "./serve.ts";
-import { ensureDefaultShop } from "./shop/default-shop.ts";
 import { StartError } from "./start-error.ts";
 import { onStopSignal } from "./stop-signal.ts";
-import { openStore } from "./store.ts";
 import { checkToken, explainTarget, openTarget, targetOf } from "./target.ts";
 import { runVerify } from "./verify-command.ts";
 import { runWatch } from "./watch-command.ts";
@@ -74,11 +66,15 @@ async function openStores(config: Config) {
 }
 
 async function serve(config: Config): Promise<void> {
-  const seedFile = config.seedFile === undefined ? undefined : await readSeedFile(config.seedFile);
+  const seedFile =
+    config.seedFile === undefined ? undefined : await (await import("./seed.ts")).readSeedFile(config.seedFile);
   const stores = await openStores(config);
   const options = { config, seedFile, ...stores, logger };
-  const starting = config.processCount === 1 ? startServer(options) : startProcesses({ ...options, onGone: fail });
-  const server = await starting.catch(async (error) => {
+  const start = async () => {
+    if (config.processCount === 1) return (await import("./serve.ts")).startServer(options);
+    return (await import("./processes/start-processes.ts")).startProcesses({ ...options, onGone: fail });
+  };
+  const server = await start().catch(async (error) => {
     await stores.stop();
     throw error;
   });
@@ -101,6 +97,8 @@ async function openStoresOf(config: Config, way: string) {
 
 async function migrateOnce(config: Config): Promise<void> {
   const stores = await openStoresOf({ ...config, redisUrls: ["unused"] }, "stop it, and let its next start migrate");
+  const { openDatabase } = await import("./postgres/connection.ts");
+  const { migrate } = await import("./postgres/migrate.ts");
   const db = openDatabase({ url: stores.databaseUrl, size: 1, onError: () => {} });
   try {
     await migrate(db);
@@ -116,10 +114,13 @@ async function seedOnce(config: Config, files: readonly string[]): Promise<void>
   if (file === undefined || files.length > 1) {
     throw new StartError("seed needs one file: holdfast seed FILE");
   }
+  const { readSeedFile, seed } = await import("./seed.ts");
   const seedFile = await readSeedFile(file);
   const way = `start it anew with HOLDFAST_SEED_FILE=${file}, or stop it for as long as this takes`;
   const stores = await openStoresOf(config, way);
   try {
+    const { openStore } = await import("./store.ts");
+    const { ensureDefaultShop } = await import("./shop/default-shop.ts");
     const store = await openStore({ ...config, ...stores, logger });
     await ensureDefaultShop(store.db);
     await seed(store.shops, seedFile, logger).finally(() => store.close());
@@ -148,6 +149,7 @@ async function callServer<T>(
   }
 }
 
+/** Each loads what it needs when it runs: a server's modules take as long as all that `verify` does. */
 const commands: Readonly<Record<string, (config: Config, rest: string[]) => Promise<void>>> = {
   serve: (config, args) => {
     const { values } = parseArgs({ args, options: { processes: { type: "string" } } });
@@ -163,6 +165,7 @@ const commands: Readonly<Record<string, (config: Config, rest: string[]) => Prom
       args,
       options: { buyers: { type: "string" }, stock: { type: "string" }, target: { type: "string" } },
     });
+    const { runDemo } = await import("./demo/run-demo.ts");
     process.exitCode = await runDemo({ config, values, openStores: (dataDir) => openStores({ ...config, dataDir }) });
   },
   verify: async (config, args) => {

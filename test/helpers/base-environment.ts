@@ -13,8 +13,10 @@ export const baseEnvironment = {
   NODE_COMPILE_CACHE: fileURLToPath(new URL("../../node_modules/.cache/compile", import.meta.url)),
 };
 
-/** Fills the cache: a program that is killed leaves nothing in it. */
+/** Fills the cache with all that a server loads: a program that is killed leaves nothing in it. */
 export async function fillCompileCache(): Promise<void> {
   const options = { cwd: projectFolder, env: baseEnvironment };
-  await promisify(execFile)(process.execPath, ["src/main.ts", "--help"], options);
+  const modules = ["./src/processes/start-processes.ts", "./src/demo/run-demo.ts"];
+  const imports = modules.flatMap((path) => ["--import", path]);
+  await promisify(execFile)(process.execPath, [...imports, "src/main.ts", "--help"], options);
 }
