@@ -1,5 +1,17 @@
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 import { baseEnvironment } from "./test/helpers/base-environment.ts";
+
+/** Folders of tests that run whole programs, or servers in processes of their own, for long. */
+const long = /\/test\/(chaos|abuse|crash|model|processes|bench|examples|workers)\//;
+
+/** The large files come first, as Vitest has it, but not before those that take long whatever their size: none is left alone at the end. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const bySize = await super.sort(files);
+    return [true, false].flatMap((isLong) => bySize.filter(({ moduleId }) => long.test(moduleId) === isLong));
+  }
+}
 
 export default defineConfig({
   test: {
@@ -12,6 +24,7 @@ export default defineConfig({
     env: { NODE_COMPILE_CACHE: baseEnvironment.NODE_COMPILE_CACHE },
     // Every file drives its own Redis and shares one PostgreSQL: more workers than cores only make timings worse.
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 15_000,
