@@ -70,7 +70,7 @@ export interface Shops {
   readonly past: Past;
   /** The shops that this process has served since its start. */
   readonly served: Iterable<Shop>;
-  /** The watchers' sides of the shops that were watched here. */
+  /** The watchers' sides of the shops that are watched here. */
   readonly hubs: Iterable<WatchHub>;
   /** Whether a store answered last time. */
   isUp(store: "Redis" | "Postgres"): boolean;
@@ -358,7 +358,7 @@ export async function createShops(options: ShopsOptions): Promise<Shops> {
     hub: (shopId) => {
       let hub = hubs.get(shopId);
       if (hub === undefined) {
-        hub = new WatchHub(shopId, db, options.watchedCommits ?? 2000, logger);
+        hub = new WatchHub(shopId, db, options.watchedCommits ?? 2000, logger, () => hubs.delete(shopId));
         hubs.set(shopId, hub);
       }
       return hub;

@@ -26,14 +26,15 @@ const keptMs = 5000;
  *
  * Invariants: it holds only what Postgres has, contiguous, at most twice `maxCommits`; it is fed by this process's own flushes
  * and by other processes' hints, never by a poll per watcher; nobody's slowness makes it grow: who falls behind what it
- * holds reads Postgres. What every watch was sent goes after a while, and without a watch it holds nothing: a process has one
- * for each shop that was ever watched.
+ * holds reads Postgres. What every watch was sent goes after a while, and with the last watch the hub itself: who comes later gets
+ * another one.
  */
 export class WatchHub {
   readonly #shopId: string;
   readonly #db: Kysely<Database>;
   readonly #logger: Logger;
   readonly #maxCommits: number;
+  readonly #onEmpty: () => void;
   /** The commit before the first one held: every position from it to the head has a known identity. */
   #base: Identity = { position: 0, commitId: "" };
   #commits: LogEntry[] = [];
@@ -45,11 +46,13 @@ export class WatchHub {
   /** Where the head was a while ago, and when, on the clock of `performance`. */
   #earlier = { head: 0, atMs: 0 };
 
-  constructor(shopId: string, db: Kysely<Database>, maxCommits: number, logger: Logger) {
+  /** `onEmpty` is called when the last watch has left: the hub is not to be used again. */
+  constructor(shopId: string, db: Kysely<Database>, maxCommits: number, logger: Logger, onEmpty: () => void) {
     this.#shopId = shopId;
     this.#db = db;
     this.#maxCommits = maxCommits;
     this.#logger = logger;
+    this.#onEmpty = onEmpty;
   }
 
   /** The newest durable position this hub knows. */
@@ -67,9 +70,7 @@ export class WatchHub {
   leave(cursor: WatchCursor): void {
     this.#cursors.delete(cursor);
     if (this.#cursors.size === 0) {
-      this.#base = { position: 0, commitId: "" };
-      this.#commits = [];
-      this.#started = undefined;
+      this.#onEmpty();
     }
   }
 
@@ -88,23 +89,15 @@ export class WatchHub {
 
   /** Learns the durable head; the hub holds what comes after it. */
   start(): Promise<void> {
-    if (this.#started === undefined) {
-      const started: Promise<void> = readDurableHead(this.#db, this.#shopId).then(
-        (head) => {
-          // Unless the last watch has left meanwhile.
-          if (this.#started === started) {
-            this.#base = head ?? this.#base;
-          }
-        },
-        (error) => {
-          if (this.#started === started) {
-            this.#started = undefined;
-          }
-          throw error;
-        },
-      );
-      this.#started = started;
-    }
+    this.#started ??= readDurableHead(this.#db, this.#shopId).then(
+      (head) => {
+        this.#base = head ?? this.#base;
+      },
+      (error) => {
+        this.#started = undefined;
+        throw error;
+      },
+    );
     return this.#started;
   }
 
@@ -132,8 +125,9 @@ export class WatchHub {
       return;
     }
     const newest = entries.at(-1) ?? before;
-    if ([before, ...entries].some((each) => this.#contradicts(each))) {
-      // Both stores lost a tail and history went on differently: watchers find out by the identity of their position.
+    const isLost = newest.position < this.#base.position;
+    if (isLost || [before, ...entries].some((each) => this.#contradicts(each))) {
+      // Postgres lost a tail, or both stores did and history went on differently: watchers find out by the identity of their position.
       this.#base = { position: newest.position, commitId: newest.commitId };
       this.#commits = [];
       this.#wake();
