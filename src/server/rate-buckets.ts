@@ -37,6 +37,8 @@ const leaseShare = 1 / 25;
 const minCreditCount = 4;
 /** How long to wait for a lease that is under way, in milliseconds; who is refused after others, for their turns as well. */
 const leaseWaitMs = 50;
+/** After so many milliseconds turns begin anew: not all who were refused come back, and a burst must not keep others away for long. */
+const turnsMs = 10_000;
 
 interface Bucket {
   /** Calls in hand; below 0: let through on credit, for the next lease to count. */
@@ -107,7 +109,7 @@ export function createRateBuckets({ callsPerWindow, windowMs, lease }: RateBucke
         return closedMs + Math.random() * windowMs;
       }
       bucket.refusedCount += 1;
-      return leaseWaitMs + ((bucket.refusedCount - 1) * windowMs) / callsPerWindow;
+      return leaseWaitMs + ((((bucket.refusedCount - 1) * windowMs) / callsPerWindow) % turnsMs);
     },
     take: (key) => {
       const bucket = bucketOf(key);

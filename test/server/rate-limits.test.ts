@@ -121,6 +121,23 @@ test("twice a second's calls at once are all taken when each comes back as it is
   expect(Math.max(...(await Promise.all(attemptCounts)))).toBeLessThanOrEqual(5);
 });
 
+test("a burst far above a rate does not keep anybody away for longer than 10 s", async () => {
+  const limits = await openRateLimits({ rates: { shop: 10 }, redisUrl: redis.url, logger: pino({ level: "silent" }) });
+  onTestFinished(() => limits?.close());
+  const waitsMs = Array.from({ length: 2000 }, () => {
+    try {
+      limits?.take("", "flood");
+      return 0;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return error.details.retryMs ?? 0;
+    }
+  });
+  expect(Math.max(...waitsMs)).toBeLessThanOrEqual(10_050);
+  // Spread over all of it.
+  expect(new Set(waitsMs.map((ms) => Math.floor(ms / 1000))).size).toBeGreaterThanOrEqual(10);
+});
+
 describe("while Redis does not answer", () => {
   test.each(["refused", "silent"] as const)("calls are counted by each process alone, which warns: %s", async (how) => {
     const proxy = await startProxy(redis.url);
