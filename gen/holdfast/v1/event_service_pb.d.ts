@@ -1362,8 +1362,8 @@ export declare type ListEventsRequest = Message<"holdfast.v1.ListEventsRequest">
   subjects: string[];
 
   /**
-   * Least events that fill a page: it is never cut inside a commit, so it may hold some more. 0 = 50, above 1,000 =
-   * 1,000, negative is refused.
+   * Least events that fill a page: it is never cut inside a commit, so it may hold some more, and fewer where more would not
+   * go into one answer. 0 = 50, above 1,000 = 1,000, negative is refused.
    *
    * @generated from field: int32 page_size = 5;
    */
