@@ -20,7 +20,7 @@ gets the same, a chart (SVG) and every number (JSON). Takes about 20 minutes.
   --only A,B         these contestants only
   --workloads A,B    these workloads only
   --rounds N         rounds in which everybody takes a turn; default 5, with --quick 1
-  --publish FILE     measures nothing: puts an earlier run (a JSON file) into docs/benchmarks.md
+  --publish FILE     measures nothing: puts an earlier run (a JSON file) into docs/benchmarks.md and README.md
 
 contestants: ${contestantNames.join(", ")}
 workloads: ${workloadNames.join(", ")}
