@@ -16,7 +16,7 @@ export const baseEnvironment = {
 /** Fills the cache with all that a server loads: a program that is killed leaves nothing in it. */
 export async function fillCompileCache(): Promise<void> {
   const options = { cwd: projectFolder, env: baseEnvironment };
-  const modules = ["./src/processes/start-processes.ts", "./src/demo/run-demo.ts"];
-  const imports = modules.flatMap((path) => ["--import", path]);
+  const modules = ["processes/start-processes", "payments/stripe-gateway", "demo/run-demo"];
+  const imports = modules.flatMap((path) => ["--import", `./src/${path}.ts`]);
   await promisify(execFile)(process.execPath, [...imports, "src/main.ts", "--help"], options);
 }
