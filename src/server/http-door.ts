@@ -68,6 +68,7 @@ export function createHttpDoor(options: HttpDoorOptions): HttpDoor {
     req.on("error", ignore);
     const ending = ages.endingOf(connectionOf(req));
     if (hasLeft || draining.aborted || ending.aborted) res.shouldKeepAlive = false;
+    discardRest(req, res);
     closeWhenDrained(res);
     cutWhenUnread(res, limits.unreadMs);
     const path = req.url?.split("?", 1)[0] ?? "";
@@ -183,6 +184,16 @@ function cutWhenUnread(res: ServerResponse, unreadMs: number): void {
       socket?.destroy();
     }
   });
+}
+
+/**
+ * Once a request is answered that was not read to its end, as one that is too large, lets go of the rest: the next one on its
+ * connection comes behind it. Node does so itself only for a request that nobody has begun to read.
+ */
+function discardRest(req: IncomingMessage, res: ServerResponse): void {
+  // A response of HTTP/2 has not finished before its stream is closed, at both ends.
+  const { stream } = req as Partial<Pick<Http2ServerRequest, "stream">>;
+  (stream ?? res).once("finish", () => req.readableEnded || req.removeAllListeners("readable").resume());
 }
 
 /** Whether nobody can be answered any more. Node's responses of HTTP/2 have no `destroyed`. */

@@ -190,6 +190,26 @@ test("a drain lets calls finish, closes idle connections and cuts the rest", asy
   expect(Date.now() - beganMs).toBeLessThan(2000);
 });
 
+test.each([
+  ["JSON of unknown length", "application/json", ""],
+  ["gRPC-Web", "application/grpc-web", "\0\0\x0f\xff\xff"],
+  ["a stream of Connect", "application/connect+json", "\0\0\x0f\xff\xff"],
+])("after %s that is too large, the next call on the connection is answered", async (_name, type, prefix) => {
+  const { httpPort } = await openDoors({});
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  onTestFinished(() => agent.destroy());
+  const send = async (path: string, contentType: string, body: string) => {
+    const req = request({ port: httpPort, path, agent, method: "POST", headers: { "content-type": contentType } });
+    req.write(body, "latin1");
+    const [res] = (await once(req.end(), "response")) as [IncomingMessage];
+    return `${res.headers.connection} ${await text(res)}`;
+  };
+  const path = type.includes("connect") ? "/holdfast.v1.EventService/WatchEvents" : GET_STOCK;
+
+  expect(await send(path, type, prefix + "x".repeat(2 ** 20))).toMatch(/^keep-alive .*larger/s);
+  expect(await send(GET_STOCK, "application/json", '{"sku":"ps5"}')).toContain('"sku":"ps5"');
+});
+
 /** Gets stock again and again, on one connection for as long as it is kept; gives the status and the header `connection`. */
 function keepConnection(port: number) {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });

@@ -287,6 +287,21 @@ test("over HTTP/2 a request that does not arrive in time is ended, and one that 
   expect(opened.logged).toEqual([]);
 });
 
+test("over HTTP/2 a request that is too large holds no stream once it is answered", async () => {
+  const tls = await openTlsFiles({ ...server, clientCaFile: undefined, clientsFile: undefined }, logger);
+  const { httpUrl } = await openDoors({}, { tls, limits: { arrivalMs: 2000 } });
+  const session = connectHttp2(httpUrl, { ca: authority.ca });
+  onTestFinished(() => session.destroy());
+  const headers = { ":method": "POST", ":path": "/holdfast.v1.InventoryService/GetStock" };
+  const request = session.request({ ...headers, "content-type": "application/json" });
+  request.resume().end(Buffer.alloc(2 ** 20));
+  const [answer] = (await once(request, "response")) as [Record<string, unknown>];
+  await once(request, "close");
+
+  // It was sent to its end, not broken off when it took too long.
+  expect([answer[":status"], request.rstCode]).toEqual([429, 0]);
+});
+
 test.each(["/livez", "/readyz"])("the probe %s needs no certificate", async (path) => {
   const { httpPort } = await openGuardedDoors();
   const socket = connectTls({ port: httpPort, host: "127.0.0.1", ca: authority.ca });
