@@ -63,7 +63,10 @@ export async function handle(
   return exchange.refusal === undefined ? response : await handler({ ...withEmptyMessage(req), contextValues });
 }
 
-/** A body that passes through and stays readable. */
+/**
+ * A body that passes through and stays readable. Who stops to read it does not end it: Node takes that for a caller who is gone,
+ * and the call would be cancelled.
+ */
 class RecordedBody implements AsyncIterable<Uint8Array> {
   readonly #source: AsyncIterable<Uint8Array>;
   readonly #chunks: Uint8Array[] = [];
@@ -75,9 +78,10 @@ class RecordedBody implements AsyncIterable<Uint8Array> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    for await (const chunk of this.#source) {
-      this.#chunks.push(chunk);
-      yield chunk;
+    const chunks = this.#source[Symbol.asyncIterator]();
+    for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
+      this.#chunks.push(next.value);
+      yield next.value;
     }
     this.complete = true;
   }

@@ -185,24 +185,25 @@ test("a malformed query of a GET is VALIDATION_FAILED", async () => {
   expect([response.status, await response.text()]).toEqual([400, expect.stringContaining("VALIDATION_FAILED")]);
 });
 
-test.each(["application/grpc-web+proto", "application/connect+proto"])(
-  "malformed %s is refused in its own framing",
-  async (contentType) => {
-    const doors = await openDoors({});
-    const path = contentType.includes("grpc-web") ? GET_STOCK : WATCH_EVENTS;
-    const body = Buffer.concat([Buffer.from([0, 0, 0, 0, MALFORMED.length]), MALFORMED]);
-    const response = await fetch(doors.httpUrl + path, {
-      method: "POST",
-      headers: { "content-type": contentType },
-      body,
-    });
-    const text = await response.text();
+test.each([
+  ["application/grpc-web+proto", "identity", MALFORMED],
+  ["application/grpc-web+proto", "gzip", gzipSync(MALFORMED)],
+  ["application/connect+proto", "identity", MALFORMED],
+  ["application/connect+proto", "gzip", gzipSync(MALFORMED)],
+])("malformed %s, compressed by %s, is refused in its own framing", async (contentType, encoding, message) => {
+  const doors = await openDoors({});
+  const isWeb = contentType.includes("grpc-web");
+  const response = await fetch(doors.httpUrl + (isWeb ? GET_STOCK : WATCH_EVENTS), {
+    method: "POST",
+    headers: { "content-type": contentType, [isWeb ? "grpc-encoding" : "connect-content-encoding"]: encoding },
+    body: Buffer.concat([Buffer.from([encoding === "gzip" ? 1 : 0, 0, 0, 0, message.length]), message]),
+  });
+  const text = await response.text();
 
-    expect(response.status).toBe(200);
-    expect(text).toContain(contentType.includes("grpc-web") ? "grpc-status: 3" : '"code":"invalid_argument"');
-    expect(text).toContain(contentType.includes("grpc-web") ? "grpc-status-details-bin" : "VALIDATION_FAILED");
-  },
-);
+  expect(response.status).toBe(200);
+  expect(text).toContain(isWeb ? "grpc-status: 3" : '"code":"invalid_argument"');
+  expect(text).toContain(isWeb ? "grpc-status-details-bin" : "VALIDATION_FAILED");
+});
 
 test("what connect refuses for another reason stays as it is", async () => {
   const doors = await openDoors({});
