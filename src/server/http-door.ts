@@ -69,6 +69,8 @@ export function createHttpDoor(options: HttpDoorOptions): HttpDoor {
     const ending = ages.endingOf(connectionOf(req));
     if (hasLeft || draining.aborted || ending.aborted) res.shouldKeepAlive = false;
     discardRest(req, res);
+    // A cache in between may keep what says nothing of it, and a live read has to show what was acknowledged before it.
+    if (req.method === "GET") res.setHeader("cache-control", "no-store");
     closeWhenDrained(res);
     cutWhenUnread(res, limits.unreadMs);
     const path = req.url?.split("?", 1)[0] ?? "";
@@ -154,6 +156,7 @@ async function serve(
     return;
   }
   const response = await handle(handler, request, { ...options, certificate: peerCertificateOf(req.socket) });
+  if (response.status === 405) res.setHeader("allow", handler.allowedMethods.join(", "));
   await universalResponseToNodeResponse(response, res);
 }
 

@@ -51,6 +51,27 @@ test("reads can be called by GET", async () => {
   expect(await (await fetch(`${httpUrl}${GET_STOCK}?${query}`)).json()).toMatchObject({ stock: { sku: "ps5" } });
 });
 
+test.each([
+  ["a read", 200, `${GET_STOCK}?encoding=json&message=%7B%22sku%22%3A%22ps5%22%7D`],
+  ["a refusal", 400, `${GET_STOCK}?encoding=json&message=%7B%7D`],
+  ["what is not there", 404, "/nothing"],
+])("no cache keeps the answer to a GET: %s", async (_name, status, path) => {
+  const { httpUrl } = await openDoors({});
+  const response = await fetch(httpUrl + path);
+
+  expect([response.status, response.headers.get("cache-control")]).toEqual([status, "no-store"]);
+});
+
+test.each([
+  ["GET", "OrderService/PlaceOrder", "POST"],
+  ["PUT", "InventoryService/GetStock", "POST, GET"],
+])("%s is told by which method %s is called", async (method, rpc, allowed) => {
+  const { httpUrl } = await openDoors({});
+  const response = await fetch(`${httpUrl}/holdfast.v1.${rpc}`, { method });
+
+  expect([response.status, response.headers.get("allow")]).toEqual([405, allowed]);
+});
+
 test.each(["/", "/nothing", "/holdfast.v1.InventoryService/GetNothing", "/livez/more"])("%s is 404", async (path) => {
   const { httpUrl } = await openDoors({});
   const response = await post(httpUrl + path, "{}");
