@@ -9,7 +9,8 @@ import {
   type JsonValue,
   ScalarType,
 } from "@bufbuild/protobuf";
-import { createContextValues } from "@connectrpc/connect";
+import { base64Decode } from "@bufbuild/protobuf/wire";
+import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
 import {
   createAsyncIterable,
   encodeEnvelope,
@@ -43,9 +44,9 @@ export interface HandleOptions extends Pick<HttpExchange, "certificate" | "endin
 
 /**
  * Has connect answer a call, and sees to it that a request connect cannot parse is refused like any other bad request.
- * connect answers those by itself: INTERNAL for binary messages, INVALID_ARGUMENT without details for JSON. It offers no
- * hook, but it does know how to write a refusal in each of its protocols. So the call is made once more with an empty
- * request, and the refusal thrown in place of its handler.
+ * connect answers those by itself: INTERNAL for binary messages, and for gzip or base64 that is none, INVALID_ARGUMENT without
+ * details for JSON. It offers no hook, but it does know how to write a refusal in each of its protocols. So the call is made once
+ * more with an empty request, and the refusal thrown in place of its handler.
  */
 export async function handle(
   handler: UniversalHandler,
@@ -98,12 +99,15 @@ async function findFault(
   body: RecordedBody,
   maxBytes: number,
 ): Promise<Refusal | undefined> {
-  const message = await readMessage(req, body, maxBytes);
-  if (message === undefined) {
-    return undefined;
+  try {
+    const message = await readMessage(req, body, maxBytes);
+    const find = isJson(req) ? findJsonFault : findBinaryFault;
+    const violation = message === undefined ? undefined : find(method.input, message);
+    return violation === undefined ? undefined : validationFailed([violation]);
+  } catch (error) {
+    const description = `the request cannot be read: ${(error as Error).message}`;
+    return validationFailed([{ field: "", description }]);
   }
-  const violation = isJson(req) ? findJsonFault(method.input, message) : findBinaryFault(method.input, message);
-  return violation === undefined ? undefined : validationFailed([violation]);
 }
 
 function findBinaryFault(desc: DescMessage, message: Uint8Array): FieldViolation | undefined {
@@ -193,13 +197,16 @@ function describe(field: DescField, value: JsonValue, why: string): string {
   }
   const isWhole = field.scalar === ScalarType.INT64 || field.scalar === ScalarType.INT32;
   const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  if (isWhole && !Number.isInteger(number)) {
+    return "is not a whole number";
+  }
   if (isWhole) {
-    return Number.isInteger(number) ? "is out of range" : "is not a whole number";
+    return typeof value === "string" && !/^-?\d+$/.test(value) ? "must be written in digits alone" : "is out of range";
   }
   return why.replace(/^cannot decode .+? from JSON: /, "");
 }
 
-/** The serialised request message; undefined when it is not there as a whole, or too large. */
+/** The serialised request message; undefined when it is not there as a whole, or too large. Throws when it cannot be decoded. */
 async function readMessage(
   req: UniversalServerRequest,
   body: RecordedBody,
@@ -208,7 +215,7 @@ async function readMessage(
   if (req.method === "GET") {
     const { searchParams } = new URL(req.url);
     const message = searchParams.get("message") ?? "";
-    const bytes = Buffer.from(message, searchParams.get("base64") === "1" ? "base64url" : "utf8");
+    const bytes = searchParams.get("base64") === "1" ? base64Decode(message) : Buffer.from(message);
     return decompress(bytes, searchParams.get("compression"), maxBytes);
   }
   const bytes = body.bytes();
@@ -240,9 +247,11 @@ async function decompress(
   }
   try {
     return await COMPRESSIONS.find(({ name }) => name === encoding)?.decompress(bytes, maxBytes);
-  } catch {
-    // Not compressed as it says, or too large: connect's answer stands.
-    return undefined;
+  } catch (error) {
+    if (ConnectError.from(error).code === Code.ResourceExhausted) {
+      return undefined; // too large: connect's answer stands
+    }
+    throw new Error(`it is no ${encoding}`);
   }
 }
 
@@ -265,9 +274,9 @@ function withEmptyMessage(req: UniversalServerRequest): UniversalServerRequest {
 function isJson(req: UniversalServerRequest): boolean {
   const encoding =
     req.method === "GET" ? new URL(req.url).searchParams.get("encoding") : req.header.get("content-type");
-  return /json/.test(encoding ?? "");
+  return /json/i.test(encoding ?? "");
 }
 
 function isEnveloped(req: UniversalServerRequest): boolean {
-  return /^application\/(connect\+|grpc-web)/.test(req.header.get("content-type") ?? "");
+  return /^application\/(connect\+|grpc-web)/i.test(req.header.get("content-type") ?? "");
 }

@@ -88,6 +88,9 @@ test.each([
   ["text that is not JSON", "application/json", "{sku}", {}],
   ["an empty body", "application/json", "", {}],
   ["JSON that is not UTF-8", "application/json", Buffer.from('{"sku":"\xff"}', "latin1"), {}],
+  ["text that is not JSON, of a type in capitals", "Application/JSON", "{sku}", {}],
+  ["gzip that is cut off", "application/json", gzipSync("{}").subarray(0, -6), { "content-encoding": "gzip" }],
+  ["what is not gzip", "application/json", "{}", { "content-encoding": "gzip" }],
   ["an unknown field", "application/json", '{"sku":"ps5","requestID":"r1"}', {}],
   ["a value of another type", "application/json", '{"sku":5}', {}],
   ["a lone surrogate", "application/json", '{"sku":"\\ud800"}', {}],
@@ -112,6 +115,8 @@ test.each([
   ['{"lines":[{"quantity":1.5}]}', "lines[0].quantity: is not a whole number"],
   ['{"lines":[{"quantity":1},{"expectedPriceMinor":"1.5"}]}', "lines[1].expected_price_minor: is not a whole number"],
   ['{"lines":[{"expected_price_minor":1e30}]}', "lines[0].expected_price_minor: is out of range"],
+  ['{"lines":[{"expected_price_minor":"9223372036854775808"}]}', "lines[0].expected_price_minor: is out of range"],
+  ['{"lines":[{"expected_price_minor":"1e3"}]}', "lines[0].expected_price_minor: must be written in digits alone"],
   [
     '{"paymentMethod":"GOLD"}',
     "payment_method: must be one of PAYMENT_METHOD_WALLET, PAYMENT_METHOD_EXTERNAL, PAYMENT_METHOD_NONE, PAYMENT_METHOD_GATEWAY",
@@ -177,9 +182,12 @@ test.each([
   expect(JSON.stringify(await response.json())).toContain(JSON.stringify(told));
 });
 
-test("a malformed query of a GET is VALIDATION_FAILED", async () => {
+test.each([
+  ["that is no JSON", { message: '{"sku":' }],
+  ["that is no base64", { message: "eyJza3UiOiJwczUifQ!", base64: "1" }],
+])("a GET with a message %s is VALIDATION_FAILED", async (_name, parameters) => {
   const doors = await openDoors({});
-  const query = new URLSearchParams({ encoding: "json", message: '{"sku":' });
+  const query = new URLSearchParams({ encoding: "json", ...parameters });
   const response = await fetch(`${doors.httpUrl}${GET_STOCK}?${query}`);
 
   expect([response.status, await response.text()]).toEqual([400, expect.stringContaining("VALIDATION_FAILED")]);
