@@ -6,8 +6,13 @@ import { REQUEST_ID_HEADER } from "./request-id-interceptor.ts";
 const ALLOWED_METHODS = cors.allowedMethods.join(", ");
 /** By which a trace that begins in the browser goes on here. */
 const TRACE_HEADERS = ["traceparent", "tracestate"];
-const ALLOWED_HEADERS = [...cors.allowedHeaders, REQUEST_ID_HEADER, "Authorization", ...TRACE_HEADERS].join(", ");
-const EXPOSED_HEADERS = [...cors.exposedHeaders, PUSHBACK].join(", ");
+/** What gRPC-Web of .NET sends besides: of compression with every call, of attempts with its own retries. */
+const GRPC_HEADERS = ["Grpc-Encoding", "Grpc-Accept-Encoding", "Grpc-Previous-Rpc-Attempts"];
+const ALLOWED_HEADERS = [
+  ...[...cors.allowedHeaders, ...GRPC_HEADERS],
+  ...[REQUEST_ID_HEADER, "Authorization", ...TRACE_HEADERS],
+].join(", ");
+const EXPOSED_HEADERS = [...cors.exposedHeaders, "Grpc-Encoding", PUSHBACK].join(", ");
 const MAX_AGE_SECONDS = 7200;
 
 /**

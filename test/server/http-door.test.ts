@@ -165,8 +165,13 @@ describe("CORS", () => {
       expect.arrayContaining(["content-type", "idempotency-key", "connect-protocol-version", "x-grpc-web"]),
     );
     expect(allowed).toEqual(expect.arrayContaining(["authorization", "traceparent", "tracestate"]));
+    expect(allowed).toEqual(
+      expect.arrayContaining(["grpc-encoding", "grpc-accept-encoding", "grpc-previous-rpc-attempts"]),
+    );
     expect(call.headers).toMatchObject({ vary: "Origin", "access-control-allow-origin": origin });
-    expect(call.headers["access-control-expose-headers"]).toMatch(/grpc-status.*grpc-status-details-bin/i);
+    expect(call.headers["access-control-expose-headers"]).toMatch(
+      /grpc-status.*grpc-status-details-bin.*grpc-encoding/i,
+    );
   });
 
   test.each([
