@@ -156,6 +156,8 @@ async function serve(
     return;
   }
   const response = await handle(handler, request, { ...options, certificate: peerCertificateOf(req.socket) });
+  // As it comes nginx holds a stream back until it has some kilobytes, and a watcher takes silence for a lost connection.
+  if (handler.method.methodKind !== "unary") res.setHeader("x-accel-buffering", "no");
   if (response.status === 405) res.setHeader("allow", handler.allowedMethods.join(", "));
   await universalResponseToNodeResponse(response, res);
 }

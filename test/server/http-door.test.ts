@@ -63,6 +63,18 @@ test.each([
 });
 
 test.each([
+  ["/holdfast.v1.EventService/WatchEvents", "application/connect+json", "no"],
+  ["/holdfast.v1.EventService/WatchEvents", "application/grpc-web+json", "no"],
+  [GET_STOCK, "application/json", null],
+])("a proxy is told not to hold back what a stream says: %s as %s", async (path, type, buffering) => {
+  const { httpUrl } = await openDoors({});
+  const body = type === "application/json" ? '{"sku":"ps5"}' : "\0\0\0\0\x02{}";
+  const response = await post(httpUrl + path, body, { "content-type": type });
+
+  expect([response.status, response.headers.get("x-accel-buffering")]).toEqual([200, buffering]);
+});
+
+test.each([
   ["GET", "OrderService/PlaceOrder", "POST"],
   ["PUT", "InventoryService/GetStock", "POST, GET"],
 ])("%s is told by which method %s is called", async (method, rpc, allowed) => {
