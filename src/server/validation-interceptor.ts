@@ -1,6 +1,7 @@
-import { create, type DescMessage, type DescMethod, type Message } from "@bufbuild/protobuf";
+import { create, type DescMessage, type DescMethod, getOption, type Message } from "@bufbuild/protobuf";
 import { type Path, pathToString } from "@bufbuild/protobuf/reflect";
 import { createValidator, type Violation } from "@bufbuild/protovalidate";
+import { field as fieldRules } from "../../gen/buf/validate/validate_pb.js";
 import { type FieldViolation, Refusal } from "../refusal.ts";
 import type { Call } from "./call.ts";
 import type { Interceptor } from "./interceptors.ts";
@@ -10,6 +11,7 @@ const NO_VIOLATIONS: readonly Violation[] = [];
 /** Refuses requests that break a rule of their schema; names every field that does. */
 export function createValidationInterceptor(): Interceptor {
   const validator = createValidator({ regexMatch: createPatternMatcher() });
+  const boundedLists = new Map<DescMessage, readonly BoundedList[]>();
 
   function validate(schema: DescMessage, req: Message): readonly Violation[] {
     const result = validator.validate(schema, req);
@@ -21,14 +23,47 @@ export function createValidationInterceptor(): Interceptor {
 
   return Object.assign(
     (call: Call, req: Message): void => {
+      shortenLists(req, boundedLists.get(call.method.input));
       const violations = validate(call.method.input, req);
       if (violations.length > 0) {
         throw validationFailed(violations.map((violation) => toFieldViolation(violation, req)));
       }
     },
     // The first rule in CEL takes 60 ms to compile, and a rule that does not compile must not wait for its first call.
-    { prepare: ({ input }: DescMethod): void => void validate(input, create(input)) },
+    {
+      prepare: ({ input }: DescMethod): void => {
+        boundedLists.set(input, boundedListsOf(input));
+        validate(input, create(input));
+      },
+    },
   );
+}
+
+/** A list whose rules say how many items it may have. */
+interface BoundedList {
+  readonly name: string;
+  readonly maxCount: number;
+}
+
+function boundedListsOf({ fields }: DescMessage): BoundedList[] {
+  return fields.flatMap((field) => {
+    const { type } = getOption(field, fieldRules);
+    const maxCount = type.case === "repeated" ? Number(type.value.maxItems) : 0;
+    return maxCount > 0 ? [{ name: field.localName, maxCount }] : [];
+  });
+}
+
+/**
+ * Leaves one item too many of a list that is too long. protovalidate looks at every item of it all the same: at 32,000, which go into
+ * a request, for 190 ms (November 2026), in which nobody is answered.
+ */
+function shortenLists(req: Message, lists: readonly BoundedList[] = []): void {
+  for (const { name, maxCount } of lists) {
+    const list = (req as unknown as Readonly<Record<string, unknown[]>>)[name] as unknown[];
+    if (list.length > maxCount) {
+      list.length = maxCount + 1;
+    }
+  }
 }
 
 /** A refusal of a request for what it says, whatever the state of the shop. There is at least one violation. */

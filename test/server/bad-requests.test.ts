@@ -1,7 +1,7 @@
 import { gzipSync } from "node:zlib";
 import type { ServiceError } from "@grpc/grpc-js";
 import { describe, expect, test } from "vitest";
-import { BadRequestSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { createClients, errorOf, PROTOCOLS, readAll, summaryOf } from "./clients.ts";
 import { openDoors, openGrpcClient } from "./open-doors.ts";
 
@@ -53,6 +53,18 @@ describe.each(PROTOCOLS)("by %s", (protocol) => {
     const fields = error.findDetails(BadRequestSchema)[0]?.fieldViolations.map(({ field }) => field);
     expect(fields).toEqual(["order_id", "lines[1].sku", "lines[1].quantity"]);
     expect(error.rawMessage).toMatch(/^order_id: .+ \(and 2 more\)$/);
+  });
+
+  test("a list with too many items is not looked at to its end", async () => {
+    const doors = await openDoors({ placeOrder: () => Promise.reject(new Error("the handler was called")) });
+    const lines = Array.from({ length: 20_000 }, () => ({}));
+    const error = await errorOf(createClients(protocol, doors).orders.placeOrder({ lines }));
+
+    expect(summaryOf(error)).toBe("InvalidArgument VALIDATION_FAILED");
+    const named = error.findDetails(BadRequestSchema)[0]?.fieldViolations ?? [];
+    const omitted = error.findDetails(ErrorInfoSchema)[0]?.metadata["omitted_violation_count"];
+    // Of each of the 101 items that are looked at the SKU and the quantity, and the list itself.
+    expect(named.length + Number(omitted)).toBe(2 * 101 + 1);
   });
 
   test("a request above 64 KiB is RESOURCE_EXHAUSTED", async () => {
