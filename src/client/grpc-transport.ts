@@ -86,7 +86,7 @@ export function createGrpcTransport(options: GrpcTransportOptions): GrpcTranspor
     const deadline = timeoutMs === undefined || timeoutMs <= 0 ? undefined : Date.now() + timeoutMs;
     throwIfAborted(signal);
     const asked = headers?.();
-    const own = asked instanceof Promise ? await inTime(asked, eitherOf(ownSignal, signal), deadline) : asked;
+    const own = isPromise(asked) ? await inTime(asked, eitherOf(ownSignal, signal), deadline) : asked;
     return { client: next(), calls, signal: ownSignal, deadline, metadata: metadataOf(own, header) };
   };
   return {
@@ -211,9 +211,13 @@ function cancelledBy(signal: AbortSignal | undefined): ConnectError {
   return new ConnectError("the call was cancelled", Code.Canceled, undefined, undefined, signal?.reason);
 }
 
+/** Any that can be waited for: those of another realm, as in jest, and of libraries are no instances of Promise here. */
+function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
+  return typeof (value as Partial<Promise<T>> | undefined)?.then === "function";
+}
+
 /** Waits for the headers of a call, but no longer than the call may take. */
 async function inTime<T>(asked: Promise<T>, signal: AbortSignal | undefined, deadline: number | undefined): Promise<T> {
-  throwIfAborted(signal);
   let giveUp: (error: ConnectError) => void = () => {};
   const givenUp = new Promise<never>((_, reject) => {
     giveUp = reject;
@@ -223,8 +227,9 @@ async function inTime<T>(asked: Promise<T>, signal: AbortSignal | undefined, dea
   const timer =
     deadline === undefined ? undefined : setTimeout(expire, Math.min(deadline - Date.now(), longestTimerMs));
   signal?.addEventListener("abort", cancel);
+  if (signal?.aborted === true) cancel(); // not thrown: if `asked` fails too, somebody has to have waited for it
   try {
-    return await Promise.race([asked, givenUp]);
+    return await Promise.race([givenUp, asked]);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", cancel);

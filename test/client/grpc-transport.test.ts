@@ -1,6 +1,8 @@
 import { getEventListeners, once } from "node:events";
 import { constants, createServer as createHttp2Server } from "node:http2";
 import type { AddressInfo } from "node:net";
+import { setImmediate } from "node:timers/promises";
+import { runInNewContext } from "node:vm";
 import { toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { Metadata, Server, ServerCredentials, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
@@ -124,6 +126,29 @@ it("a call waits for its headers no longer than it may take, and a watch no long
   stop.abort(new Error("enough"));
   await expect(watching).rejects.toThrow("enough");
   expect(asked).toEqual([]);
+});
+
+it.each([
+  ["of another realm", () => runInNewContext('Promise.resolve({ authorization: "Bearer 1" })')],
+  // biome-ignore lint/suspicious/noThenProperty: this is what such a library makes
+  ["of a library", () => ({ then: (resolve: (headers: object) => void) => resolve({ authorization: "Bearer 1" }) })],
+])("waits for headers whose promise is %s", async (_name, headers) => {
+  const { asked, target } = await openServer();
+  const call = createClient(InventoryService, openTransport({ target, headers: headers as never })).getStock({});
+  await expect(call).rejects.toMatchObject({ code: Code.NotFound });
+  expect(asked).toEqual(["Bearer 1"]);
+});
+
+it("headers that cannot be had for a call that is aborted already do not end the process", async () => {
+  const unhandled: unknown[] = [];
+  const listener = (error: unknown) => unhandled.push(error);
+  process.on("unhandledRejection", listener);
+  onTestFinished(() => void process.off("unhandledRejection", listener));
+  const headers = () => Promise.reject(new Error("no token"));
+  const { getStock } = createClient(InventoryService, openTransport({ target: "127.0.0.1:1", headers }));
+  await expect(getStock({}, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: Code.Canceled });
+  await setImmediate();
+  expect(unhandled).toEqual([]);
 });
 
 it("a timeout of 0 is none, as with connect's own transports", async () => {
