@@ -193,12 +193,16 @@ function cutWhenUnread(res: ServerResponse, unreadMs: number): void {
 
 /**
  * Once a request is answered that was not read to its end, as one that is too large, lets go of the rest: the next one on its
- * connection comes behind it. Node does so itself only for a request that nobody has begun to read.
+ * connection comes behind it. Node does so itself only for a request that nobody has begun to read; over HTTP/2 it ends the
+ * stream of such a one, and would not if its rest were read.
  */
 function discardRest(req: IncomingMessage, res: ServerResponse): void {
   // A response of HTTP/2 has not finished before its stream is closed, at both ends.
   const { stream } = req as Partial<Pick<Http2ServerRequest, "stream">>;
-  (stream ?? res).once("finish", () => req.readableEnded || req.removeAllListeners("readable").resume());
+  (stream ?? res).once("finish", () => {
+    const isLeftToNode = req.readableEnded || stream?.readableFlowing === null;
+    if (!isLeftToNode) req.removeAllListeners("readable").resume();
+  });
 }
 
 /** Whether nobody can be answered any more. Node's responses of HTTP/2 have no `destroyed`. */

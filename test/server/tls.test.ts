@@ -302,6 +302,20 @@ test("over HTTP/2 a request that is too large holds no stream once it is answere
   expect([answer[":status"], request.rstCode]).toEqual([429, 0]);
 });
 
+test("over HTTP/2 a request that nobody reads holds no stream once it is answered", async () => {
+  const tls = await openTlsFiles({ ...server, clientCaFile: undefined, clientsFile: undefined }, logger);
+  const { httpUrl } = await openDoors({}, { tls, limits: { arrivalMs: 2000 } });
+  const session = connectHttp2(httpUrl, { ca: authority.ca });
+  onTestFinished(() => session.destroy());
+  const request = session.request({ ":method": "POST", ":path": "/nothing" });
+  request.resume().write("not sent to its end");
+  const [answer] = (await once(request, "response")) as [Record<string, unknown>];
+  await once(request, "close");
+
+  // 8 is what it is ended with when it does not arrive in time.
+  expect([answer[":status"], request.rstCode]).toEqual([404, 0]);
+});
+
 test.each(["/livez", "/readyz"])("the probe %s needs no certificate", async (path) => {
   const { httpPort } = await openGuardedDoors();
   const socket = connectTls({ port: httpPort, host: "127.0.0.1", ca: authority.ca });
