@@ -1,3 +1,4 @@
+import { writeSync } from "node:fs";
 import { type Logger, pino } from "pino";
 
 /** Database errors carry their whole connection along, which is not for the log. */
@@ -23,23 +24,35 @@ export function createLogger(level = "info"): Logger {
   return pino(options, openOutput());
 }
 
+/** How often what waits is tried at the end of a process whose log nobody reads, and the pause between, in milliseconds. */
+const lastTries = { count: 10, pauseMs: 100 };
+
 /**
  * Standard output, also when it cannot be written, as on a full disk: that is no reason to serve nobody. What waits is written
  * when there is room again.
  */
 function openOutput() {
   const output = pino.destination({ dest: 1, sync: false, maxLength: maxWaitingBytes });
-  let isFailing = false;
   output.on("error", () => {
-    isFailing = true;
+    // The lines are kept, and tried again with the next one.
   });
-  output.on("write", () => {
-    isFailing = false;
-  });
-  const { flushSync } = output;
-  // At the end of the process it would be tried for ever (sonic-boom 4.2.1): a process that cannot end.
+  // sonic-boom's own (4.2.1) tries for ever what cannot be written and what nobody reads: a process that cannot end.
   output.flushSync = () => {
-    if (!isFailing) flushSync.call(output);
+    const { _bufs: waiting } = output as unknown as { readonly _bufs: string[] };
+    writeWaiting(Buffer.from(waiting.splice(0).join("")));
   };
   return output;
+}
+
+function writeWaiting(lines: Buffer): void {
+  let rest = lines;
+  for (let tries = 1; rest.length > 0; ) {
+    try {
+      rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN" || tries === lastTries.count) return;
+      tries += 1;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lastTries.pauseMs);
+    }
+  }
 }

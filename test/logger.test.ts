@@ -1,13 +1,58 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, existsSync, openSync } from "node:fs";
-import { expect, test } from "vitest";
-import { baseEnvironment } from "./helpers/base-environment.ts";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
+import { expect, onTestFinished, test } from "vitest";
+import { baseEnvironment, projectFolder } from "./helpers/base-environment.ts";
 import { chooseLastingPort } from "./helpers/free-port.ts";
 import { until } from "./helpers/until.ts";
 import { useStores } from "./helpers/use-holdfast.ts";
 
 const stores = useStores();
+
+/** A program that ends as a start that fails does: right after its last lines. */
+const program = `
+  import { createLogger } from "./src/logger.ts";
+  const logger = createLogger();
+  for (let line = 1; line <= 2000; line += 1) logger.info({ line }, "x".repeat(200));
+  process.stderr.write("this is why\\n");
+  process.exit(1);`;
+
+/** Starts it; what it logs goes there. */
+function startProgram(stdout: "pipe" | number) {
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
+    stdio: ["ignore", stdout, "pipe"],
+    env: baseEnvironment,
+    cwd: projectFolder,
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const ended = Promise.all([text(child.stderr as Readable), once(child, "exit")]);
+  return { stdout: child.stdout, ended };
+}
+
+test("the last lines before a process ends are not lost, also when they are more than a pipe takes at once", async () => {
+  const { stdout, ended } = startProgram("pipe");
+  const lines: number[] = [];
+  for await (const line of createInterface({ input: stdout as Readable })) {
+    lines.push((JSON.parse(line) as { line: number }).line);
+  }
+
+  expect(lines).toEqual(Array.from({ length: 2000 }, (_, index) => index + 1));
+  expect(await ended).toEqual(["this is why\n", [1, null]]);
+});
+
+test("a process whose log nobody reads ends", async () => {
+  expect(await startProgram("pipe").ended).toEqual(["this is why\n", [1, null]]);
+});
+
+test.runIf(existsSync("/dev/full"))("a process ends that finds at its end that its log cannot be written", async () => {
+  const full = openSync("/dev/full", "w");
+  const { ended } = startProgram(full);
+  closeSync(full);
+  expect(await ended).toEqual(["this is why\n", [1, null]]);
+});
 
 test.runIf(existsSync("/dev/full"))(
   "a server whose log cannot be written, as on a full disk, serves and stops as ever",

@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-const projectFolder = fileURLToPath(new URL("../..", import.meta.url));
+export const projectFolder = fileURLToPath(new URL("../..", import.meta.url));
 
 /**
  * What a program that a test starts has in its environment besides its own settings. With Node's compile cache a server is
