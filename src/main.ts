@@ -212,7 +212,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(failureCode);
   fail(new StartError(`the output cannot be written: ${error.message}`));
 });
-const run = commands[command];
+const run = Object.hasOwn(commands, command) ? commands[command] : undefined;
 const isAsked = ["", "help", "--help"].includes(command) || rest.includes("--help");
 if (run === undefined || isAsked) {
   process.stderr.write(`${isAsked ? "" : `holdfast: unknown command ${JSON.stringify(command)}\n\n`}${usage}\n`);

@@ -328,9 +328,9 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
     90_000,
   );
 
-  test("a command that does not exist is named before the usage", async () => {
-    const { code, stderr } = await runHoldfast(["verfy"], stores.urls);
-    expect(stderr).toMatch(/^holdfast: unknown command "verfy"\n\nusage: holdfast <command>\n/);
+  test.each(["verfy", "toString"])("the command %s, which does not exist, is named before the usage", async (command) => {
+    const { code, stderr } = await runHoldfast([command], stores.urls);
+    expect(stderr).toContain(`holdfast: unknown command "${command}"\n\nusage: holdfast <command>\n`);
     expect(code).toBe(1);
   });
 
