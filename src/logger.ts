@@ -24,35 +24,46 @@ export function createLogger(level = "info"): Logger {
   return pino(options, openOutput());
 }
 
-/** How often what waits is tried at the end of a process whose log nobody reads, and the pause between, in milliseconds. */
-const lastTries = { count: 10, pauseMs: 100 };
+/** The pause before what could not be written is tried again, in milliseconds. */
+const pauseMs = 100;
+
+/** How often in a row what waits is tried at the end of a process whose log nobody reads. */
+const lastTryCount = 10;
+
+/** What is used of sonic-boom's inside (4.2.1). */
+interface Inside {
+  readonly _writing: boolean;
+  readonly _writingBuf: string | Buffer;
+  readonly _bufs: string[];
+}
 
 /**
- * Standard output, also when it cannot be written, as on a full disk: that is no reason to serve nobody. What waits is written
- * when there is room again.
+ * Standard output, also when it cannot be written, as on a full disk, or is not read: that is no reason to serve nobody. What
+ * waits is written when there is room again. sonic-boom's own tries keep the process, and those at its end never stop: it
+ * could not end.
  */
 function openOutput() {
-  const output = pino.destination({ dest: 1, sync: false, maxLength: maxWaitingBytes });
+  const output = pino.destination({ dest: 1, sync: false, maxLength: maxWaitingBytes, retryEAGAIN: () => false });
   output.on("error", () => {
-    // The lines are kept, and tried again with the next one.
+    setTimeout(() => output.write(""), pauseMs).unref();
   });
-  // sonic-boom's own (4.2.1) tries for ever what cannot be written and what nobody reads: a process that cannot end.
   output.flushSync = () => {
-    const { _bufs: waiting } = output as unknown as { readonly _bufs: string[] };
-    writeWaiting(Buffer.from(waiting.splice(0).join("")));
+    const { _writing: isWriting, _writingBuf: first, _bufs: others } = output as unknown as Inside;
+    writeAtEnd(Buffer.concat([...(isWriting ? [] : [first]), ...others.splice(0)].map((each) => Buffer.from(each))));
   };
   return output;
 }
 
-function writeWaiting(lines: Buffer): void {
+function writeAtEnd(lines: Buffer): void {
   let rest = lines;
-  for (let tries = 1; rest.length > 0; ) {
+  for (let tries = 0; rest.length > 0; ) {
     try {
       rest = rest.subarray(writeSync(1, rest));
+      tries = 0;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EAGAIN" || tries === lastTries.count) return;
       tries += 1;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lastTries.pauseMs);
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN" || tries === lastTryCount) return;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
     }
   }
 }

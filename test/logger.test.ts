@@ -4,7 +4,7 @@ import { closeSync, existsSync, openSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
-import { expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { baseEnvironment, projectFolder } from "./helpers/base-environment.ts";
 import { chooseLastingPort } from "./helpers/free-port.ts";
 import { until } from "./helpers/until.ts";
@@ -12,17 +12,20 @@ import { useStores } from "./helpers/use-holdfast.ts";
 
 const stores = useStores();
 
-/** A program that ends as a start that fails does: right after its last lines. */
-const program = `
+/** How a program ends right after its last lines: as a start that fails, or as a server that was stopped. */
+const endings = { "by process.exit": "process.exit(1)", "by itself": "process.exitCode = 1" } as const;
+type Ending = keyof typeof endings;
+
+const programOf = (ending: Ending) => `
   import { createLogger } from "./src/logger.ts";
   const logger = createLogger();
   for (let line = 1; line <= 2000; line += 1) logger.info({ line }, "x".repeat(200));
   process.stderr.write("this is why\\n");
-  process.exit(1);`;
+  ${endings[ending]};`;
 
 /** Starts it; what it logs goes there. */
-function startProgram(stdout: "pipe" | number) {
-  const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
+function startProgram(ending: Ending, stdout: "pipe" | number) {
+  const child = spawn(process.execPath, ["--input-type=module", "-e", programOf(ending)], {
     stdio: ["ignore", stdout, "pipe"],
     env: baseEnvironment,
     cwd: projectFolder,
@@ -32,26 +35,28 @@ function startProgram(stdout: "pipe" | number) {
   return { stdout: child.stdout, ended };
 }
 
-test("the last lines before a process ends are not lost, also when they are more than a pipe takes at once", async () => {
-  const { stdout, ended } = startProgram("pipe");
-  const lines: number[] = [];
-  for await (const line of createInterface({ input: stdout as Readable })) {
-    lines.push((JSON.parse(line) as { line: number }).line);
-  }
+describe.each(Object.keys(endings) as Ending[])("a process that ends %s", (ending) => {
+  test("loses no line, also when they are more than a pipe takes at once", async () => {
+    const { stdout, ended } = startProgram(ending, "pipe");
+    const lines: number[] = [];
+    for await (const line of createInterface({ input: stdout as Readable })) {
+      lines.push((JSON.parse(line) as { line: number }).line);
+    }
 
-  expect(lines).toEqual(Array.from({ length: 2000 }, (_, index) => index + 1));
-  expect(await ended).toEqual(["this is why\n", [1, null]]);
-});
+    expect(lines).toEqual(Array.from({ length: 2000 }, (_, index) => index + 1));
+    expect(await ended).toEqual(["this is why\n", [1, null]]);
+  });
 
-test("a process whose log nobody reads ends", async () => {
-  expect(await startProgram("pipe").ended).toEqual(["this is why\n", [1, null]]);
-});
+  test("ends when nobody reads its log", async () => {
+    expect(await startProgram(ending, "pipe").ended).toEqual(["this is why\n", [1, null]]);
+  });
 
-test.runIf(existsSync("/dev/full"))("a process ends that finds at its end that its log cannot be written", async () => {
-  const full = openSync("/dev/full", "w");
-  const { ended } = startProgram(full);
-  closeSync(full);
-  expect(await ended).toEqual(["this is why\n", [1, null]]);
+  test.runIf(existsSync("/dev/full"))("ends when its log cannot be written", async () => {
+    const full = openSync("/dev/full", "w");
+    const { ended } = startProgram(ending, full);
+    closeSync(full);
+    expect(await ended).toEqual(["this is why\n", [1, null]]);
+  });
 });
 
 test.runIf(existsSync("/dev/full"))(

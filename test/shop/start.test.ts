@@ -328,11 +328,14 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
     90_000,
   );
 
-  test.each(["verfy", "toString"])("the command %s, which does not exist, is named before the usage", async (command) => {
-    const { code, stderr } = await runHoldfast([command], stores.urls);
-    expect(stderr).toContain(`holdfast: unknown command "${command}"\n\nusage: holdfast <command>\n`);
-    expect(code).toBe(1);
-  });
+  test.each(["verfy", "toString"])(
+    "the command %s, which does not exist, is named before the usage",
+    async (command) => {
+      const { code, stderr } = await runHoldfast([command], stores.urls);
+      expect(stderr).toContain(`holdfast: unknown command "${command}"\n\nusage: holdfast <command>\n`);
+      expect(code).toBe(1);
+    },
+  );
 
   test.each([["help"], ["--help"], ["verify", "--help"]])(
     "holdfast %s %s tells the usage and does nothing",
