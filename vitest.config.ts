@@ -22,9 +22,9 @@ export default defineConfig({
     isolate: false,
     // For what tests start with the environment that they have themselves.
     env: { NODE_COMPILE_CACHE: baseEnvironment.NODE_COMPILE_CACHE },
-    // Half of the time of most files is waiting: three took 206 s on two cores for 22 files that took two 345 s, and none of the files
-    // longer than before. Four were too many: five tests missed their times.
-    maxWorkers: 3,
+    // Every file drives its own Redis and shares one PostgreSQL. Three were faster on two cores that had nothing else to do, and missed
+    // times of theirs on two that had.
+    maxWorkers: 2,
     sequence: { sequencer: LongestFirst },
     testTimeout: 30_000,
     hookTimeout: 60_000,
