@@ -22,8 +22,8 @@ export default defineConfig({
     isolate: false,
     // For what tests start with the environment that they have themselves.
     env: { NODE_COMPILE_CACHE: baseEnvironment.NODE_COMPILE_CACHE },
-    // Every file drives its own Redis and shares one PostgreSQL. Three were faster on two cores that had nothing else to do, and missed
-    // times of theirs on two that had.
+    // Every file drives its own Redis and shares one PostgreSQL. Three took as long on two cores (808 and 800 s for
+    // everything), and their tests missed their times beside other work.
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },
     testTimeout: 30_000,
