@@ -125,12 +125,13 @@ export class WatchHub {
       return;
     }
     const newest = entries.at(-1) ?? before;
-    const isLost = newest.position < this.#base.position;
-    if (isLost || [before, ...entries].some((each) => this.#contradicts(each))) {
-      // Postgres lost a tail, or both stores did and history went on differently: watchers find out by the identity of their position.
-      this.#base = { position: newest.position, commitId: newest.commitId };
-      this.#commits = [];
-      this.#wake();
+    if (newest.position < this.#base.position) {
+      void this.#lookBack();
+      return;
+    }
+    if ([before, ...entries].some((each) => this.#contradicts(each))) {
+      // Both stores lost a tail and history went on differently: watchers find out by the identity of their position.
+      this.#beginAt(newest);
       return;
     }
     const fresh = entries.filter((entry) => entry.position > this.head);
@@ -145,6 +146,25 @@ export class WatchHub {
     this.#commits.push(...fresh);
     this.#letGo();
     this.#wake();
+  }
+
+  #beginAt({ position, commitId }: Identity): void {
+    this.#base = { position, commitId };
+    this.#commits = [];
+    this.#wake();
+  }
+
+  /** What came is older than all that is held: it came late, or Postgres lost more than that. Asked anew, Postgres says which. */
+  async #lookBack(): Promise<void> {
+    const { position } = this.#base;
+    try {
+      const head = await readDurableHead(this.#db, this.#shopId);
+      if (head !== undefined && head.position < position) {
+        this.#beginAt(head);
+      }
+    } catch (error) {
+      this.#sayUnread(error);
+    }
   }
 
   /** Lets go of what is too much, and now and then of what was there the last time and every watch was sent. */
@@ -195,11 +215,15 @@ export class WatchHub {
         }
       }
     } catch (error) {
-      this.#logger[isStoreAway(error) ? "debug" : "warn"](
-        { err: error, shop: this.#shopId },
-        "watchers could not read commits; the next hint tries again",
-      );
+      this.#sayUnread(error);
     }
+  }
+
+  #sayUnread(error: unknown): void {
+    this.#logger[isStoreAway(error) ? "debug" : "warn"](
+      { err: error, shop: this.#shopId },
+      "watchers could not read commits; the next hint tries again",
+    );
   }
 
   /** Waits until there may be something new, at most so long; returns early when the signal aborts. */

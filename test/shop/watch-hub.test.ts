@@ -1,7 +1,11 @@
+import { sql, type Transaction } from "kysely";
+import { pino } from "pino";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { readCommits } from "../../src/postgres/commits.ts";
+import type { Database } from "../../src/postgres/schema.ts";
+import type { LogEntry } from "../../src/shop/log-entry.ts";
 import { type WatchStep, watchLog } from "../../src/shop/watch.ts";
-import type { WatchHub } from "../../src/shop/watch-hub.ts";
+import { WatchHub } from "../../src/shop/watch-hub.ts";
 import { createShop } from "../helpers/shop.ts";
 import { until } from "../helpers/until.ts";
 import { useHoldfast } from "../helpers/use-holdfast.ts";
@@ -96,18 +100,42 @@ test("what a watch was not sent yet is kept for it", async () => {
   hub.leave(cursor);
 });
 
-test("a history that went back to before what is held is followed from there", async () => {
-  const { shopId, hub } = await watchedShop();
-  await makeCommits(shopId);
-  const cursor = hub.enter();
-  await hub.start();
-  const { head } = hub;
-  const [before, lost] = await readCommits(holdfast.server.store.shops.db, shopId, head - 9, 2);
-  if (before === undefined || lost === undefined) throw new Error("there are no commits");
-  hub.offer(before, [{ ...lost, commitId: "another" }]);
-  expect([hub.head, hub.writerOf(hub.head)]).toEqual([lost.position, "another"]);
-  hub.leave(cursor);
-});
+/** A hub that holds the newest commit alone, over a transaction that is undone, and the commit ten before. */
+async function withLateHub(
+  work: (hub: WatchHub, earlier: LogEntry, trx: Transaction<Database>, shopId: string) => Promise<void>,
+) {
+  const { shopId } = await watchedShop();
+  const head = await makeCommits(shopId);
+  const { db } = holdfast.server.store.shops;
+  const [earlier] = await readCommits(db, shopId, head - 10, 1);
+  const trx = await db.startTransaction().execute();
+  try {
+    const hub = new WatchHub(shopId, trx, 2000, pino({ enabled: false }), () => {});
+    await hub.start();
+    await work(hub, earlier as LogEntry, trx, shopId);
+  } finally {
+    await trx.rollback().execute();
+  }
+}
+
+test("a history that went back to before what is held is followed from there", () =>
+  withLateHub(async (hub, earlier, trx, shopId) => {
+    const { position: head_position, commitId: head_commit_id } = earlier;
+    await trx.updateTable("shops").set({ head_position, head_commit_id }).where("shop_id", "=", shopId).execute();
+    const woken = hub.wait(20_000, new AbortController().signal);
+    hub.offer(earlier, []);
+    await woken;
+    expect([hub.head, hub.writerOf(hub.head)]).toEqual([head_position, head_commit_id]);
+  }));
+
+test("what comes late is not taken for a history that went back", () =>
+  withLateHub(async (hub, earlier, trx) => {
+    const { head } = hub;
+    hub.offer(earlier, []);
+    // A transaction has one connection: what the hub asked Postgres was answered before this.
+    await sql`select 1`.execute(trx);
+    expect(hub.head).toBe(head);
+  }));
 
 test("a watch after the last one was over has all of what came meanwhile, and what comes", async () => {
   const { shopId } = await watchedShop();
