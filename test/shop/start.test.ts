@@ -332,7 +332,7 @@ describe("what cannot work is one line on stderr and exit code 1:", () => {
     "the command %s, which does not exist, is named before the usage",
     async (command) => {
       const { code, stderr } = await runHoldfast([command], stores.urls);
-      expect(stderr).toContain(`holdfast: unknown command "${command}"\n\nusage: holdfast <command>\n`);
+      expect(stderr).toMatch(new RegExp(`^holdfast: unknown command "${command}"\\n\\nusage: holdfast <command>\\n`));
       expect(code).toBe(1);
     },
   );
